@@ -1,0 +1,1 @@
+"""Mathematics of signal propagation on arrays and callables; knows no model, file, clock or plot."""

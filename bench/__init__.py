@@ -1,0 +1,1 @@
+"""Settings, sweeps, stores, figures, verdicts and the command line."""

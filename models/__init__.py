@@ -1,0 +1,1 @@
+"""Networks, activations and initializers in Flax NNX; knows no theory and no files."""
