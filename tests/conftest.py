@@ -1,0 +1,12 @@
+"""One place that starts the test process: 64-bit JAX on the CPU, one BLAS thread, several virtual devices."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ.setdefault("NPROC", "12")  # jaxlib 0.10 dead-locks unless the pool exceeds the number of devices
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+
+import jax
+
+jax.config.update("jax_enable_x64", True)
