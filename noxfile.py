@@ -1,0 +1,111 @@
+"""Sessions of the project: `nox` runs the tests, `nox -l` lists the rest."""
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.10.14"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["tests"]
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+SUPPORTED = {"3.11", "3.12"}  # two generations of JAX, see constraints.txt
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+PYTHONS = sorted(SUPPORTED | {RUNNING}, key=lambda version: int(version.split(".")[1]))
+ONE_BLAS_THREAD = {"OPENBLAS_NUM_THREADS": "1", "NPROC": os.environ.get("NPROC", "16")}
+ON_CPU = ONE_BLAS_THREAD | {"JAX_PLATFORMS": "cpu"}
+
+
+def group(name: str) -> tuple[str, ...]:
+    """Requirements of one dependency group of pyproject.toml."""
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+def pinned(session: nox.Session, *requirements: str) -> None:
+    """Install requirements at the versions that constraints.txt records."""
+    session.install("-c", "constraints.txt", *requirements)
+
+
+def rebuilt(session: nox.Session, *requirements: str) -> None:
+    """Install a wheel of the working tree, without files left from older builds, and what it is used with."""
+    shutil.rmtree("build/lib", ignore_errors=True)
+    pinned(session, ".", *requirements)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the test suite on the CPU, against the built wheel."""
+    rebuilt(session, *group("test"))
+    session.run("pytest", *session.posargs, env=ON_CPU)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    pinned(session, *group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Check types against the built wheel: checkers cannot see editable finders."""
+    rebuilt(session, *group("typecheck"))
+    session.run("mypy")
+
+
+@nox.session
+def reproduce(session: nox.Session) -> None:
+    """Run every experiment and write figures, verdicts and the report; resumes (`-- --size standard`)."""
+    rebuilt(session)
+    session.run("signalprop", "reproduce", *session.posargs)
+
+
+@nox.session
+def figures(session: nox.Session) -> None:
+    """Redraw the figures from stored results; nothing is recomputed."""
+    rebuilt(session)
+    session.run("signalprop", "figures", *session.posargs)
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Write the self-contained page from stored results."""
+    rebuilt(session)
+    session.run("signalprop", "report", *session.posargs)
+
+
+@nox.session
+def throughput(session: nox.Session) -> None:
+    """Time the suite on this accelerator; the JSON file is named after it."""
+    rebuilt(session, *group("test"))
+    env = ONE_BLAS_THREAD | {name: os.environ.get(name, "") for name in ("JAX_PLATFORMS", "XLA_FLAGS")}
+    answer = session.run("python", "-c", "import jax; print(jax.devices()[0].device_kind)", env=env, silent=True)
+    accelerator = re.sub(r"[^a-z0-9]+", "-", str(answer).splitlines()[-1].lower()).strip("-")
+    record = Path("results/throughput") / f"{accelerator}.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    session.run("pytest", "tests/speed", "--timeout=1800", f"--benchmark-json={record}", *session.posargs, env=env)
+
+
+@nox.session(python="3.11", default=False)
+def lowest(session: nox.Session) -> None:
+    """Run the tests on the oldest versions that pyproject.toml allows."""
+    oldest = [requirement.replace(">=", "==") for requirement in PROJECT["project"]["dependencies"]]
+    shutil.rmtree("build/lib", ignore_errors=True)
+    session.install(".", *oldest, *group("test"))
+    session.run("pytest", *session.posargs, env=ON_CPU)
+
+
+@nox.session(default=False)
+def editable(session: nox.Session) -> None:
+    """Run the tests, the docstring examples and `python -m signalprop` on an editable install."""
+    pinned(session, "-e", ".", *group("test"))
+    session.run("pytest", *session.posargs, env=ON_CPU)
+    session.run("pytest", "--doctest-modules", "models", "analysis", env=ON_CPU, success_codes=[0, 5])
+    session.run("python", "-m", "signalprop", "--help", env=ON_CPU)
