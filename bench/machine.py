@@ -1,0 +1,87 @@
+"""This machine: how the process starts, what memory and devices it has, which versions and commit run on it.
+
+``start`` is the one place that sets the environment, and it runs before JAX is imported.
+"""
+
+import os
+import re
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "signalprop" / "programs"
+PACKAGES = ("signalprop", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "xarray", "zarr")
+CPU_FLAG = "--xla_force_host_platform_device_count="
+
+
+def start(platform: str | None = None) -> None:
+    """Set the environment of a process that will use JAX, then import it with 64-bit types.
+
+    One BLAS thread: JAX already splits batches of LAPACK calls over its own threads, and two pools
+    fight (3x to 10x slower). With several virtual CPU devices jaxlib 0.10 dead-locks unless its thread
+    pool is larger than their number, hence NPROC.
+
+    Args:
+        platform: ``cpu``, ``gpu`` or ``tpu``; None takes the best that JAX finds.
+
+    Raises:
+        ValueError: If there is no such device here.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    forced = re.search(CPU_FLAG + r"(\d+)", os.environ.get("XLA_FLAGS", ""))
+    if forced:
+        os.environ.setdefault("NPROC", str(int(forced[1]) + 8))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    if platform is not None:
+        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda,cpu", "tpu": "tpu,cpu"}.get(platform, platform)
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    if "JAX_COORDINATOR_ADDRESS" in os.environ:
+        jax.distributed.initialize()
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise ValueError(f"--device: got {platform}, but JAX finds none here; write --device cpu") from error
+
+
+def available_memory(device: Any) -> int:
+    """Bytes that a program may still take: the device's own memory, or the host's within its cgroup."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats:
+        return int(stats["bytes_limit"] - stats["bytes_in_use"])
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    free = [int(re.search(r"MemAvailable:\s+(\d+)", meminfo.read_text())[1]) * 1024]  # type: ignore[index]
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.exists() and used.exists() and limit.read_text().strip() != "max":
+        free.append(int(limit.read_text()) - int(used.read_text()))
+    return min(free)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that influence numbers."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def commit() -> tuple[str, bool]:
+    """Commit of the running code and whether the tree has changes; ``("unknown", False)`` if not in git.
+
+    An installed copy below somebody else's repository is not tracked there and counts as unknown.
+    """
+    here = Path(__file__)
+
+    def git(*words: str) -> str | None:
+        try:
+            call = subprocess.run(["git", "-C", str(here.parent), *words], capture_output=True, text=True)
+        except OSError:
+            return None
+        return call.stdout.strip() if call.returncode == 0 else None
+
+    if git("ls-files", "--error-unmatch", here.name) is None:
+        return "unknown", False
+    changes = git("status", "--porcelain", "--", ":/*.py")
+    return git("rev-parse", "HEAD") or "unknown", bool(changes)
