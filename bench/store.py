@@ -85,7 +85,9 @@ def create(
         StoreError: If the folder cannot be written.
     """
     shape = grid.static_shape + grid.traced_shape
-    counts = grid.static_shape + tuple(math.ceil(n / c) for n, c in zip(grid.traced_shape, chunk, strict=True))
+    counts = grid.static_shape + tuple(
+        math.ceil(n / c) for n, c in zip(grid.traced_shape, chunk, strict=True)
+    )
     block_dims = (*grid.static, "seed_block", *(f"{axis}_block" for axis in grid.traced))
     data: dict[str, Any] = {}
     encoding: dict[str, dict[str, Any]] = {}
@@ -107,7 +109,9 @@ def create(
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise StoreError(f"--out: cannot write {path} ({error.strerror}); name a folder you own") from error
+            raise StoreError(
+                f"--out: cannot write {path} ({error.strerror}); name a folder you own"
+            ) from error
 
 
 def fill_value(dtype: np.dtype[Any]) -> Any:
@@ -164,7 +168,7 @@ class Run:
             self.group[MARKER][case + block] = checksum(written)  # type: ignore[index]
         except OSError as error:
             raise StoreError(
-                f"cannot write {self.path} ({error.strerror}); finished chunks are kept: make room and run again"
+                f"cannot write {self.path} ({error.strerror}); finished chunks are kept, run again after mending"
             ) from error
 
     def add_wall_seconds(self, seconds: float) -> None:
@@ -183,6 +187,11 @@ def checksum(arrays: Arrays) -> int:
     return value or 1
 
 
+def is_finished(path: Path) -> bool:
+    """Whether every chunk of the run is marked."""
+    return bool(np.asarray(_open(path, "r")[MARKER][...]).all())  # type: ignore[index]
+
+
 def load(path: str | Path) -> xr.Dataset:
     """Open a finished run as a labelled dataset: measured and predicted arrays, provenance in ``attrs``.
 
@@ -197,7 +206,9 @@ def load(path: str | Path) -> xr.Dataset:
         raise StoreError(f"{path} is damaged ({error}); run the same command again to repair it") from error
     done = result[MARKER].values
     if not done.all():
-        raise StoreError(f"{path} is unfinished: {np.count_nonzero(done)} of {done.size} chunks; run it again")
+        raise StoreError(
+            f"{path} is unfinished: {np.count_nonzero(done)} of {done.size} chunks; run it again"
+        )
     _verify(path, result)
     return result.drop_vars([MARKER, SPLIT])
 

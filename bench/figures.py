@@ -1,0 +1,120 @@
+"""House style of the figures: theory as lines, measurements as points with error bars.
+
+Readable in print and by colour-blind readers: seaborn's colourblind palette, a marker and a line style
+of its own for every series, no information carried by colour alone.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h", "d", "8", "H")
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+SEQUENTIAL, DIVERGING = "viridis", "vlag"
+WIDTH = 7.2  # inches: two columns of a paper
+
+STYLE: Mapping[str, Any] = {
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "signalprop",
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8.5,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4.0,
+    "errorbar.capsize": 1.5,
+    "axes.grid": True,
+    "grid.alpha": 0.35,
+    "grid.linewidth": 0.5,
+    "figure.constrained_layout.use": True,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the house style inside this context; nothing global changes outside it."""
+    with mpl.rc_context(), sns.axes_style("ticks", {"axes.grid": True}):
+        mpl.rcParams.update(STYLE)
+        with plt.ioff():
+            yield
+
+
+def canvas(
+    rows: int = 1, columns: int = 1, *, height: float = 2.6, **subplots: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure of the suite's width with an array of axes, each row ``height`` inches."""
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height * rows), squeeze=False, **subplots)
+    return figure, axes
+
+
+def series(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and line style of each named series, the same in every panel."""
+    colours = sns.color_palette("colorblind", max(10, len(names)))
+    return {
+        name: {"color": colours[i], "marker": MARKERS[i % len(MARKERS)], "linestyle": DASHES[i % len(DASHES)]}
+        for i, name in enumerate(names)
+    }
+
+
+def theory(
+    axes: Axes, x: ArrayLike, y: ArrayLike, look: Mapping[str, Any] | None = None, **more: Any
+) -> None:
+    """Draw a prediction as a line."""
+    kept = {k: v for k, v in (look or {"color": "0.2", "linestyle": "-"}).items() if k != "marker"}
+    axes.plot(np.asarray(x), np.asarray(y), **{"zorder": 2, **kept, **more})
+
+
+def measured(
+    axes: Axes,
+    x: ArrayLike,
+    mean: ArrayLike,
+    error: ArrayLike | None = None,
+    look: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> None:
+    """Draw measurements as points with error bars of one standard error over networks."""
+    kept = {k: v for k, v in (look or {"color": "0.2", "marker": "o"}).items() if k != "linestyle"}
+    bars = None if error is None else np.asarray(error)
+    face = {"markerfacecolor": "white", "markeredgewidth": 0.9, "elinewidth": 0.8}
+    axes.errorbar(
+        np.asarray(x),
+        np.asarray(mean),
+        yerr=bars,
+        **{"linestyle": "none", "zorder": 3, **face, **kept, **more},
+    )
+
+
+def legend_of_kinds(axes: Axes, **more: Any) -> None:
+    """A small legend that says what a line and what a point is."""
+    handles = [
+        plt.Line2D([], [], color="0.3", label="theory"),
+        plt.Line2D(
+            [], [], color="0.3", marker="o", linestyle="none", markerfacecolor="white", label="measured"
+        ),
+    ]
+    axes.legend(handles=handles, **more)
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write a figure as PNG and SVG; the same figure gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
+    with mpl.rc_context({k: v for k, v in STYLE.items() if k.startswith(("svg", "savefig"))}):
+        figure.savefig(paths[0], metadata={"Software": None})
+        figure.savefig(paths[1], metadata={"Date": None})
+    plt.close(figure)
+    return paths
