@@ -1,0 +1,120 @@
+"""Activation functions: one table of fifteen, and any callable of the user's own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import erf, exp, nan, pi, sqrt
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from signalprop.models.lookup import imported, named
+
+SELU_LEFT_SLOPE = 1.0507009873554805 * 1.6732632423543772  # Klambauer et al. (2017), arXiv 1706.02515
+GELU_MAX_SLOPE = (1 + erf(1)) / 2 + exp(-1) / sqrt(pi)  # at x = sqrt(2)
+SILU_MAX_SLOPE = 1.0998393201288669  # at x = 2.3994, where x tanh(x / 2) = 2
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An elementwise function with what theory needs to know about it.
+
+    Frozen and hashable, so that it can be a static argument of ``jax.jit``.
+
+    Attributes:
+        name: Key in ``ACTIVATIONS``, or ``module:name``.
+        function: The elementwise function.
+        kinks: Points where the function or one of its first two derivatives jumps; quadrature splits there.
+        max_slope: Supremum of ``abs(phi'(x))`` over the real line; NaN if unknown.
+        homogeneous: Whether ``phi(a x) = a phi(x)`` for every ``a > 0``.
+    """
+
+    name: str
+    function: Callable[[Array], Array]
+    kinks: tuple[float, ...]
+    max_slope: float
+    homogeneous: bool = False
+
+    def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """Apply the function elementwise."""
+        return self.function(x)
+
+    def derivative(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """Differentiate elementwise; see `derivative` for the values at kinks."""
+        return derivative(self.function, x)
+
+
+def derivative(phi: Callable[[Array], Array], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Differentiate an elementwise function at every element, by forward-mode autodiff.
+
+    At a kink this is the one-sided value that autodiff gives: 0 for relu at 0, 1 for leaky_relu at 0 and
+    hard_tanh at -1 and 1, the left slope 1.7581 for selu at 0. The derivative of binary_step is 0 everywhere.
+
+    Args:
+        phi: Elementwise function.
+        x: Where to differentiate.
+    """
+    slope: Array = jax.jvp(phi, (x,), (jnp.ones_like(x),))[1]
+    return slope
+
+
+def _linear(x: Array) -> Array:
+    return x
+
+
+def _gelu(x: Array) -> Array:
+    return jax.nn.gelu(x, approximate=False)
+
+
+def _binary_step(x: Array) -> Array:
+    return jnp.where(x >= 0, 1, 0).astype(x.dtype)
+
+
+ACTIVATIONS = {
+    "linear": Activation("linear", _linear, (), 1.0, homogeneous=True),
+    "sigmoid": Activation("sigmoid", jax.nn.sigmoid, (), 0.25),
+    "tanh": Activation("tanh", jnp.tanh, (), 1.0),
+    "hard_tanh": Activation("hard_tanh", jax.nn.hard_tanh, (-1.0, 1.0), 1.0),
+    "softsign": Activation("softsign", jax.nn.soft_sign, (0.0,), 1.0),
+    "relu": Activation("relu", jax.nn.relu, (0.0,), 1.0, homogeneous=True),
+    "leaky_relu": Activation("leaky_relu", jax.nn.leaky_relu, (0.0,), 1.0, homogeneous=True),
+    "elu": Activation("elu", jax.nn.elu, (0.0,), 1.0),
+    "selu": Activation("selu", jax.nn.selu, (0.0,), SELU_LEFT_SLOPE),
+    "gelu": Activation("gelu", _gelu, (), GELU_MAX_SLOPE),
+    "silu": Activation("silu", jax.nn.silu, (), SILU_MAX_SLOPE),
+    "softplus": Activation("softplus", jax.nn.softplus, (), 1.0),
+    "erf": Activation("erf", jax.scipy.special.erf, (), 2 / sqrt(pi)),
+    "sin": Activation("sin", jnp.sin, (), 1.0),
+    "binary_step": Activation("binary_step", _binary_step, (0.0,), 0.0),
+}
+
+
+def activation(name: str) -> Activation:
+    """Find an activation by its name, or import a user's own.
+
+    Args:
+        name: A key of ``ACTIVATIONS``, or ``module:name`` of an elementwise callable. A plain callable is
+            wrapped; its attributes ``kinks``, ``max_slope`` and ``homogeneous`` are kept where it has them.
+
+    Returns:
+        The activation; of an imported one without attributes, no kinks, unknown slope (NaN), not homogeneous.
+
+    Raises:
+        ValueError: If the name is unknown (the message gives the nearest one) or cannot be imported.
+
+    Example:
+        >>> activation("tanh").max_slope
+        1.0
+    """
+    if ":" not in name:
+        return named("activation", name, ACTIVATIONS)
+    function = imported("activation", name)
+    if isinstance(function, Activation):
+        return function
+    return Activation(
+        name,
+        function,
+        tuple(getattr(function, "kinks", ())),
+        getattr(function, "max_slope", nan),
+        getattr(function, "homogeneous", False),
+    )

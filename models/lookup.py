@@ -1,0 +1,51 @@
+"""Find something by its name: in a literal table, or in a user's module as ``module:name``."""
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def named(kind: str, name: str, table: Mapping[str, T]) -> T:
+    """Look a name up in a table.
+
+    Args:
+        kind: What the table holds, for the message.
+        name: The name asked for.
+        table: The known names.
+
+    Raises:
+        ValueError: If the name is unknown; the message gives the nearest one.
+    """
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(name.lower(), table, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"write one of {', '.join(table)}"
+    raise ValueError(f"unknown {kind} {name!r}: {hint} (or module:name for your own)")
+
+
+def imported(kind: str, spec: str) -> Any:
+    """Import what ``module:name`` names.
+
+    Args:
+        kind: What is expected, for the message.
+        spec: An importable module and an attribute of it, joined by a colon.
+
+    Raises:
+        ValueError: If the module cannot be found or lacks the attribute, or if the attribute is not callable.
+    """
+    module_name, _, attribute = spec.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"{kind} {spec!r}: cannot import {module_name!r} ({error})") from error
+    if not hasattr(module, attribute):
+        near = difflib.get_close_matches(attribute, dir(module), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "write module:name"
+        raise ValueError(f"{kind} {spec!r}: {module_name} has no {attribute!r}; {hint}")
+    found = getattr(module, attribute)
+    if not callable(found):
+        raise ValueError(f"{kind} {spec!r} is not callable: write module:name of a callable")
+    return found
