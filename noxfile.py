@@ -86,11 +86,13 @@ def throughput(session: nox.Session) -> None:
     """Time the suite on this accelerator; the JSON file is named after it."""
     rebuilt(session, *group("test"))
     env = ONE_BLAS_THREAD | {name: os.environ.get(name, "") for name in ("JAX_PLATFORMS", "XLA_FLAGS")}
-    answer = session.run("python", "-c", "import jax; print(jax.devices()[0].device_kind)", env=env, silent=True)
+    device_kind = "import jax; print(jax.devices()[0].device_kind)"
+    answer = session.run("python", "-c", device_kind, env=env, silent=True)
     accelerator = re.sub(r"[^a-z0-9]+", "-", str(answer).splitlines()[-1].lower()).strip("-")
     record = Path("results/throughput") / f"{accelerator}.json"
     record.parent.mkdir(parents=True, exist_ok=True)
-    session.run("pytest", "tests/speed", "--timeout=1800", f"--benchmark-json={record}", *session.posargs, env=env)
+    arguments = ("tests/speed", "--timeout=1800", f"--benchmark-json={record}", *session.posargs)
+    session.run("pytest", *arguments, env=env)
 
 
 @nox.session(python="3.11", default=False)

@@ -1,15 +1,15 @@
-"""Popular claims about vanishing and exploding gradients, where each was made, and the experiment that answers it.
+"""Popular claims about vanishing and exploding gradients, their sources, and the experiments that answer.
 
-The statements say what a source claims, in our words, whether or not it is true: the verdicts judge them. Groups:
-A, saturating activations and the chain rule; B, rectifiers, dead units and zero derivatives; C, depth,
-initialisation and remedies; D, recurrent networks and the LSTM.
+A statement says what its source claims, in our words, whether or not it is true: the verdicts judge it. The
+groups are: A, saturating activations and the chain rule; B, rectifiers, dead units and zero derivatives; C,
+depth, initialisation and remedies; D, recurrent networks and the LSTM.
 """
 
 from dataclasses import dataclass
 
 KARPATHY = "Karpathy, 'Yes you should understand backprop' (2016), as retold in a translation"
-EXCHANGE = "AI Stack Exchange 10158, 'How can a neural network learn when the derivative ... is 0?' (2019)"
-DIVE = "Zhang, Lipton, Li and Smola, 'Dive into Deep Learning', section 5.4"
+EXCHANGE = "AI Stack Exchange 10158, 'How can a neural network learn when the derivative ... is 0?'"
+DIVE = "Zhang, Lipton, Li, Smola, 'Dive into Deep Learning', 5.4, 'Numerical Stability and Initialization'"
 DIVE_REMEDIES = "Study notes on 'Dive into Deep Learning', section 5.4: the list of remedies"
 WEBERNA = "weberna.github.io, 'Why LSTMs Stop Your Gradients From Vanishing' (2017), with notes on it"
 NIELSEN = "Nielsen, 'Neural Networks and Deep Learning', chapter 5, as retold in a list of remedies"
@@ -37,37 +37,27 @@ CLAIMS = (
     Claim("A1", "The sigmoid S satisfies S' = S (1 - S).", KARPATHY, ("activation-slopes",)),
     Claim("A2", "The sigmoid's slope is zero at the inputs 0 and 1.", KARPATHY, ("activation-slopes",)),
     Claim(
-        "A3",
-        "The sigmoid increases everywhere and takes values strictly between 0 and 1.",
-        KARPATHY,
-        ("activation-slopes",),
+        "A3", "The sigmoid increases everywhere, strictly between 0 and 1.", KARPATHY, ("activation-slopes",)
     ),
     Claim(
         "A4",
-        "A poor initialisation or unscaled input saturates sigmoid units; the gradient then vanishes and the "
-        "parameters stop moving.",
+        "Bad initialisation or unscaled input saturates sigmoids; gradients vanish and learning stops.",
         KARPATHY,
         ("sigmoid-saturation",),
     ),
     Claim(
         "A5",
-        "The larger the weight matrix, the larger the variance of W x: entries reach hundreds and the sigmoid's "
-        "output becomes binary.",
+        "A larger weight matrix gives W x more variance: entries reach hundreds and z becomes binary.",
         KARPATHY,
         ("sigmoid-saturation",),
     ),
     Claim(
         "A6",
-        "Once the output is binary, z (1 - z) is zero, and with it the gradients of both x and W.",
+        "Once z is binary, z (1 - z) is zero, and so are the gradients of x and W.",
         KARPATHY,
         ("sigmoid-saturation",),
     ),
-    Claim(
-        "A7",
-        "z (1 - z) lies in (0, 1/4] and is largest at z = 1/2.",
-        KARPATHY,
-        ("activation-slopes",),
-    ),
+    Claim("A7", "z (1 - z) lies in (0, 1/4] and is largest at z = 1/2.", KARPATHY, ("activation-slopes",)),
     Claim(
         "A8",
         "Each sigmoid on the way back multiplies the gradient by at most one quarter.",
@@ -82,7 +72,7 @@ CLAIMS = (
     ),
     Claim(
         "A10",
-        "Under plain gradient descent the lower layers of a sigmoid network learn more slowly than the upper ones.",
+        "Under plain gradient descent a sigmoid network's lower layers learn more slowly.",
         KARPATHY,
         ("layer-profiles",),
     ),
@@ -93,33 +83,28 @@ CLAIMS = (
         ("sigmoid-saturation",),
     ),
     Claim(
-        "A12",
-        "The sigmoid's gradient vanishes for large and for small inputs.",
-        DIVE,
-        ("activation-slopes",),
+        "A12", "The sigmoid's gradient vanishes for large and for small inputs.", DIVE, ("activation-slopes",)
     ),
     Claim(
         "A13",
-        "Through many sigmoid layers the gradient vanishes unless every layer's input stays near zero.",
+        "Through many sigmoid layers the gradient vanishes unless their inputs stay near zero.",
         DIVE,
         ("phase-diagram",),
     ),
     Claim(
         "A14",
-        "Gradients vanish where the activation's derivative is small, in particular with sigmoid or tanh.",
+        "Gradients vanish where the activation's slope is small, as with sigmoid or tanh.",
         DIVE_REMEDIES,
         ("layer-profiles",),
     ),
     Claim(
         "A15",
-        "When gradients vanish it is the deeper layers whose parameters are not updated.",
+        "When gradients vanish it is the deeper layers that are not updated.",
         DIVE_REMEDIES,
         ("layer-profiles",),
     ),
     Claim(
-        "A16",
-        "Vanishing makes steps too small to learn; exploding makes them so large that convergence is destroyed.",
-        DIVE,
+        "A16", "Vanishing makes steps too small to learn; exploding makes them too large to converge.", DIVE
     ),
     Claim(
         "A17", "The front layers' weights stay near their initial values even after long training.", NIELSEN
@@ -127,21 +112,19 @@ CLAIMS = (
     Claim("A18", "With two hidden layers, the second learns more slowly than the first.", NIELSEN),
     Claim(
         "A19",
-        "The chain rule for an early weight multiplies the loss divided by the output with layer ratios, one of "
-        "them a layer over itself.",
+        "The chain rule for an early weight is a product of ratios, one of them a layer over itself.",
         REMEDIES,
         ("jacobian-spectrum",),
     ),
     Claim(
         "A20",
-        "The derivative of one layer's output by the previous one is the activation's derivative: above 1 "
-        "gradients explode, below 1 they vanish.",
+        "A layer's derivative is that of its activation: above 1 gradients explode, below 1 they vanish.",
         REMEDIES,
         ("matrix-product", "phase-diagram"),
     ),
     Claim(
         "A21",
-        "The sigmoid 'as a loss function' has a derivative of at most 0.25, so the chain-rule product vanishes.",
+        "A sigmoid 'as loss function' has slope at most 0.25, so the chain-rule product vanishes.",
         REMEDIES,
         ("activation-slopes",),
     ),
@@ -150,7 +133,7 @@ CLAIMS = (
     Claim("A24", "The sigmoid was popular because it resembles a threshold.", DIVE),
     Claim(
         "A25",
-        "tanh' is at most 1, and in a recurrent network mostly below 1 because its input is seldom exactly 0.",
+        "tanh' is at most 1 and in use mostly below, since its input is seldom exactly 0.",
         WEBERNA,
         ("activation-slopes",),
     ),
@@ -163,7 +146,7 @@ CLAIMS = (
     Claim("B2", "relu relieves vanishing gradients and speeds convergence.", KARPATHY),
     Claim(
         "B3",
-        "With a derivative of 1 gradients neither vanish nor explode, and every layer learns at the same speed.",
+        "With slope 1 gradients neither vanish nor explode, and all layers learn at one speed.",
         REMEDIES,
         ("layer-profiles", "jacobian-spectrum"),
     ),
@@ -175,21 +158,14 @@ CLAIMS = (
     Claim("B7", "A dead relu unit stays dead for ever.", KARPATHY),
     Claim(
         "B8",
-        "In a trained network a large part of the units, such as 40 percent, can be dead on the whole training set.",
+        "A large part of a trained network, say 40 percent, can be dead on the whole training set.",
         KARPATHY,
     ),
     Claim("B9", "Units that die during training die of a learning rate that is too high.", REMEDIES),
     Claim("B10", "Death by unlucky initialisation is rare.", REMEDIES),
+    Claim("B11", "Xavier initialisation, a low learning rate and Adagrad prevent dead units.", REMEDIES),
     Claim(
-        "B11",
-        "Xavier initialisation, a low learning rate and optimisers such as Adagrad prevent dead units.",
-        REMEDIES,
-    ),
-    Claim(
-        "B12",
-        "The output of relu is not centred at zero.",
-        REMEDIES,
-        ("activation-slopes", "correlation"),
+        "B12", "The output of relu is not centred at zero.", REMEDIES, ("activation-slopes", "correlation")
     ),
     Claim(
         "B13", "Leaky relu, max(k x, x) with k = 0.01, 0.02 or learned, removes the zero region.", REMEDIES
@@ -198,28 +174,16 @@ CLAIMS = (
     Claim("B15", "elu's mean output is near zero.", REMEDIES),
     Claim("B16", "relu is cheap to compute and makes training faster.", REMEDIES),
     Claim("B17", "If X W + B < 0 for every input, the loss has zero derivative with respect to W.", EXCHANGE),
-    Claim(
-        "B18",
-        "Such a network learns nothing, and a weight whose gradient is zero never changes again.",
-        EXCHANGE,
-    ),
+    Claim("B18", "Such a network learns nothing; a weight with zero gradient never changes again.", EXCHANGE),
     Claim(
         "B19", "Momentum can carry a unit out of the dead region if recent gradients were not zero.", EXCHANGE
     ),
     Claim("B20", "Weight decay can move a unit out of the dead region.", EXCHANGE),
     Claim("B21", "Batch normalisation before relu prevents the dead region.", EXCHANGE),
     Claim("B22", "The same happens to some percentage of units in ordinary training.", EXCHANGE),
-    Claim(
-        "B23",
-        "A sigmoid's gradient is never zero but can be so small that learning is stuck in effect.",
-        EXCHANGE,
-    ),
+    Claim("B23", "A sigmoid's gradient is never zero but can be small enough to stop learning.", EXCHANGE),
     Claim("B24", "Such stuck states are hard to tell from a useful minimum.", EXCHANGE),
-    Claim(
-        "B25",
-        "Networks are designed to learn even where a unit's or the loss's derivative is zero.",
-        EXCHANGE,
-    ),
+    Claim("B25", "Networks are designed to learn even where a unit's or the loss's slope is zero.", EXCHANGE),
     Claim("B26", "The derivative is exactly zero for a binary step.", EXCHANGE),
     Claim("B27", "The derivative is exactly zero for relu on negative input.", EXCHANGE),
     Claim("B28", "The derivative is zero where floating point cannot represent it.", EXCHANGE),
@@ -230,9 +194,7 @@ CLAIMS = (
     Claim("B33", "Other units upstream of a silent unit change through the paths around it.", EXCHANGE),
     Claim("B34", "If all derivatives of a layer are zero and nothing else acts, learning stops.", EXCHANGE),
     Claim(
-        "B35",
-        "Zeros across a whole layer affect only the layers upstream; those downstream may still converge.",
-        EXCHANGE,
+        "B35", "Zeros across a layer affect only upstream layers; those downstream may converge.", EXCHANGE
     ),
     Claim("B36", "One unit with zero partial derivatives does not stop learning.", EXCHANGE),
     Claim("B37", "A zero at one place of the Jacobian leaves useful directions elsewhere.", EXCHANGE),
@@ -243,13 +205,13 @@ CLAIMS = (
     Claim("B42", "Signals inside the layers can and should be monitored.", EXCHANGE),
     Claim(
         "C1",
-        "The initialisation decides numerical stability: the wrong one makes gradients vanish or explode.",
+        "Initialisation decides stability: the wrong one makes gradients vanish or explode.",
         DIVE,
         ("layer-profiles", "phase-diagram"),
     ),
     Claim(
         "C2",
-        "The activation and the initialisation together set how fast training converges.",
+        "Activation and initialisation together set how fast training converges.",
         DIVE,
         ("phase-diagram",),
     ),
@@ -261,39 +223,37 @@ CLAIMS = (
     ),
     Claim(
         "C4",
-        "Products of many factors underflow as products of probabilities do; logarithms avoid it.",
+        "Long products underflow as those of probabilities do; logarithms avoid it.",
         DIVE,
         ("matrix-product",),
     ),
     Claim(
         "C5",
-        "The layer matrices have widely spread eigenvalues, so their product can be very large or very small.",
+        "The layers' eigenvalues spread widely, so the product can be very large or very small.",
         DIVE,
         ("matrix-product",),
     ),
     Claim("C6", "Unstable gradients threaten the optimiser, not only the number representation.", DIVE),
     Claim(
         "C7",
-        "The product of 100 Gaussian 4 x 4 matrices of unit variance explodes, to entries of about 1e24 to 1e27.",
+        "A product of 100 standard Gaussian 4 x 4 matrices explodes to entries of 1e24 to 1e27.",
         DIVE,
         ("matrix-product",),
     ),
     Claim("C8", "When the initialisation explodes, gradient descent has no chance to converge.", DIVE),
     Claim(
-        "C9",
-        "Exploding gradients come from many layers, bad initialisation or too high a learning rate.",
-        DIVE_REMEDIES,
+        "C9", "Gradients explode by many layers, bad initialisation or a high learning rate.", DIVE_REMEDIES
     ),
     Claim("C10", "A gradient has exploded when it exceeds the numeric range.", DIVE_REMEDIES),
     Claim(
         "C11",
-        "A framework's default normal initialisation is good enough for medium-sized problems.",
+        "A framework's default normal initialisation suits medium-sized problems.",
         DIVE,
         ("layer-profiles",),
     ),
     Claim(
         "C12",
-        "Xavier initialisation keeps the activations of every layer in a reasonable range.",
+        "Xavier initialisation keeps every layer's activations in a reasonable range.",
         DIVE_REMEDIES,
         ("layer-profiles",),
     ),
@@ -314,12 +274,7 @@ CLAIMS = (
         "Adaptive optimisers such as Adagrad, RMSProp and Adam are an initialisation method.",
         DIVE_REMEDIES,
     ),
-    Claim(
-        "C16",
-        "Frameworks ship about a dozen initialisation heuristics.",
-        DIVE,
-        ("layer-profiles",),
-    ),
+    Claim("C16", "Frameworks ship about a dozen initialisation heuristics.", DIVE, ("layer-profiles",)),
     Claim(
         "C17",
         "Clipping, relu, Xavier or He, batch normalisation and residual connections are remedies.",
@@ -351,73 +306,40 @@ CLAIMS = (
         REMEDIES,
     ),
     Claim(
-        "C25",
-        "A residual block adds 1 to the derivative; it passes the gradient without loss, since the remaining "
-        "terms will not all be -1.",
-        REMEDIES,
+        "C25", "A residual block adds 1 to the derivative and so passes the gradient without loss.", REMEDIES
     ),
     Claim("C26", "Residual networks of a thousand layers train without vanishing gradients.", REMEDIES),
     Claim("C27", "Residual networks ended the ImageNet contest, and almost all networks use them.", REMEDIES),
-    Claim(
-        "C28",
-        "Greedy layerwise pretraining with fine-tuning was introduced in 2006 to solve the gradient problem.",
-        REMEDIES,
-    ),
+    Claim("C28", "Layerwise pretraining was introduced in 2006 to solve the gradient problem.", REMEDIES),
     Claim("C29", "Pretraining finds local optima that are then combined into the global one.", REMEDIES),
     Claim(
         "C30", "Clipping forces a gradient above a threshold into range, mainly against exploding.", REMEDIES
     ),
     Claim("C31", "L1 and L2 penalties limit exploding gradients, which inflate the weights.", REMEDIES),
     Claim("C32", "The regularised loss is |y - W^T x|^2 + alpha |W|^2.", REMEDIES),
-    Claim("D1", "Repeated multiplication by b goes to 0 for |b| < 1 and to infinity for |b| > 1.", KARPATHY),
+    Claim("D1", "Repeated multiplication by b tends to 0 for |b| < 1, to infinity for |b| > 1.", KARPATHY),
     Claim("D2", "A^k x is governed by the largest eigenvalue of A, and by x.", KARPATHY),
-    Claim(
-        "D3",
-        "A relu network without input multiplies by the same matrix at every step back and behaves as the scalar "
-        "case with the largest eigenvalue.",
-        KARPATHY,
-    ),
+    Claim("D3", "A relu RNN without input repeats one matrix, and its largest eigenvalue decides.", KARPATHY),
     Claim("D4", "A recurrent network is S_t = f(U x + W S), y = g(V S), trained through time.", KARPATHY),
-    Claim(
-        "D5", "Long sequences make gradients explode or vanish: the long-term dependency problem.", KARPATHY
-    ),
+    Claim("D5", "Long sequences make gradients explode or vanish.", KARPATHY),
     Claim("D6", "Clipping or an LSTM is therefore needed.", KARPATHY),
     Claim(
-        "D7",
-        "Gradients explode if the dominant eigenvalue of the recurrent matrix exceeds 1 and vanish below 1.",
-        WEBERNA,
+        "D7", "Gradients explode if the dominant recurrent eigenvalue exceeds 1 and vanish below 1.", WEBERNA
     ),
     Claim("D8", "The activation's derivative is always less than 1.", WEBERNA),
-    Claim(
-        "D9",
-        "A small recurrent matrix drives the derivative to 0; a large one overpowers the activation and drives "
-        "it to infinity.",
-        WEBERNA,
-    ),
+    Claim("D9", "A small recurrent matrix drives the derivative to 0, a large one to infinity.", WEBERNA),
     Claim("D10", "In practice vanishing is the more common of the two.", WEBERNA),
-    Claim(
-        "D11",
-        "A vanished gradient means that early states have no effect on later ones and nothing long-term is learned.",
-        WEBERNA,
-    ),
+    Claim("D11", "A vanished gradient means that early states do not affect later ones.", WEBERNA),
     Claim("D12", "The way out is a step derivative of about 1, or of about 0.", WEBERNA),
     Claim(
-        "D13",
-        "relu in place of tanh relieves vanishing but yields large outputs; with an eigenvalue above 1 it explodes, "
-        "so it cannot reach far back.",
-        WEBERNA,
+        "D13", "relu in place of tanh relieves vanishing, but explodes with an eigenvalue above 1.", WEBERNA
     ),
     Claim("D14", "The LSTM's three gates answer conflicting updates of input and output weights.", WEBERNA),
     Claim("D15", "In the early LSTM the derivative along the cell is exactly 1.", WEBERNA),
     Claim("D16", "The early LSTM achieves this by truncating gradients at the gates.", WEBERNA),
     Claim("D17", "The early cell state grows without bound, hence the forget gate.", WEBERNA),
     Claim("D18", "The modern cell derivative has four terms.", WEBERNA),
-    Claim(
-        "D19",
-        "A plain network's step factors end up always above 1 or always in [0, 1]; an LSTM's may be either at "
-        "each step.",
-        WEBERNA,
-    ),
+    Claim("D19", "A plain RNN's step factors all end above 1 or all in [0, 1]; an LSTM's may vary.", WEBERNA),
     Claim("D20", "If the cell derivative tends to 0, raising the forget gate restores it.", WEBERNA),
     Claim("D21", "The network learns through its gates when to let the gradient vanish.", WEBERNA),
     Claim("D22", "The additive update gives a well-behaved derivative.", WEBERNA),

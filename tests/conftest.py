@@ -2,7 +2,7 @@
 
 import os
 
-os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ.setdefault("NPROC", "12")  # jaxlib 0.10 dead-locks unless the pool exceeds the number of devices
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
