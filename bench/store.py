@@ -28,6 +28,8 @@ SCHEMA = 1
 MARKER, SPLIT = "done", "split"
 
 Arrays = Mapping[str, np.ndarray]
+Shape = tuple[tuple[str, ...], tuple[int, ...], np.dtype[Any], dict[str, str]]
+"""Dimensions behind the grid's own, their lengths, dtype, and attributes of a measured array."""
 
 
 class StoreError(Exception):
@@ -67,7 +69,7 @@ def create(
     path: Path,
     grid: Grid,
     chunk: Block,
-    variables: Mapping[str, tuple[tuple[str, ...], tuple[int, ...], np.dtype[Any], dict[str, str]]],
+    variables: Mapping[str, Shape],
     theory: xr.Dataset,
     attrs: Mapping[str, Any],
 ) -> None:
@@ -134,10 +136,11 @@ class Run:
             raise StoreError(f"{path} holds a run of other settings; choose another --out or remove it")
         self.chunk: Block = tuple(self.group.attrs["chunk"])  # type: ignore[arg-type]
         self.blocks = blocks(grid.traced_shape, self.chunk)
+        self.markers = np.asarray(self.group[MARKER][...])  # type: ignore[index]
 
     def state(self, case: Block, block: Block) -> str:
         """``missing``, ``done``, or ``damaged`` where the data no longer match their checksum."""
-        marker = int(self.group[MARKER][case + block])  # type: ignore[index,arg-type]
+        marker = int(self.markers[case + block])
         if marker == 0:
             return "missing"
         region = self._region(case, block)
