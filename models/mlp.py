@@ -76,7 +76,9 @@ def equal_runs(widths: tuple[int, ...]) -> list[tuple[Int[Array, " run"], int, i
     return [(jnp.array([layer for layer, _ in run]), *shape) for shape, run in grouped]
 
 
-def scan_run(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, run: Any) -> tuple[Any, Any]:
+def scan_run(
+    step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, run: Any, *, reverse: bool = False
+) -> tuple[Any, Any]:
     """Do as ``lax.scan`` does over a run of layers of equal shape.
 
     A layer that changes the width is a run of its own and would change the carry's shape, so a run of one
@@ -86,9 +88,10 @@ def scan_run(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, run: Any) 
         step: ``(carry, layer) -> (carry, out)``.
         carry: What goes in.
         run: Pytree with layers along the first axis of every leaf.
+        reverse: Whether to begin with the last layer.
     """
     if len(jax.tree.leaves(run)[0]) > 1:
-        return jax.lax.scan(step, carry, run)
+        return jax.lax.scan(step, carry, run, reverse=reverse)
     carry, out = step(carry, jax.tree.map(lambda leaf: leaf[0], run))
     return carry, jax.tree.map(lambda leaf: leaf[None], out)
 
@@ -161,7 +164,7 @@ class MLP(nnx.Module):
     ) -> list[Float[Array, "run *batch units"]]:
         """Return delta^l = dE/dz^l of every layer, in the arrangement of `trace`, in one backward pass.
 
-        Entries below the dtype's range come back as 0; `log_gradients` has no such limit.
+        Entries below the dtype's range come back as 0; `signalprop.models.stream.profile` has no such limit.
 
         Args:
             x: Inputs.
