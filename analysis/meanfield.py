@@ -1,0 +1,382 @@
+"""Mean field of a deep random network: length and correlation maps, their fixed points, depth scales, critical line.
+
+Weights have variance sigma_w^2 / fan_in, biases variance sigma_b^2. A layer is z = W y + b, y = phi(z), and
+q = mean z^2. Exact for infinite width; a network of width N departs by O(1/N) per layer. Sources: Poole et al.
+(arXiv 1606.05340), Schoenholz et al. (arXiv 1611.01232). Functions are for one point; callers vmap.
+
+chi_1, chi_q and the slope of the correlation map use the classical derivative of phi, which is what
+back-propagation uses. For a step function it is 0, and the true slope of its correlation map is not.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jax import lax
+from jaxtyping import Array, ArrayLike, Bool, Float
+
+from signalprop.analysis.gaussian import Elementwise, derivative, expectation, kinks_of, pair_expectation
+from signalprop.analysis.roots import first_crossing
+
+Scalar = Float[ArrayLike, ""]
+
+
+class FixedPoint(NamedTuple):
+    """Fixed point of the maps and how it is approached; see `fixed_point`."""
+
+    q_star: Float[Array, "..."]
+    c_star: Float[Array, "..."]
+    chi_1: Float[Array, "..."]
+    chi_q: Float[Array, "..."]
+    xi_q: Float[Array, "..."]
+    xi_c: Float[Array, "..."]
+    xi_grad: Float[Array, "..."]
+    stable: Bool[Array, "..."]
+    converged: Bool[Array, "..."]
+
+
+class CriticalPoint(NamedTuple):
+    """Point of the critical line chi_1 = 1; NaN where `exists` is false."""
+
+    sigma_w: Float[Array, "..."]
+    sigma_b: Float[Array, "..."]
+    q_star: Float[Array, "..."]
+    chi_q: Float[Array, "..."]
+    exists: Bool[Array, "..."]
+
+
+def length_map(phi: Elementwise, q: Scalar, sigma_w: Scalar, sigma_b: Scalar) -> Float[Array, ""]:
+    r"""Length of the next layer: sigma_w^2 E phi(sqrt(q) z)^2 + sigma_b^2 (arXiv 1606.05340, eq. 3).
+
+    Args:
+        phi: Activation.
+        q: Mean squared pre-activation, not below zero.
+        sigma_w: Weight scale.
+        sigma_b: Standard deviation of the biases.
+
+    Returns:
+        The length; NaN for negative q, inf or NaN where phi(z)^2 leaves the dtype's range.
+    """
+    q, sigma_w, sigma_b = _floats(q, sigma_w, sigma_b)
+    return sigma_w**2 * expectation(lambda x: phi(x) ** 2, q, kinks_of(phi)) + sigma_b**2
+
+
+def correlation_map(
+    phi: Elementwise, c: Scalar, q_a: Scalar, q_b: Scalar, sigma_w: Scalar, sigma_b: Scalar
+) -> Float[Array, ""]:
+    r"""Correlation in the next layer of two inputs, normalized by their next lengths.
+
+    .. math:: [\sigma_w^2 E \phi(u_a) \phi(u_b) + \sigma_b^2] / \sqrt{q_a' q_b'}
+
+    At the fixed point, q_a = q_b = q*, it is the C map of arXiv 1606.05340, eq. 5.
+
+    Args:
+        phi: Activation.
+        c: Cosine of the pre-activations, from -1 to 1.
+        q_a: Length of the first input.
+        q_b: Length of the second input.
+        sigma_w: Weight scale.
+        sigma_b: Standard deviation of the biases.
+
+    Returns:
+        The correlation; NaN where a next length is 0.
+    """
+    c, q_a, q_b, sigma_w, sigma_b = _floats(c, q_a, q_b, sigma_w, sigma_b)
+    product = pair_expectation(lambda a, b: phi(a) * phi(b), q_a, q_b, c, kinks_of(phi))
+    next_a, next_b = (length_map(phi, q, sigma_w, sigma_b) for q in (q_a, q_b))
+    return jnp.clip((sigma_w**2 * product + sigma_b**2) / jnp.sqrt(next_a * next_b), -1, 1)
+
+
+def correlation_slope(phi: Elementwise, c: Scalar, q: Scalar, sigma_w: Scalar) -> Float[Array, ""]:
+    """Slope of the correlation map at lengths q: sigma_w^2 E phi'(u_a) phi'(u_b); at c = 1 it is chi_1."""
+    c, q, sigma_w = _floats(c, q, sigma_w)
+    product = pair_expectation(
+        lambda a, b: derivative(phi, a) * derivative(phi, b), _inside(q), _inside(q), c, kinks_of(phi)
+    )
+    return sigma_w**2 * product
+
+
+def derivative_moment(phi: Elementwise, q: Scalar, order: int = 1) -> Float[Array, ""]:
+    """Moment mu_k = E phi'(sqrt(q) z)^(2k), in the limits of small and large q beyond the dtype's resolution."""
+    (q,) = _floats(q)
+    return expectation(lambda x: derivative(phi, x) ** (2 * order), _inside(q), kinks_of(phi))
+
+
+def chi_1(phi: Elementwise, q: Scalar, sigma_w: Scalar) -> Float[Array, ""]:
+    """Growth factor of a squared gradient per layer, sigma_w^2 E phi'(sqrt(q) z)^2 (arXiv 1611.01232, eq. 5).
+
+    Also the slope of the correlation map at c = 1. At q = 0 it is the limit of small q.
+    """
+    q, sigma_w = _floats(q, sigma_w)
+    return sigma_w**2 * derivative_moment(phi, q)
+
+
+def chi_q(phi: Elementwise, q: Scalar, sigma_w: Scalar) -> Float[Array, ""]:
+    r"""Slope of the length map, in Stein's form sigma_w^2 E[z phi(u) phi'(u)] / sqrt(q) with u = sqrt(q) z.
+
+    It needs no second derivative and so holds for kinked activations, where E[phi'^2 + phi phi''] without the
+    delta functions of phi'' does not. At q = 0 it is the limit of small q.
+    """
+    q, sigma_w = _floats(q, sigma_w)
+    q = _inside(q)
+    return sigma_w**2 * expectation(lambda x: x * phi(x) * derivative(phi, x), q, kinks_of(phi)) / q
+
+
+def depth_scale(chi: Scalar) -> Float[Array, ""]:
+    """Number of layers -1 / log(chi) over which a deviation changes by e.
+
+    Negative for growth; inf where chi is 1 to rounding.
+    """
+    (chi,) = _floats(chi)
+    marginal = jnp.abs(chi - 1) <= 16 * float(jnp.finfo(chi.dtype).eps)
+    return jnp.where(marginal, jnp.inf, -1 / jnp.log(jnp.where(marginal, 0.5, chi)))
+
+
+def depth_scales(
+    phi: Elementwise, q: Scalar, c: Scalar, sigma_w: Scalar
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """Depth scales xi_q, xi_c, xi_grad of length, correlation and gradient at the fixed point (q, c).
+
+    xi_q = -1/log chi_q, xi_c = -1/log(correlation_slope), xi_grad = -1/log chi_1, in layers (arXiv 1611.01232,
+    eqs. 9, 13 and 20). xi_grad is negative where gradients grow; xi_c = xi_grad where c = 1 only.
+    """
+    slope = jnp.where(jnp.asarray(c) == 1, chi_1(phi, q, sigma_w), correlation_slope(phi, c, q, sigma_w))
+    return depth_scale(chi_q(phi, q, sigma_w)), depth_scale(slope), depth_scale(chi_1(phi, q, sigma_w))
+
+
+def length_fixed_point(
+    phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar = 1.0
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """Length to which the map leads from q_0, and whether it is finite.
+
+    The map is followed in the direction of its first step, as iteration would if it increases with q: q* is the
+    nearest root of length_map(q) = q on that side, bracketed in log q between 1e-30 and 1e30 and bisected. A q_0
+    that is a fixed point to rounding is returned as it is (any q_0 for the scale-free critical point of relu).
+
+    Returns:
+        q_star: 0 where the length decays to nothing (also at the critical tanh, where it does so as 1/(2 l)), inf
+            where it grows without bound.
+        converged: False where q_star is inf or NaN.
+    """
+    sigma_w, sigma_b, q_0 = _floats(sigma_w, sigma_b, q_0)
+
+    def drift(log_q: Array) -> Array:
+        return length_map(phi, jnp.exp(log_q), sigma_w, sigma_b) * jnp.exp(-log_q) - 1
+
+    noise = 256 * float(jnp.finfo(q_0.dtype).eps)
+    start = jnp.clip(jnp.log(q_0), *_LOG_RANGE)
+    first = drift(start)
+    grows = first > 0
+    points = jnp.linspace(start, jnp.where(grows, _LOG_RANGE[1], _LOG_RANGE[0]), 256, dtype=q_0.dtype)
+    log_q, found = first_crossing(lambda t: jnp.where(grows, -drift(t), drift(t)), points, noise)
+    beyond = jnp.where(grows, jnp.inf, length_map(phi, 0.0 * q_0, sigma_w, sigma_b))
+    q_star = jnp.where(jnp.abs(first) <= noise, q_0, jnp.where(found, jnp.exp(log_q), beyond))
+    q_star = jnp.where(jnp.isnan(first), jnp.nan, q_star)
+    return q_star, jnp.isfinite(q_star)
+
+
+def correlation_fixed_point(
+    phi: Elementwise, q: Scalar, sigma_w: Scalar
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    r"""Stable fixed point c* of the correlation map at the length q of a fixed point, and whether it was found.
+
+    The chord slope to c = 1, free of cancellation,
+
+    .. math:: R(c) = (1 - C(c)) / (1 - c) = \sigma_w^2 E(\phi(u_a) - \phi(u_b))^2 / (2 q (1 - c)),
+
+    is a power series in c without negative terms, so Newton's method on R(c) = 1 converges from any start inside
+    (0, 1). c* = 1 where R stays below 1, which is where chi_1 <= 1. The result is NaN for infinite q.
+    """
+    q, sigma_w = _floats(q, sigma_w)
+    q = jnp.where(jnp.isinf(q), jnp.nan, q)
+    eps = float(jnp.finfo(q.dtype).eps)
+    upper = 1 - eps**0.5
+    length = _inside(q)
+
+    def excess(c: Array, _: None) -> Array:
+        difference = pair_expectation(lambda a, b: (phi(a) - phi(b)) ** 2, length, length, c, kinks_of(phi))
+        return sigma_w**2 * difference / (2 * length * (1 - c)) - 1
+
+    chaotic = excess(jnp.full_like(q, upper), None) > 256 * eps
+    solver = optx.Newton(rtol=eps**0.75, atol=eps**0.75)
+    options = {"lower": jnp.zeros_like(q), "upper": jnp.full_like(q, upper)}
+    solution = optx.root_find(
+        excess, solver, jnp.full_like(q, 0.5), options=options, max_steps=64, throw=False
+    )
+    c_star = jnp.where(chaotic, solution.value, jnp.where(jnp.isnan(q), jnp.nan, 1.0))
+    return c_star, ~jnp.isnan(q) & (~chaotic | (solution.result == optx.RESULTS.successful))
+
+
+def fixed_point(phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar = 1.0) -> FixedPoint:
+    """Fixed point that the maps reach from the length q_0, with slopes and depth scales in layers.
+
+    Args:
+        phi: Activation.
+        sigma_w: Weight scale.
+        sigma_b: Standard deviation of the biases.
+        q_0: Length of the first layer's pre-activations; it chooses among several fixed points.
+
+    Returns:
+        q_star, converged: see `length_fixed_point` and `correlation_fixed_point`.
+        c_star: 1 in the ordered phase, below 1 in the chaotic phase; NaN without a finite q_star.
+        chi_1, chi_q: At q_star; their limits for small or large q where q_star is 0 or inf.
+        xi_q, xi_c, xi_grad: see `depth_scales`; xi_q and xi_c are NaN without a finite q_star.
+        stable: Whether q_star is finite and chi_q <= 1 to rounding. False exactly on GELU's and SiLU's low branch of
+            the critical line, where q_0 = q_star itself is the only start that stays.
+    """
+    sigma_w, sigma_b, q_0 = _floats(sigma_w, sigma_b, q_0)
+    q_star, length_found = length_fixed_point(phi, sigma_w, sigma_b, q_0)
+    c_star, correlation_found = correlation_fixed_point(phi, q_star, sigma_w)
+    xi_q, xi_c, xi_grad = depth_scales(phi, q_star, c_star, sigma_w)
+    slope = chi_q(phi, q_star, sigma_w)
+    marginal = 1 + float(jnp.finfo(q_star.dtype).eps) ** 0.5
+    return FixedPoint(
+        q_star=q_star,
+        c_star=c_star,
+        chi_1=chi_1(phi, q_star, sigma_w),
+        chi_q=slope,
+        xi_q=jnp.where(length_found, xi_q, jnp.nan),
+        xi_c=jnp.where(length_found, xi_c, jnp.nan),
+        xi_grad=xi_grad,
+        stable=length_found & (slope <= marginal),
+        converged=length_found & correlation_found,
+    )
+
+
+def critical_sigma_w(phi: Elementwise, q: Scalar) -> Float[Array, ""]:
+    """Weight scale 1 / sqrt(E phi'^2) at which chi_1 = 1 for the length q; inf where phi' vanishes."""
+    return 1 / jnp.sqrt(derivative_moment(phi, q))
+
+
+def critical_line(phi: Elementwise, q: Scalar) -> CriticalPoint:
+    """Point of the critical line whose fixed point is q: sigma_w^2 = 1/E phi'^2, sigma_b^2 = q - sigma_w^2 E phi^2.
+
+    Parametrised by q the line needs no root finding. `exists` is false where sigma_b^2 would be negative beyond
+    rounding. chi_q > 1 marks the branch that is unstable in q.
+    """
+    (q,) = _floats(q)
+    sigma_w = critical_sigma_w(phi, q)
+    excess = _critical_excess(phi, q)
+    exists = excess >= -256 * float(jnp.finfo(q.dtype).eps)
+    sigma_b = jnp.sqrt(jnp.maximum(excess, 0) * q)
+    point = (sigma_w, sigma_b, q, chi_q(phi, q, sigma_w))
+    return CriticalPoint(*(jnp.where(exists, value, jnp.nan) for value in point), exists)
+
+
+def critical_point(phi: Elementwise, sigma_b: Scalar) -> CriticalPoint:
+    """Critical point with the smallest length at a given bias scale.
+
+    sigma_b(q) of the critical line is followed upward from q = 1e-16 to 1e8 to the first q that reaches sigma_b.
+
+    Args:
+        phi: Activation.
+        sigma_b: Standard deviation of the biases, not below zero.
+
+    Returns:
+        The point. q_star is 0, with sigma_w and chi_q in the limit of small q, where the line starts at
+        sigma_b = 0 (tanh, and linear and relu, for which every other q would do as well). It does not exist for
+        softplus, nor for linear and relu with sigma_b > 0.
+    """
+    (sigma_b,) = _floats(sigma_b)
+    noise = 256 * float(jnp.finfo(sigma_b.dtype).eps)
+
+    def above(log_q: Array) -> Array:
+        q = jnp.exp(log_q)
+        return _critical_excess(phi, q) - sigma_b**2 / q
+
+    points = jnp.linspace(np.log(1e-16), np.log(1e8), 256, dtype=sigma_b.dtype)
+    log_q, found = first_crossing(above, points, noise)
+    at_zero = (sigma_b == 0) & (above(points[0]) >= -noise)
+    q = jnp.where(at_zero, 0, jnp.exp(log_q))
+    sigma_w, exists = critical_sigma_w(phi, q), found | at_zero
+    point = (sigma_w, sigma_b, q, chi_q(phi, q, sigma_w))
+    return CriticalPoint(*(jnp.where(exists, value, jnp.nan) for value in point), exists)
+
+
+def critical_table(phi: Elementwise, sigma_b: Float[ArrayLike, " n"]) -> CriticalPoint:
+    """Critical points at several bias scales, as one record of arrays."""
+    (sigma_b,) = _floats(sigma_b)
+    return jax.vmap(lambda value: critical_point(phi, value))(sigma_b)
+
+
+def length_trajectory(
+    phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar, depth: int
+) -> Float[Array, " depth"]:
+    """Lengths q^1 .. q^depth of the layers for an input of mean square q_0; q^1 = sigma_w^2 q_0 + sigma_b^2."""
+    sigma_w, sigma_b, q_0 = _floats(sigma_w, sigma_b, q_0)
+
+    def layer(q: Array, _: None) -> tuple[Array, Array]:
+        return length_map(phi, _finite(q), sigma_w, sigma_b), q
+
+    return lax.scan(layer, sigma_w**2 * q_0 + sigma_b**2, length=depth)[1]
+
+
+def correlation_trajectory(
+    phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar, c_0: Scalar, depth: int
+) -> Float[Array, " depth"]:
+    """Correlations c^1 .. c^depth of two inputs, both of mean square q_0, with cosine c_0."""
+    sigma_w, sigma_b, q_0, c_0 = _floats(sigma_w, sigma_b, q_0, c_0)
+    q_1 = sigma_w**2 * q_0 + sigma_b**2
+
+    def layer(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
+        q, c = state
+        return (length_map(phi, q, sigma_w, sigma_b), correlation_map(phi, c, q, q, sigma_w, sigma_b)), c
+
+    first = (q_1, (sigma_w**2 * q_0 * c_0 + sigma_b**2) / q_1)
+    return lax.scan(layer, first, length=depth)[1]
+
+
+def gradient_profile(
+    phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar, depth: int
+) -> Float[Array, " depth"]:
+    r"""Predicted log10 of |delta^l| / |delta^L|, l = 1..L, as norms over the units of a layer.
+
+    .. math:: \frac12 \sum_{m=l}^{L-1} \log_{10} [\sigma_w^2 E \phi'(\sqrt{q^m} z)^2]
+
+    with the length q^m of each layer, not that of the fixed point (arXiv 1611.01232, section 4). delta is the
+    gradient with respect to pre-activations; the sum over units does not depend on the widths under fan-in scaling,
+    a mean per unit does. Valid while depth is below about width / 16 and the last error is independent of W.
+    Where q^m under- or overflows the dtype the factor is its limit for small or large q, so the profile stays
+    finite over any number of decades.
+
+    Args:
+        phi: Activation.
+        sigma_w: Weight scale.
+        sigma_b: Standard deviation of the biases.
+        q_0: Mean square of the input, |x|^2 / N_0.
+        depth: Number L of layers.
+
+    Returns:
+        The profile; 0 in the last layer, -inf below a layer whose factor is exactly 0.
+    """
+    q = length_trajectory(phi, sigma_w, sigma_b, q_0, depth)
+    decades = jnp.log10(jax.vmap(lambda length: chi_1(phi, length, sigma_w))(q[:-1])) / 2
+    return jnp.append(jnp.cumsum(decades[::-1])[::-1], 0)
+
+
+_LOG_RANGE = (float(np.log(1e-30)), float(np.log(1e30)))
+
+
+def _critical_excess(phi: Elementwise, q: Array) -> Array:
+    """sigma_b^2 / q on the critical line."""
+    ratio = expectation(lambda x: phi(x) ** 2, q, kinks_of(phi)) / derivative_moment(phi, q)
+    return 1 - ratio / q
+
+
+def _floats(*values: ArrayLike) -> tuple[Array, ...]:
+    """The arguments in their common inexact dtype."""
+    dtype = jnp.result_type(float, *values)
+    return tuple(jnp.asarray(value, dtype) for value in values)
+
+
+def _inside(q: Array) -> Array:
+    """A length within the range where quadrature resolves phi'; beyond it phi' has reached its limit."""
+    floor = float(jnp.finfo(q.dtype).eps) ** 1.5
+    return jnp.clip(q, floor, floor**-1)
+
+
+def _finite(q: Array) -> Array:
+    """A length kept small enough for its square root times a node to be squared."""
+    return jnp.minimum(q, jnp.finfo(q.dtype).max ** 0.5)
