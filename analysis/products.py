@@ -53,7 +53,7 @@ class Stratified(NamedTuple):
 
 
 class Scaled(NamedTuple):
-    """A product ``exp(log_scale) mantissa``; the largest entry of ``mantissa`` is 1 in size, or all are 0."""
+    """A product ``exp(log_scale) mantissa``, ``mantissa`` being of the scale of one factor."""
 
     mantissa: Float[Array, "out in"]
     log_scale: Float[Array, ""]
@@ -136,15 +136,13 @@ def start_scaled(n: int, dtype: DTypeLike) -> Scaled:
 
 
 def append_scaled(state: Scaled, factor: Float[Array, "new out"]) -> Scaled:
-    """The product ``factor @ product``, (fan_out, fan_in) being the shape of ``factor``."""
-    product = rescale(factor @ state.mantissa)
-    return Scaled(product.mantissa, product.log_scale + state.log_scale)
+    """The product ``factor @ product``, (fan_out, fan_in) being the shape of ``factor``.
 
-
-def rescale(matrix: Float[Array, "out in"]) -> Scaled:
-    """A matrix as (mantissa with largest entry 1 in size, logarithm of the scale); zeros stay, at scale 0."""
-    largest = _nonzero(jnp.max(jnp.abs(matrix)))
-    return Scaled(matrix / largest, jnp.log(largest))
+    The product so far is brought to unit scale by way of the factor, which saves a pass over memory where
+    the factor is computed in the same program.
+    """
+    largest = _nonzero(jnp.max(jnp.abs(state.mantissa)))
+    return Scaled((factor / largest) @ state.mantissa, state.log_scale + jnp.log(largest))
 
 
 def finish_scaled(state: Scaled) -> Float[Array, " k"]:
@@ -178,13 +176,15 @@ def scaled_product(factors: Factors) -> Scaled:
             ``factors[0]`` acts first.
 
     Returns:
-        The product, in the dtype of the factors.
+        The product, in the dtype of the factors; the largest entry of its mantissa is 1 in size, or all are 0.
 
     Raises:
         ValueError: If there is no factor, or neighbouring shapes do not fit.
     """
     _check_chain(factors)
-    return _chain(append_scaled, start_scaled(factors[0].shape[1], factors[0].dtype), factors)
+    product = _chain(append_scaled, start_scaled(factors[0].shape[1], factors[0].dtype), factors)
+    largest = _nonzero(jnp.max(jnp.abs(product.mantissa)))
+    return Scaled(product.mantissa / largest, product.log_scale + jnp.log(largest))
 
 
 def _chain(append_one: Callable[[State, Array], State], state: State, factors: Factors) -> State:

@@ -82,3 +82,23 @@ def test_log_singular_values_agree_with_mpmath(case):
     np.testing.assert_allclose(
         products.log_singular_values(jnp.array(factors)), exact_logs(factors), rtol=0, atol=1e-9
     )
+
+
+def test_dead_units_keep_the_shape_and_agree_with_the_compressed_factors():
+    factors = relu(np.random.default_rng(1), 8, 8)
+    small = compressed(factors)
+    rank = min(f.shape[0] for f in small)
+    exact = exact_logs(small)[:rank]
+    same_shape = products.log_singular_values(jnp.array(factors))
+    assert np.all(same_shape[rank:] == -np.inf)
+    np.testing.assert_allclose(same_shape[:rank], exact, rtol=0, atol=1e-9)
+    rectangular = products.log_singular_values([jnp.array(f) for f in small])
+    np.testing.assert_allclose(rectangular, exact, rtol=0, atol=1e-9)
+
+
+def test_rectangular_factors_give_as_many_values_as_the_narrowest_layer():
+    rng = np.random.default_rng(2)
+    factors = [rng.standard_normal(shape) for shape in [(9, 5), (3, 9), (7, 3), (7, 7)]]
+    values = products.log_singular_values([jnp.array(f) for f in factors])
+    np.testing.assert_allclose(values, exact_logs(factors)[:3], rtol=0, atol=1e-9)
+    assert values.shape == (3,)
