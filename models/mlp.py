@@ -73,7 +73,7 @@ def equal_runs(widths: tuple[int, ...]) -> list[tuple[Int[Array, " run"], int, i
     """
     numbered = enumerate(pairwise(widths), start=1)
     grouped = groupby(numbered, key=lambda item: item[1])
-    return [(jnp.array([layer for layer, _ in run]), *shape) for shape, run in grouped]
+    return [(jnp.array([layer for layer, _ in run], jnp.int32), *shape) for shape, run in grouped]
 
 
 def scan_run(
