@@ -23,7 +23,7 @@ def named(kind: str, name: str, table: Mapping[str, T]) -> T:
         return table[name]
     near = difflib.get_close_matches(name.lower(), table, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"write one of {', '.join(table)}"
-    raise ValueError(f"unknown {kind} {name!r}: {hint} (or module:name for your own)")
+    raise ValueError(f"unknown {kind} {name!r}: {hint}")
 
 
 def imported(kind: str, spec: str) -> Any:
