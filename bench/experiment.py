@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
+from signalprop.bench.errors import InputError
 from signalprop.bench.experiments import EXPERIMENTS
 from signalprop.bench.grid import Grid, Static, nearest
 from signalprop.bench.verdict import Verdict
@@ -69,10 +70,10 @@ def find(name: str) -> Experiment:
     """The experiment of that name.
 
     Raises:
-        ValueError: If there is none; the message offers the nearest name.
+        InputError: If there is none; the message offers the nearest name.
     """
     if name not in EXPERIMENTS:
-        raise ValueError(f"no experiment {name!r}; {nearest(name, EXPERIMENTS)}")
+        raise InputError(f"no experiment {name!r}; {nearest(name, EXPERIMENTS)}")
     module = import_module(f"signalprop.bench.experiments.{name.replace('-', '_')}")
     experiment: Experiment = module.EXPERIMENT
     return experiment

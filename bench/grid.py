@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from signalprop.bench.errors import InputError
+
 Static = dict[str, Any]
 Block = tuple[int, ...]
 
@@ -121,30 +123,30 @@ def nearest(name: str, known: Collection[str]) -> str:
 
 
 def require_known(axis: str, values: Collection[str], known: Collection[str]) -> None:
-    """Raise ValueError for the first value that is not known; ``module:name`` is left to its loader."""
+    """Raise InputError for the first value that is not known; ``module:name`` is left to its loader."""
     require_values(axis, values)
     for value in values:
         if value not in known and ":" not in value:
-            raise ValueError(f"{axis}: no {value!r}; {nearest(value, known)}")
+            raise InputError(f"{axis}: no {value!r}; {nearest(value, known)}")
 
 
 def require_scale(axis: str, values: Collection[float]) -> None:
-    """Raise ValueError unless all values are finite and not negative."""
+    """Raise InputError unless all values are finite and not negative."""
     require_values(axis, values)
     for value in values:
         if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{axis}: got {value}; write a finite number that is not negative")
+            raise InputError(f"{axis}: got {value}; write a finite number that is not negative")
 
 
 def require_count(axis: str, values: Collection[int], least: int = 1) -> None:
-    """Raise ValueError unless all values are at least ``least``."""
+    """Raise InputError unless all values are at least ``least``."""
     require_values(axis, values)
     for value in values:
         if value < least:
-            raise ValueError(f"{axis}: got {value}; write a whole number of at least {least}")
+            raise InputError(f"{axis}: got {value}; write a whole number of at least {least}")
 
 
 def require_values(axis: str, values: Collection[Any]) -> None:
-    """Raise ValueError for an axis without values."""
+    """Raise InputError for an axis without values."""
     if len(values) == 0:
-        raise ValueError(f"{axis}: got no values; write at least one")
+        raise InputError(f"{axis}: got no values; write at least one")

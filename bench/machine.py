@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from signalprop.bench.errors import InputError
+
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "signalprop" / "programs"
 PACKAGES = ("signalprop", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "xarray", "zarr")
 CPU_FLAG = "--xla_force_host_platform_device_count="
@@ -26,7 +28,7 @@ def start(platform: str | None = None) -> None:
         platform: ``cpu``, ``gpu`` or ``tpu``; None takes the best that JAX finds.
 
     Raises:
-        ValueError: If there is no such device here.
+        InputError: If there is no such device here.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     forced = re.search(CPU_FLAG + r"(\d+)", os.environ.get("XLA_FLAGS", ""))
@@ -44,7 +46,7 @@ def start(platform: str | None = None) -> None:
     try:
         jax.devices()
     except RuntimeError as error:
-        raise ValueError(f"--device: got {platform}, but JAX finds none here; write --device cpu") from error
+        raise InputError(f"--device: got {platform}, but JAX finds none here; write --device cpu") from error
 
 
 def available_memory(device: Any) -> int:

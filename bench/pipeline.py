@@ -61,7 +61,7 @@ def run(
         The outcome; None if other shards still have chunks to compute.
 
     Raises:
-        Interrupted, StoreError, ValueError: As ``sweep.run``.
+        Interrupted, StoreError, InputError: As ``sweep.run``.
     """
     path = sweep.run(experiment, settings, run_path(out, experiment, settings), report=report, shard=shard)
     if not store.is_finished(path):

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from signalprop.bench import machine
+from signalprop.bench.errors import InputError
 from signalprop.bench.grid import Block, chunk_shape
 from signalprop.bench.programs import Programs
 
@@ -57,7 +58,7 @@ def plan(programs: Programs) -> Plan:
     fits its cache beats a large batch about threefold, and tries others where that can pay for compiling them.
 
     Raises:
-        ValueError: If not even one network fits in memory.
+        InputError: If not even one network fits in memory.
     """
     whole = programs.grid.traced_shape
     total, cases = math.prod(whole), math.prod(programs.grid.static_shape)
@@ -107,7 +108,7 @@ def _probe(programs: Programs, points: int, budget: float) -> _Probe:
     memory = _memory(compiled)
     if memory > budget:
         if points == 1:
-            raise ValueError(_too_large(programs.settings, memory, budget))
+            raise InputError(_too_large(programs.settings, memory, budget))
         return _probe(programs, max(1, min(points // 4, int(points * budget / memory))), budget)
     group = [(0,) * len(chunk)]
     programs.compute(index, static, chunk, group)

@@ -22,6 +22,7 @@ import xarray as xr
 import zarr
 
 from signalprop.bench import machine
+from signalprop.bench.errors import StoreError
 from signalprop.bench.grid import Block, Grid, block_slices, blocks
 
 SCHEMA = 1
@@ -32,10 +33,6 @@ Shape = tuple[tuple[str, ...], tuple[int, ...], np.dtype[Any], dict[str, str]]
 """Dimensions behind the grid's own, their lengths, dtype, and attributes of a measured array."""
 
 
-class StoreError(Exception):
-    """A store that cannot be used or written: what happened and what to do, in one line."""
-
-
 def identity(experiment: str, settings: Any) -> str:
     """Hash of an experiment's settings: the name of its run."""
     text = json.dumps({"experiment": experiment, "schema": SCHEMA, **asdict(settings)}, sort_keys=True)
@@ -43,9 +40,10 @@ def identity(experiment: str, settings: Any) -> str:
 
 
 def code_hash(root: Path = Path(__file__).parents[1]) -> str:
-    """Hash of the suite's own modules: tells a result that was computed by other code."""
-    files = sorted(p for folder in ("analysis", "models", "bench") for p in (root / folder).rglob("*.py"))
-    return hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()[:12]
+    """Hash of the modules that decide numbers: tells a result that was computed by other code."""
+    folders = (root / "analysis", root / "models", root / "bench" / "experiments")
+    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
 def provenance(experiment: str, settings: Any, device_kind: str) -> dict[str, Any]:
@@ -110,7 +108,7 @@ def create(
         os.rename(partial, path)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+        if not (error.errno in (errno.ENOTEMPTY, errno.EEXIST) and path.is_dir()):
             raise StoreError(
                 f"--out: cannot write {path} ({error.strerror}); name a folder you own"
             ) from error
@@ -193,6 +191,11 @@ def checksum(arrays: Arrays) -> int:
 def is_finished(path: Path) -> bool:
     """Whether every chunk of the run is marked."""
     return bool(np.asarray(_open(path, "r")[MARKER][...]).all())  # type: ignore[index]
+
+
+def code_changed(path: Path) -> bool:
+    """Whether the run was started by other code than this."""
+    return bool(_open(path, "r").attrs.get("code_hash") != code_hash())
 
 
 def load(path: str | Path) -> xr.Dataset:

@@ -16,16 +16,13 @@ from typing import Any
 import jax
 
 from signalprop.bench import store
+from signalprop.bench.errors import Interrupted
 from signalprop.bench.experiment import Experiment
 from signalprop.bench.grid import Block, Grid, Static
 from signalprop.bench.plan import plan
 from signalprop.bench.programs import Programs
 
 Report = Callable[[str, int, int], None]
-
-
-class Interrupted(Exception):
-    """The sweep stopped after a finished chunk; the same command resumes it."""
 
 
 def run(
@@ -53,7 +50,7 @@ def run(
     Raises:
         Interrupted: On Ctrl-C, after the chunk in flight is stored.
         StoreError: If the store cannot be used or written.
-        ValueError: If the smallest chunk does not fit in memory.
+        InputError: If the smallest chunk does not fit in memory.
     """
     began = time.perf_counter()
     programs = Programs(experiment, settings)

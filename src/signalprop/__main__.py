@@ -1,0 +1,5 @@
+"""``python -m signalprop``."""
+
+from signalprop.bench.cli import main
+
+main()
