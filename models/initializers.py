@@ -139,5 +139,5 @@ def scheme(name: str) -> Scheme:
     """
     if ":" not in name:
         return named("scheme", name, SCHEMES)
-    found = imported("scheme", name)
+    found = imported("scheme", name, Scheme)
     return found if isinstance(found, Scheme) else Scheme(name, found)

@@ -26,15 +26,16 @@ def named(kind: str, name: str, table: Mapping[str, T]) -> T:
     raise ValueError(f"unknown {kind} {name!r}: {hint}")
 
 
-def imported(kind: str, spec: str) -> Any:
-    """Import what ``module:name`` names.
+def imported(kind: str, spec: str, ready: type | None = None) -> Any:
+    """Import what ``module:name`` names, a callable or an instance of the class that is wanted.
 
     Args:
         kind: What is expected, for the message.
         spec: An importable module and an attribute of it, joined by a colon.
+        ready: Class whose instances are accepted although they are not callable.
 
     Raises:
-        ValueError: If the module cannot be found or lacks the attribute, or if the attribute is not callable.
+        ValueError: If the module cannot be imported or lacks the attribute, or if the attribute is neither.
     """
     module_name, _, attribute = spec.partition(":")
     try:
@@ -46,6 +47,6 @@ def imported(kind: str, spec: str) -> Any:
         hint = f"did you mean {near[0]!r}?" if near else "write module:name"
         raise ValueError(f"{kind} {spec!r}: {module_name} has no {attribute!r}; {hint}")
     found = getattr(module, attribute)
-    if not callable(found):
+    if not (callable(found) or (ready and isinstance(found, ready))):
         raise ValueError(f"{kind} {spec!r} is not callable: write module:name of a callable")
     return found
