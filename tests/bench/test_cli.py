@@ -1,0 +1,135 @@
+"""What a user types, and what a user reads after a mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from signalprop.bench import cli, store
+from signalprop.bench.errors import InputError
+
+SMALL = ["--width", "2", "4", "--sigma-w", "0.9", "2", "--depth", "10", "--draws", "5", "--seeds", "3"]
+
+
+def said(capsys, *args: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(list(args))
+    out = capsys.readouterr()
+    return int(stop.value.code or 0), out.out, out.err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["rnu"], ["no command 'rnu'", "did you mean run?"]),
+        (["run"], ["got no experiment"]),
+        (["run", "matrix-prodct"], ["no experiment 'matrix-prodct'", "matrix-product"]),
+        (["run", "matrix-product", "--sigmaw", "1"], ["no option --sigmaw", "--sigma-w"]),
+        (["run", "matrix-product", "--sigma-w", "abc"], ["--sigma-w", "abc"]),
+        (["run", "matrix-product", "--sigma-w", "-1"], ["--sigma-w", "-1.0", "not negative"]),
+        (["run", "matrix-product", "--sigma-w", "nan"], ["--sigma-w", "nan", "finite"]),
+        (["run", "matrix-product", "--depth", "0"], ["--depth", "0", "at least 1"]),
+        (["run", "matrix-product", "--width"], ["--width", "no values"]),
+        (["run", "layer-profiles", "--activation", "tahn"], ["tahn", "tanh"]),
+        (["run", "layer-profiles", "--scheme", "he_nromal"], ["he_nromal", "he_normal"]),
+        (["run", "matrix-product", "--size", "huge"], ["--size", "huge"]),
+        (["run", "matrix-product", "--device", "gpu"], ["--device", "gpu", "cpu"]),
+        (["run", "matrix-product", "--shard", "3/2"], ["--shard", "3/2"]),
+        (["theory", "mean-field", "--activation", "tahn"], ["--activation", "tahn", "tanh"]),
+        (["theory", "mean-field", "--sigma-w", "-1"], ["--sigma-w", "-1"]),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(capsys, args, words) -> None:
+    code, _, err = said(capsys, *args)
+    assert code == 2
+    assert err.count("\n") == 1, err
+    assert all(word in err for word in words), err
+
+
+def test_help_and_version_need_no_experiment(capsys) -> None:
+    assert "reproduce" in said(capsys, "--help")[1]
+    assert "--dry-run" in said(capsys, "run", "--help")[1]
+    assert said(capsys, "--version")[1].strip()
+
+
+def test_theory_prints_the_fixed_point_for_machines(capsys) -> None:
+    code, out, _ = said(capsys, "theory", "mean-field", "--activation", "erf", "--sigma-w", "2", "--json")
+    assert code == 0
+    values = json.loads(out)
+    assert values["chi_1"] == pytest.approx(4 * (4 / 3.141592653589793) / (1 + 4 * values["q_star"]) ** 0.5)
+
+
+def test_a_run_of_own_axes_leaves_figures_verdicts_and_a_table(capsys, tmp_path) -> None:
+    code, out, err = said(capsys, "run", "matrix-product", *SMALL, "--out", str(tmp_path))
+    assert code == 0, err
+    assert "verdicts agree" in out
+    (folder,) = (tmp_path / "custom").iterdir()
+    assert {p.suffix for p in folder.iterdir()} == {".png", ".svg", ".csv", ".json"}
+
+
+def test_a_dry_run_writes_nothing(capsys, tmp_path) -> None:
+    code, out, _ = said(capsys, "run", "matrix-product", *SMALL, "--dry-run", "--out", str(tmp_path / "x"))
+    assert code == 0
+    assert "12 points, 2 programs" in out
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_out_that_is_a_file_is_one_line_and_exit_code_1(capsys, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = said(capsys, "run", "matrix-product", *SMALL, "--out", str(tmp_path / "file"))
+    assert (code, err.count("\n")) == (1, 1)
+    assert "cannot write" in err
+
+
+def test_a_report_of_nothing_says_how_to_start(capsys, tmp_path) -> None:
+    code, _, err = said(capsys, "report", "--folder", str(tmp_path))
+    assert code == 1
+    assert "signalprop reproduce" in err
+
+
+def test_a_message_of_the_parser_becomes_one_line() -> None:
+    with pytest.raises(InputError, match="huge.*--size"):
+        cli.parse(cli.Reproduce, ["--size", "huge"], prog="signalprop reproduce")
+
+
+def command(*args: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "signalprop", *args],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+
+
+def chunks_done(out: Path) -> int:
+    paths = list((out / "runs").glob("*.zarr/done/c/**/*"))
+    return sum(p.is_file() and ".partial" not in p.name for p in paths)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_continues_to_the_same_numbers(tmp_path, how) -> None:
+    sizes = ["--width", "2", "4", "8", "16", "--depth", "60", "--draws", "40", "--seeds", "40", "--sigma-w", "0.9", "2"]
+    args = ["run", "matrix-product", *sizes, "--out"]
+    cut = command(*args, str(tmp_path / "cut"))
+    deadline = time.monotonic() + 120
+    while chunks_done(tmp_path / "cut") < 1 and cut.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    cut.send_signal(how)
+    _, err = cut.communicate(timeout=120)
+    (path,) = (tmp_path / "cut" / "runs").glob("*.zarr")
+    if how == signal.SIGINT and cut.returncode != 0:
+        assert cut.returncode == 130
+        assert "resume with: signalprop run matrix-product" in err
+    assert store.is_finished(path) or cut.returncode != 0
+    for out in ("cut", "whole"):
+        assert command(*args, str(tmp_path / out)).wait(timeout=240) == 0
+    whole = store.load(tmp_path / "whole" / "runs" / path.name)
+    again = store.load(path)
+    for name in whole.data_vars:
+        if list(whole.attrs["chunk"]) == list(again.attrs["chunk"]):
+            assert whole[name].equals(again[name]), name
+        else:
+            assert abs(whole[name] - again[name]).max() < 1e-3, name

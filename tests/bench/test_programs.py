@@ -1,0 +1,16 @@
+"""Every sweep program lowers for every platform, without having one."""
+
+import pytest
+from signalprop.bench.experiment import find
+from signalprop.bench.experiments import EXPERIMENTS
+from signalprop.bench.programs import Programs
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_programs_lower_for_cpu_cuda_and_tpu(name) -> None:
+    experiment = find(name)
+    programs = Programs(experiment, experiment.sizes["quick"])
+    chunk = (1,) * len(programs.grid.traced_shape)
+    for _, static in programs.grid.cases():
+        exported = programs.export(static, chunk, ["cpu", "cuda", "tpu"])
+        assert set(exported.platforms) == {"cpu", "cuda", "tpu"}
