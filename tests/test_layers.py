@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "analysis": {"analysis"},
     "models": {"models"},
-    "bench": {"bench", "models", "analysis"},
+    "bench": {"bench", "models", "analysis", "__version__"},
     "src": {"bench"},
 }
 NO_FILES_NO_PLOTS = {
@@ -90,5 +90,6 @@ def test_an_experiment_knows_neither_the_plumbing_nor_another_experiment(path: P
 
 @pytest.mark.parametrize("path", INSTALLED, ids=name)
 def test_file_is_installed(path: Path) -> None:
-    package = ".".join(("signalprop", *path.relative_to(ROOT).parts[:-1]))
-    assert files(package).joinpath(path.name).is_file()
+    folder = next(parent for parent in path.parents if (parent / "__init__.py").exists())
+    package = ".".join(("signalprop", *folder.relative_to(ROOT).parts))
+    assert files(package).joinpath(*path.relative_to(folder).parts).is_file()
