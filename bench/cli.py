@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -179,15 +180,19 @@ def parse(kind: type[T], args: Sequence[str], *, prog: str, default: T | None = 
         option = re.sub(r"^--no-", "--", option)
         if option.startswith("--") and option not in [*known, "--help"]:
             raise InputError(f"{prog}: no option {option}; {nearest(option, known)}")
-    return _quietly(lambda: tyro.cli(kind, args=args, prog=prog, default=default))  # type: ignore[call-overload,no-any-return]
+    parsed: T = _quietly(partial(tyro.cli, kind, args=args, prog=prog, default=default))
+    return parsed
 
 
 def parse_known(kind: type[T], args: Sequence[str], *, prog: str) -> tuple[T, list[str]]:
     """Parse the options of ``kind`` and return what is left for the experiments' settings."""
-    return _quietly(lambda: tyro.cli(kind, args=args, prog=prog, return_unknown_args=True))  # type: ignore[call-overload,no-any-return]
+    parsed: tuple[T, list[str]] = _quietly(
+        partial(tyro.cli, kind, args=args, prog=prog, return_unknown_args=True)
+    )
+    return parsed
 
 
-def _quietly(call: Callable[[], T]) -> T:
+def _quietly(call: Callable[[], Any]) -> Any:
     said, help_text = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(help_text):

@@ -152,7 +152,7 @@ def info(options: cli.Info) -> int:
         "memory": f"{machine.available_memory(jax.devices()[0]) / 2**30:.1f} GiB available",
         "versions": ", ".join(f"{k} {v}" for k, v in machine.versions().items()),
         "commit": commit + (" with changes" if dirty else ""),
-        "64-bit": str(jax.config.jax_enable_x64),
+        "64-bit": str(jax.config.read("jax_enable_x64")),
         "BLAS threads": os.environ["OPENBLAS_NUM_THREADS"],
         "program cache": os.environ["JAX_COMPILATION_CACHE_DIR"],
         "results": str(Path("results").resolve()),
@@ -241,7 +241,7 @@ def _show_plan(experiment: Any, settings: Any) -> None:
 
     cost = plan(Programs(experiment, settings))
     console.print(
-        f"{experiment.name}: {cost.points} points, {cost.programs} programs of about {cost.compile_seconds:.1f} s to "
+        f"{experiment.name}: {cost.points} points, {cost.programs} programs of {cost.compile_seconds:.1f} s to "
         f"compile, {cost.chunks} chunks of {cost.chunk}, about {cost.seconds:.0f} s to compute, "
         f"{cost.memory / 2**20:.0f} MiB per chunk, at most {cost.disk / 2**20:.0f} MiB on disk"
     )

@@ -53,7 +53,7 @@ class Experiment:
     question: str
     sizes: Mapping[str, Any]
     grid: Callable[[Any], Grid]
-    measure: Callable[[jax.Array, Mapping[str, jax.Array], Static], dict[str, jax.Array]]
+    measure: Callable[[jax.Array, dict[str, jax.Array], Static], dict[str, jax.Array]]
     variables: Mapping[str, Variable]
     theory: Callable[[Any], xr.Dataset]
     verdicts: Callable[[xr.Dataset], list[Verdict]]

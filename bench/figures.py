@@ -15,6 +15,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h", "d", "8", "H")
@@ -22,7 +23,7 @@ DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)),
 SEQUENTIAL, DIVERGING = "viridis", "vlag"
 WIDTH = 7.2  # inches: two columns of a paper
 
-STYLE: Mapping[str, Any] = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
     "savefig.dpi": 160,
     "svg.fonttype": "none",
@@ -101,10 +102,8 @@ def measured(
 def legend_of_kinds(axes: Axes, **more: Any) -> None:
     """A small legend that says what a line and what a point is."""
     handles = [
-        plt.Line2D([], [], color="0.3", label="theory"),
-        plt.Line2D(
-            [], [], color="0.3", marker="o", linestyle="none", markerfacecolor="white", label="measured"
-        ),
+        Line2D([], [], color="0.3", label="theory"),
+        Line2D([], [], color="0.3", marker="o", linestyle="none", markerfacecolor="white", label="measured"),
     ]
     axes.legend(handles=handles, **more)
 
@@ -113,7 +112,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as PNG and SVG; the same figure gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
-    with mpl.rc_context({k: v for k, v in STYLE.items() if k.startswith(("svg", "savefig"))}):
+    with mpl.rc_context(STYLE):
         figure.savefig(paths[0], metadata={"Software": None})
         figure.savefig(paths[1], metadata={"Date": None})
     plt.close(figure)

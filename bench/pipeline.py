@@ -1,4 +1,4 @@
-"""The whole line for one experiment: settings, sweep, store, then figures, table and verdicts from the store."""
+"""The whole line of one experiment: settings, sweep, store, then figures, table and verdicts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ def run_path(out: Path, experiment: Experiment, settings: Any) -> Path:
 
 
 def result_folder(out: Path, experiment: Experiment, settings: Any) -> Path:
-    """Where figures and verdicts go: committed sizes directly under ``out``, others in a folder of their own."""
+    """Where figures and verdicts go: committed sizes directly under ``out``, others in their own folder."""
     size = size_name(experiment, settings)
     if size in ("standard", "full"):
         return out / experiment.name

@@ -55,7 +55,7 @@ def plan(programs: Programs) -> Plan:
     """Measure chunk shapes on the first program and keep the fastest that fits.
 
     An accelerator takes the largest chunk that fits. A CPU starts with a few points, because a chunk that
-    fits its cache beats a large batch about threefold, and tries others where that can pay for compiling them.
+    fits its cache beats a large batch about threefold, and tries others where compiling them can pay.
 
     Raises:
         InputError: If not even one network fits in memory.

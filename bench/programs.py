@@ -4,7 +4,6 @@ Each device runs the same single-device program on its own chunk (``shard_map`` 
 so numbers depend on the chunk's shape alone and not on how many devices there are.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,9 +47,11 @@ class Programs:
                     return self.point(seed, chosen, static)
                 return jax.vmap(lambda scalars: along(names[1:], seed, {**chosen, **scalars}))(axes[names[0]])
 
-            return jax.vmap(lambda seed: along(tuple(self.grid.traced), seed, {}))(seeds)  # type: ignore[no-any-return]
+            names = tuple(self.grid.traced)
+            measured: dict[str, jax.Array] = jax.vmap(lambda seed: along(names, seed, {}))(seeds)
+            return measured
 
-        return program  # type: ignore[return-value]
+        return program
 
     def lower(self, static: Static, chunk: Block) -> jax.stages.Lowered:
         """Lower the program that runs one chunk on every local device."""
@@ -119,7 +120,7 @@ class Programs:
     def shapes(self) -> dict[str, Shape]:
         """Dimensions, lengths, dtype and labels of each measured array.
 
-        The lengths are those of the grid's coordinates; a static case with fewer entries leaves the rest empty.
+        The lengths are those of the grid's coordinates; a case with fewer entries leaves the rest empty.
 
         Raises:
             ValueError: If ``measure`` returns other arrays than the experiment declares.

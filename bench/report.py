@@ -1,4 +1,4 @@
-"""The report: a table of claims in Markdown and one self-contained HTML page, from stored verdicts and figures."""
+"""The report: a table of claims in Markdown and one self-contained HTML page."""
 
 import base64
 from dataclasses import dataclass

@@ -163,13 +163,13 @@ class Run:
                 full = np.full(lengths + target.shape[len(lengths) :], fill_value(target.dtype), target.dtype)  # type: ignore[union-attr]
                 value = arrays[name]
                 full[(0,) * len(case) + tuple(slice(n) for n in value.shape)] = value
-                target[region] = written[name] = full  # type: ignore[index,assignment,operator]
+                target[region] = written[name] = full  # type: ignore[index]
             if split:
                 self.group[SPLIT][case + block] = 1  # type: ignore[index]
             self.group[MARKER][case + block] = checksum(written)  # type: ignore[index]
         except OSError as error:
             raise StoreError(
-                f"cannot write {self.path} ({error.strerror}); finished chunks are kept, run again after mending"
+                f"cannot write {self.path} ({error.strerror}); what is finished is kept, run again after mending"
             ) from error
 
     def add_wall_seconds(self, seconds: float) -> None:
@@ -207,7 +207,7 @@ def load(path: str | Path) -> xr.Dataset:
     path = Path(path)
     _open(path, "r")
     try:
-        result = xr.open_zarr(path, consolidated=False, chunks=None).load()
+        result: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None).load()
     except Exception as error:  # a torn file fails in whichever codec meets it first
         raise StoreError(f"{path} is damaged ({error}); run the same command again to repair it") from error
     done = result[MARKER].values

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import xarray as xr
+
 from signalprop.bench import grid as g
 from signalprop.bench import verdict
 from signalprop.bench.experiment import Experiment, Variable
@@ -63,7 +64,8 @@ def judge(result: xr.Dataset) -> list[verdict.Verdict]:
     expected = 2 * result["sigma_w"].values
     return [
         verdict.judge(
-            ["C7"], "Twice is twice.", "arithmetic", measured=mean, predicted=expected, tolerance=1e-6, tolerance_from="float32"
+            ["C7"], "Twice is twice.", "arithmetic", measured=mean, predicted=expected,
+            tolerance=1e-6, tolerance_from="float32",
         )
     ]  # fmt: skip
 

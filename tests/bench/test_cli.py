@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from signalprop.bench import cli, store
 from signalprop.bench.errors import InputError
 
@@ -92,7 +93,7 @@ def test_a_report_of_nothing_says_how_to_start(capsys, tmp_path) -> None:
 
 
 def test_a_message_of_the_parser_becomes_one_line() -> None:
-    with pytest.raises(InputError, match="huge.*--size"):
+    with pytest.raises(InputError, match=r"huge.*--size"):
         cli.parse(cli.Reproduce, ["--size", "huge"], prog="signalprop reproduce")
 
 
@@ -111,7 +112,22 @@ def chunks_done(out: Path) -> int:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_run_continues_to_the_same_numbers(tmp_path, how) -> None:
-    sizes = ["--width", "2", "4", "8", "16", "--depth", "60", "--draws", "40", "--seeds", "40", "--sigma-w", "0.9", "2"]
+    sizes = [
+        "--width",
+        "2",
+        "4",
+        "8",
+        "16",
+        "--depth",
+        "60",
+        "--draws",
+        "40",
+        "--seeds",
+        "40",
+        "--sigma-w",
+        "0.9",
+        "2",
+    ]
     args = ["run", "matrix-product", *sizes, "--out"]
     cut = command(*args, str(tmp_path / "cut"))
     deadline = time.monotonic() + 120

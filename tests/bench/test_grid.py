@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from signalprop.bench import grid as g
 from signalprop.bench.errors import InputError
 

@@ -1,6 +1,7 @@
 """Every sweep program lowers for every platform, without having one."""
 
 import pytest
+
 from signalprop.bench.experiment import find
 from signalprop.bench.experiments import EXPERIMENTS
 from signalprop.bench.programs import Programs

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from signalprop.bench import report, verdict
 from signalprop.bench.errors import StoreError
 

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
+
 from signalprop.bench import machine, plan, programs, store, sweep
 from signalprop.bench.errors import InputError, Interrupted, StoreError
 
@@ -125,7 +126,9 @@ def test_a_full_disk_keeps_what_is_finished(toy, tmp_path, whole, monkeypatch) -
     assert_identical(whole, store.load(path))
 
 
-def test_stores_of_another_schema_or_other_settings_are_left_alone(toy, toy_settings, tmp_path, whole) -> None:
+def test_stores_of_another_schema_or_other_settings_are_left_alone(
+    toy, toy_settings, tmp_path, whole
+) -> None:
     path = tmp_path / "whole.zarr"
     with pytest.raises(StoreError, match="other settings"):
         sweep.run(toy, toy_settings(seeds=7), path)
@@ -142,7 +145,9 @@ def test_an_out_folder_that_cannot_be_written_is_one_line(toy, tmp_path) -> None
         sweep.run(toy, toy.sizes["quick"], tmp_path / "file" / "x.zarr", chunk=CHUNK)
 
 
-def test_an_accelerator_out_of_memory_runs_each_chunk_as_two_halves(toy, tmp_path, whole, monkeypatch) -> None:
+def test_an_accelerator_out_of_memory_runs_each_chunk_as_two_halves(
+    toy, tmp_path, whole, monkeypatch
+) -> None:
     def refuse(self, *args) -> None:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+
 from signalprop.bench import verdict
 from signalprop.bench.verdict import judge
 
@@ -52,6 +53,9 @@ def test_false_alarms_of_many_small_samples_are_as_rare_as_promised() -> None:
 
 
 def test_verdicts_survive_the_file(tmp_path) -> None:
-    written = [one(measured=1.0, predicted=1.0, tolerance=0.1), verdict.observe(["A2"], "Seen.", "-", measured=2.0)]
+    written = [
+        one(measured=1.0, predicted=1.0, tolerance=0.1),
+        verdict.observe(["A2"], "Seen.", "-", measured=2.0),
+    ]
     verdict.write(tmp_path / "verdicts.json", written)
     assert verdict.read(tmp_path / "verdicts.json") == written
