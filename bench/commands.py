@@ -241,8 +241,8 @@ def _show_plan(experiment: Any, settings: Any) -> None:
 
     cost = plan(Programs(experiment, settings))
     console.print(
-        f"{experiment.name}: {cost.points} points, {cost.programs} programs of {cost.compile_seconds:.1f} s to "
-        f"compile, {cost.chunks} chunks of {cost.chunk}, about {cost.seconds:.0f} s to compute, "
+        f"{experiment.name}: {cost.points} points, {cost.programs} programs of {cost.compile_seconds:.1f} s "
+        f"to compile, {cost.chunks} chunks of {cost.chunk}, about {cost.seconds:.0f} s to compute, "
         f"{cost.memory / 2**20:.0f} MiB per chunk, at most {cost.disk / 2**20:.0f} MiB on disk"
     )
     console.print(f"  {json.dumps(dataclasses.asdict(settings))}")

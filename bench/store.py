@@ -169,7 +169,7 @@ class Run:
             self.group[MARKER][case + block] = checksum(written)  # type: ignore[index]
         except OSError as error:
             raise StoreError(
-                f"cannot write {self.path} ({error.strerror}); what is finished is kept, run again after mending"
+                f"cannot write {self.path} ({error.strerror}); finished chunks are kept, mend and run again"
             ) from error
 
     def add_wall_seconds(self, seconds: float) -> None:
