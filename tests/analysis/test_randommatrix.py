@@ -1,0 +1,91 @@
+"""Exponents and laws of Gaussian products against tabulated values and sampled products."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from signalprop.analysis import products, randommatrix
+
+
+def sampled_log_sizes(n, num_factors, num_samples, sigma=1.0):
+    """Sample log |M e_1| and log |M_11| of products of Gaussian matrices."""
+
+    def step(product, key):
+        factor = sigma * jax.random.normal(key, (n, n), jnp.float64)
+        return products.append_scaled(product, factor), None
+
+    def sample(key):
+        keys = jax.random.split(key, num_factors)
+        product, _ = jax.lax.scan(step, products.start_scaled(n, jnp.float64), keys)
+        column = product.mantissa[:, 0]
+        sizes = jnp.stack([jnp.linalg.norm(column), jnp.abs(column[0])])
+        return product.log_scale + jnp.log(sizes)
+
+    return np.asarray(jax.jit(jax.vmap(sample))(jax.random.split(jax.random.key(0), num_samples)))
+
+
+def test_exponents_of_four_by_four_matrices_are_the_tabulated_ones():
+    expected = [0.5579657578, 0.3648185773, 0.0579657578, -0.6351814227]
+    np.testing.assert_allclose(randommatrix.newman_exponents(4), expected, atol=1e-10)
+    shifted = randommatrix.newman_exponents(4, sigma=3.0)
+    np.testing.assert_allclose(shifted - np.log(3), expected, atol=1e-10)
+
+
+def test_exponents_are_the_mean_growth_of_a_qr_iteration():
+    n, steps = 4, 10_000
+
+    def step(basis, key):
+        basis, triangle = jnp.linalg.qr(jax.random.normal(key, (n, n), jnp.float64) @ basis)
+        return basis, jnp.log(jnp.abs(jnp.diag(triangle)))
+
+    _, growth = jax.lax.scan(step, jnp.eye(n), jax.random.split(jax.random.key(1), steps))
+    error = np.std(growth, axis=0) / np.sqrt(steps)
+    assert np.all(np.abs(np.mean(growth, axis=0) - randommatrix.newman_exponents(n)) < 5 * error)
+
+
+def test_exponents_keep_float32():
+    exponents = randommatrix.newman_exponents(128, jnp.float32(1.0))
+    assert exponents.dtype == jnp.float32
+    np.testing.assert_allclose(exponents, randommatrix.newman_exponents(128), rtol=1e-5, atol=1e-5)
+
+
+def test_law_of_101_factors_is_that_of_the_textbook_example():
+    law = randommatrix.product_vector_law(4, 101)
+    decades = np.log(10)
+    np.testing.assert_allclose(law.mean / decades, 24.474, atol=5e-4)
+    np.testing.assert_allclose(np.sqrt(law.variance) / decades, 1.753, atol=5e-4)
+    np.testing.assert_allclose(law.entry_mean / decades, 23.956, atol=5e-4)
+    np.testing.assert_allclose(np.sqrt(law.entry_variance) / decades, 1.809, atol=5e-4)
+
+
+@pytest.mark.parametrize(("n", "num_factors", "sigma"), [(4, 101, 1.0), (8, 20, 0.3), (2, 1, 2.0)])
+def test_law_of_one_vector_and_one_entry_is_that_of_sampled_products(n, num_factors, sigma):
+    num_samples = 2000
+    logs = sampled_log_sizes(n, num_factors, num_samples, sigma)
+    law = randommatrix.product_vector_law(n, num_factors, sigma)
+    means, variances = [law.mean, law.entry_mean], [law.variance, law.entry_variance]
+    assert np.all(np.abs(logs.mean(0) - means) < 5 * logs.std(0) / np.sqrt(num_samples))
+    squares = (logs - logs.mean(0)) ** 2
+    assert np.all(np.abs(squares.mean(0) - variances) < 5 * squares.std(0) / np.sqrt(num_samples))
+
+
+def test_critical_variances_are_the_known_ones():
+    quenched = [float(randommatrix.quenched_critical_variance(n)) for n in (2, 4, 8, 16, 64)]
+    np.testing.assert_allclose(quenched, [0.891, 0.3276, 0.1424, 0.0666, 0.01587], rtol=1e-3)
+    for n in (2, 4, 64):
+        assert randommatrix.annealed_critical_variance(n) == 1 / n
+        sigma = jnp.sqrt(randommatrix.quenched_critical_variance(n))
+        assert abs(randommatrix.newman_exponents(n, sigma)[0]) < 1e-14
+
+
+def test_between_the_critical_variances_the_mean_grows_while_typical_products_vanish():
+    n, num_factors, sigma = 4, 100, np.sqrt(0.29)
+    logs = sampled_log_sizes(n, num_factors, 2000, sigma)[:, 0]
+    assert num_factors * np.log(n * sigma**2) > 0
+    assert np.mean(logs < 0) > 0.9
+
+
+def test_a_product_of_no_factors_is_refused():
+    with pytest.raises(ValueError, match="num_factors must be at least 1, got 0"):
+        randommatrix.product_vector_law(4, 0)
