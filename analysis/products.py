@@ -111,7 +111,7 @@ def append(state: Stratified, factor: Float[Array, "new out"]) -> Stratified:
     rank = jnp.minimum(state.rank, jnp.minimum(jnp.sum(heights > 0), live_columns))
 
     columns = (factor[order] @ state.basis).T
-    basis, coupling, log_scales, order_in = _stratify(columns, state.log_scales + _log(largest))
+    basis, coupling, log_scales, order_in = _stratify(columns, state.log_scales + jnp.log(largest))
     alive = jnp.arange(log_scales.size) < rank
     rows, log_lengths = _unit_rows(coupling @ state.rows[order_in])
     log_scales = jnp.where(alive, log_scales + log_lengths, -jnp.inf)
@@ -154,7 +154,7 @@ def finish_scaled(state: Scaled) -> Float[Array, " k"]:
     """
     values = jnp.linalg.svd(state.mantissa, compute_uv=False)
     resolved = values >= np.finfo(values.dtype).eps * values[0]
-    return jnp.where(resolved, state.log_scale + _log(values), jnp.nan)
+    return jnp.where(resolved, state.log_scale + jnp.log(values), jnp.nan)
 
 
 @jax.jit
@@ -176,7 +176,7 @@ def scaled_product(factors: Factors) -> Scaled:
             ``factors[0]`` acts first.
 
     Returns:
-        The product, in the dtype of the factors; the largest entry of its mantissa is 1 in size, or all are 0.
+        The product in the dtype of the factors; the largest entry of its mantissa is 1, or all are 0.
 
     Raises:
         ValueError: If there is no factor, or neighbouring shapes do not fit.
@@ -291,12 +291,8 @@ def _unit_rows(rows: Array) -> tuple[Array, Array]:
     largest = jnp.max(jnp.abs(rows), axis=1)
     scaled = rows / _nonzero(largest)[:, None]
     length = jnp.sqrt(jnp.sum(scaled * scaled, axis=1))
-    return scaled / _nonzero(length)[:, None], _log(largest) + jnp.log(_nonzero(length))
+    return scaled / _nonzero(length)[:, None], jnp.log(largest) + jnp.log(length)
 
 
 def _nonzero(x: Array) -> Array:
     return jnp.where(x == 0, 1, x)
-
-
-def _log(x: Array) -> Array:
-    return jnp.where(x == 0, -jnp.inf, jnp.log(_nonzero(x)))
