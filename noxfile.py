@@ -63,7 +63,7 @@ def typecheck(session: nox.Session) -> None:
 @nox.session
 def reproduce(session: nox.Session) -> None:
     """Run every experiment and write figures, verdicts and the report; resumes (`-- --size standard`)."""
-    rebuilt(session)
+    pinned(session, "-e", ".")  # editable, so that results record the commit they come from
     session.run("signalprop", "reproduce", *session.posargs)
 
 
