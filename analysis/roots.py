@@ -1,15 +1,18 @@
-"""The first root of a scalar function along a line of points: scan for the sign change, then bisect inside it.
+"""The first root of a scalar function along a line of points: scan for the sign change, then bisect in it.
 
-Plain iteration of a mean-field map stalls where its slope is 1, and Newton's method leaves the domain; bracketing
-does neither, and a scan says which of several roots is meant.
+Plain iteration of a mean-field map stalls where its slope is 1, and Newton's method leaves the domain;
+bracketing does neither, and a scan says which of several roots is meant.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float
+
+RootFinder = optx.AbstractRootFinder[Any, Any, Any, Any]
 
 
 def first_crossing(
@@ -17,8 +20,8 @@ def first_crossing(
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
     """First root along the points at which f passes from below zero to above zero.
 
-    Two roots between neighbouring points are not seen. The root is exact to a few units in the last place of the
-    points, or to where f is lost in its own rounding.
+    Two roots between neighbouring points are not seen. The root is exact to a few units in the last place of
+    the points, or to where f is lost in its own rounding.
 
     Args:
         f: Scalar function of a scalar.
@@ -26,8 +29,8 @@ def first_crossing(
         noise: f counts as above zero only beyond this, so that rounding is not taken for a crossing.
 
     Returns:
-        The root and whether there is one. Without a crossing the root is the last point; when f is above zero at
-        the first point already, it is that point and there is no crossing.
+        The root and whether there is one. Without a crossing the root is the last point; when f is above zero
+        at the first point already, it is that point and there is no crossing.
     """
     above = jax.vmap(f)(points) > noise
     last = points.shape[0] - 1
@@ -35,7 +38,7 @@ def first_crossing(
     found = jnp.any(above) & ~above[0]
     before, after = points[jnp.maximum(index - 1, 0)], points[index]
     precision = 8 * float(jnp.finfo(points.dtype).eps)
-    solver = optx.Bisection(rtol=precision, atol=precision, flip=False)
+    solver: RootFinder = optx.Bisection(rtol=precision, atol=precision, flip=False)  # type: ignore[call-arg]
 
     def along(fraction: Array, _: None) -> Array:
         return f(before + fraction * (after - before))
