@@ -193,7 +193,7 @@ def _prepared(name: str, split: str, root: Path) -> Examples:
         mean, deviation = training.mean(0, np.float64), training.std(0, np.float64)
         x = np.where(varies, (x - mean) / np.where(varies, deviation, 1), 0)
     length = np.sqrt(np.mean(x**2, axis=1, keepdims=True))
-    x = x / np.where(length > 0, length, 1)
+    x = (x / np.where(length > 0, length, 1)).astype(np.float32)
     x.setflags(write=False)
     return Examples(x, label)
 
