@@ -130,6 +130,7 @@ COMMANDS: dict[str, type] = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 store or strict failure, 2 bad input, 130 interrupted."""
     args = list(sys.argv[1:] if argv is None else argv)
+    sys.path.append(str(Path.cwd()))  # where module:name of the user's own is looked for
     try:
         code = dispatch(args)
     except InputError as error:

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
+from signalprop.bench.errors import InputError
 from signalprop.models.initializers import SCHEMES
 from signalprop.models.lookup import named
 
@@ -76,17 +77,17 @@ def inputs(
         Array (batch, dim).
 
     Raises:
-        ValueError: If the name is unknown, a file is missing or damaged, the data set has fewer examples than
+        InputError: If the name is unknown, a file is missing or damaged, the data set has fewer examples than
             the batch, or ``dim`` is missing.
     """
     choose, turn = jax.random.split(key)
     if name == "gaussian":
         if dim is None:
-            raise ValueError("dim is missing: gaussian inputs have no dimension of their own, write dim=N_0")
+            raise InputError("dim is missing: gaussian inputs have no dimension of their own, write dim=N_0")
         return unit_length(jax.random.normal(choose, (batch, dim), dtype))
     pool = examples(name, root=root).x[:POOL]
     if batch > len(pool):
-        raise ValueError(
+        raise InputError(
             f"batch {batch} is larger than the {len(pool)} inputs of {name}: write a smaller one"
         )
     x = unit_length(jnp.asarray(pool, dtype)[jax.random.permutation(choose, len(pool))[:batch]])
@@ -154,7 +155,7 @@ def examples(name: str, split: str = "train", *, root: Path | None = None) -> Ex
         root: Data root.
 
     Raises:
-        ValueError: If the name or split is unknown, or a file is missing or damaged.
+        InputError: If the name or split is unknown, or a file is missing or damaged.
     """
     return _prepared(name, split, root or Path(os.environ.get("SIGNALPROP_DATA", "data")))
 
@@ -168,7 +169,7 @@ def pixels(name: str, split: str = "train", *, root: Path | None = None) -> Exam
         root: Data root.
 
     Raises:
-        ValueError: If the name or split is unknown, or a file is missing or damaged.
+        InputError: If the name or split is unknown, or a file is missing or damaged.
     """
     read = named("data set", name, READERS)
     named("split", split, IDX_PREFIX)
@@ -177,7 +178,7 @@ def pixels(name: str, split: str = "train", *, root: Path | None = None) -> Exam
         read = read_npz
     x, label = read(folder, split)
     if len(x) != len(label):
-        raise ValueError(
+        raise InputError(
             f"{folder}: {len(x)} examples but {len(label)} labels: fetch the {split} files again"
         )
     return Examples(x.reshape(len(x), -1).astype(np.float32), label.astype(np.int32))
@@ -222,19 +223,19 @@ def read_idx(path: Path, num_axes: int) -> np.ndarray:
         num_axes: Axes the array must have.
 
     Raises:
-        ValueError: If the file is missing, is not IDX of bytes with so many axes, or has the wrong length.
+        InputError: If the file is missing, is not IDX of bytes with so many axes, or has the wrong length.
     """
     content = _read(path)
     header = 4 + 4 * num_axes
     if content[:4] != bytes((0, 0, 8, num_axes)):
-        raise ValueError(
+        raise InputError(
             f"{path} begins with {content[:4].hex()}, not 000008{num_axes:02x}: not an IDX file of bytes "
             f"with {num_axes} axes, fetch it again"
         )
     shape = [int.from_bytes(content[start : start + 4], "big") for start in range(4, header, 4)]
     expected = header + math.prod(shape)
     if len(content) != expected:
-        raise ValueError(f"{path} holds {len(content)} bytes, its header says {expected}: fetch it again")
+        raise InputError(f"{path} holds {len(content)} bytes, its header says {expected}: fetch it again")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
@@ -252,27 +253,27 @@ def read_npz(folder: Path, split: str) -> Examples:
         with np.load(path, allow_pickle=False) as arrays:
             x, label = arrays[f"x_{split}"], arrays[f"y_{split}"]
     except KeyError as error:
-        raise ValueError(f"{path} lacks x_{split} or y_{split}: write both") from error
+        raise InputError(f"{path} lacks x_{split} or y_{split}: write both") from error
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read as plain arrays ({error}): write it again") from error
+        raise InputError(f"{path} cannot be read as plain arrays ({error}): write it again") from error
     return Examples(x / 255 if x.dtype.kind in "ui" else x, label.reshape(-1))
 
 
 def _read_cifar_batch(path: Path) -> np.ndarray:
     pickled = path.with_suffix("")
     if not path.is_file() and pickled.is_file():
-        raise ValueError(
+        raise InputError(
             f"{pickled} is the python version of CIFAR-10, a pickle, which can run code when read: "
             f"put the binary version's {path.name} there instead"
         )
     content = _read(path)
     if not content or len(content) % CIFAR_RECORD:
-        raise ValueError(
+        raise InputError(
             f"{path} holds {len(content)} bytes, not a multiple of {CIFAR_RECORD}: fetch it again"
         )
     records = np.frombuffer(content, np.uint8).reshape(-1, CIFAR_RECORD)
     if records[:, 0].max() > 9:
-        raise ValueError(
+        raise InputError(
             f"{path} has a label of {records[:, 0].max()}, above 9: not CIFAR-10, fetch it again"
         )
     return records
@@ -284,11 +285,11 @@ def _read(path: Path) -> bytes:
     if path.is_file():
         return path.read_bytes()
     if not zipped.is_file():
-        raise ValueError(f"{path} (or {zipped.name}) is missing: put the data set's original file there")
+        raise InputError(f"{path} (or {zipped.name}) is missing: put the data set's original file there")
     try:
         return gzip.decompress(zipped.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{zipped} is not a whole gzip file ({error}): fetch it again") from error
+        raise InputError(f"{zipped} is not a whole gzip file ({error}): fetch it again") from error
 
 
 READERS: dict[str, Any] = {

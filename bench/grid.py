@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from signalprop.bench.errors import InputError
+from signalprop.models.lookup import imported
 
 Static = dict[str, Any]
 Block = tuple[int, ...]
@@ -123,10 +124,15 @@ def nearest(name: str, known: Collection[str]) -> str:
 
 
 def require_known(axis: str, values: Collection[str], known: Collection[str]) -> None:
-    """Raise InputError for the first value that is not known; ``module:name`` is left to its loader."""
+    """Raise InputError for the first value that is neither known nor an importable ``module:name``."""
     require_values(axis, values)
     for value in values:
-        if value not in known and ":" not in value:
+        if ":" in value:
+            try:
+                imported(axis, value, object)
+            except ValueError as error:
+                raise InputError(f"{axis}: {error}") from error
+        elif value not in known:
             raise InputError(f"{axis}: no {value!r}; {nearest(value, known)}")
 
 
