@@ -53,7 +53,14 @@ class Stratified(NamedTuple):
 
 
 class Scaled(NamedTuple):
-    """A product ``exp(log_scale) mantissa``, ``mantissa`` being of the scale of one factor."""
+    """A product ``exp(log_scale) transposed^T``, ``transposed`` being of the scale of one factor."""
+
+    transposed: Float[Array, "in out"]
+    log_scale: Float[Array, ""]
+
+
+class ScaledMatrix(NamedTuple):
+    """A matrix ``exp(log_scale) mantissa``; the largest entry of ``mantissa`` is 1 in size, or all are 0."""
 
     mantissa: Float[Array, "out in"]
     log_scale: Float[Array, ""]
@@ -90,27 +97,35 @@ def start(n: int, dtype: DTypeLike) -> Stratified:
     return Stratified(identity, jnp.zeros(n, dtype), identity, jnp.asarray(n))
 
 
-def append(state: Stratified, factor: Float[Array, "new out"]) -> Stratified:
-    """The product ``factor @ product``.
+def append(
+    state: Stratified, factor: Float[Array, "new out"], slopes: Float[Array, " new"] | None = None
+) -> Stratified:
+    """The product ``diag(slopes) @ factor @ product``.
 
-    One QR decomposition of ``factor @ basis``, columns sorted by their length in the product and rows by
-    their length in the factor, which keeps small rows accurate. Costs about 5 n^3 operations.
+    One QR decomposition of ``diag(slopes) @ factor @ basis``, columns sorted by their length in the product
+    and rows by their size in the factor, which keeps small rows accurate. Costs about 5 n^3 operations.
 
     Args:
         state: The product so far.
         factor: The matrix that acts next, (fan_out, fan_in).
+        slopes: Scales of its rows; all 1 if None. Where they are given apart, networks under ``vmap`` may
+            share the factor.
 
     Returns:
         The longer product; it has ``min(fan_out, k)`` terms.
     """
-    largest = jnp.max(jnp.abs(factor))
-    factor = factor / _nonzero(largest)
-    heights = jnp.max(jnp.abs(factor), axis=1)
+    size = jnp.max(jnp.abs(factor))
+    factor = factor / _nonzero(size)
+    slopes = jnp.ones(len(factor), factor.dtype) if slopes is None else slopes
+    steepest = jnp.max(jnp.abs(slopes))
+    slopes = slopes / _nonzero(steepest)
+    heights = jnp.max(jnp.abs(factor), axis=1) * jnp.abs(slopes)
     order = jnp.argsort(-heights)
     live_columns = jnp.sum(jnp.any(factor != 0, axis=0))
     rank = jnp.minimum(state.rank, jnp.minimum(jnp.sum(heights > 0), live_columns))
 
-    columns = (factor[order] @ state.basis).T
+    columns = ((factor @ state.basis) * slopes[:, None])[order].T
+    largest = size * steepest
     basis, coupling, log_scales, order_in = _stratify(columns, state.log_scales + jnp.log(largest))
     alive = jnp.arange(log_scales.size) < rank
     rows, log_lengths = _unit_rows(coupling @ state.rows[order_in])
@@ -135,14 +150,17 @@ def start_scaled(n: int, dtype: DTypeLike) -> Scaled:
     return Scaled(jnp.eye(n, dtype=dtype), jnp.zeros((), dtype))
 
 
-def append_scaled(state: Scaled, factor: Float[Array, "new out"]) -> Scaled:
-    """The product ``factor @ product``, (fan_out, fan_in) being the shape of ``factor``.
+def append_scaled(
+    state: Scaled, factor: Float[Array, "new out"], slopes: Float[Array, " new"] | None = None
+) -> Scaled:
+    """The product ``diag(slopes) @ factor @ product``; see `append` for the arguments.
 
-    The product so far is brought to unit scale by way of the factor, which saves a pass over memory where
-    the factor is computed in the same program.
+    The transposed product is carried: ``factor`` is then the transpose of a Flax kernel (in, out), and the
+    multiplication meets both in the order in which they lie in memory.
     """
-    largest = _nonzero(jnp.max(jnp.abs(state.mantissa)))
-    return Scaled((factor / largest) @ state.mantissa, state.log_scale + jnp.log(largest))
+    largest = _nonzero(jnp.max(jnp.abs(state.transposed)))
+    scales = (1 if slopes is None else slopes) / largest
+    return Scaled((state.transposed @ factor.T) * scales, state.log_scale + jnp.log(largest))
 
 
 def finish_scaled(state: Scaled) -> Float[Array, " k"]:
@@ -152,7 +170,7 @@ def finish_scaled(state: Scaled) -> Float[Array, " k"]:
     largest, exact zeros among them, are NaN: unresolved. `log_singular_values` resolves them. All are -inf
     if the mantissa is 0.
     """
-    values = jnp.linalg.svd(state.mantissa, compute_uv=False)
+    values = jnp.linalg.svd(state.transposed, compute_uv=False)
     resolved = values >= np.finfo(values.dtype).eps * values[0]
     return jnp.where(resolved, state.log_scale + jnp.log(values), jnp.nan)
 
@@ -162,11 +180,12 @@ def scaled_singular_values(
     factors: Factors,
 ) -> Float[Array, " k"]:
     """The fast form of `log_singular_values`: one SVD of `scaled_product`; NaN where it resolves nothing."""
-    return finish_scaled(scaled_product(factors))
+    _check_chain(factors)
+    return finish_scaled(_chain(append_scaled, start_scaled(factors[0].shape[1], factors[0].dtype), factors))
 
 
 @jax.jit
-def scaled_product(factors: Factors) -> Scaled:
+def scaled_product(factors: Factors) -> ScaledMatrix:
     """``factors[-1] @ ... @ factors[0]`` as (mantissa, log scale), which neither over- nor underflows.
 
     Entries below eps times the largest carry no information: they are what rounding left of them.
@@ -183,8 +202,8 @@ def scaled_product(factors: Factors) -> Scaled:
     """
     _check_chain(factors)
     product = _chain(append_scaled, start_scaled(factors[0].shape[1], factors[0].dtype), factors)
-    largest = _nonzero(jnp.max(jnp.abs(product.mantissa)))
-    return Scaled(product.mantissa / largest, product.log_scale + jnp.log(largest))
+    largest = _nonzero(jnp.max(jnp.abs(product.transposed)))
+    return ScaledMatrix(product.transposed.T / largest, product.log_scale + jnp.log(largest))
 
 
 def _chain(append_one: Callable[[State, Array], State], state: State, factors: Factors) -> State:
