@@ -45,7 +45,7 @@ def expectation(f: Elementwise, q: Float[ArrayLike, ""], kinks: tuple[float, ...
     Returns:
         The mean; f(0) at q = 0, NaN for negative q.
     """
-    q = jnp.asarray(q, jnp.result_type(float, q))
+    q = jnp.asarray(q, jnp.result_type(0.0, q))
     scale = jnp.sqrt(q)
     z, weights = _rule(_divide(jnp.asarray(np.concatenate([_BENDS, kinks]), q.dtype), scale), _EDGES, _RULE)
     return jnp.dot(weights, f(scale * z))
@@ -75,7 +75,7 @@ def pair_expectation(
     Returns:
         The mean; NaN outside the domain.
     """
-    dtype = jnp.result_type(float, q_a, q_b, c)
+    dtype = jnp.result_type(0.0, q_a, q_b, c)
     q_a, q_b, c = (jnp.asarray(value, dtype) for value in (q_a, q_b, c))
     scale_a, scale_b, rest = jnp.sqrt(q_a), jnp.sqrt(q_b), jnp.sqrt((1 - c) * (1 + c))
     bends = jnp.asarray(np.concatenate([_PAIR_BENDS, kinks]), dtype)
@@ -116,7 +116,7 @@ def _rule(breaks: Array, edges: np.ndarray, rule: tuple[np.ndarray, np.ndarray])
     """Nodes and weights of the composite rule for the standard Gaussian, split at the edges and breaks."""
     dtype = breaks.dtype
     nodes, weights = (values.astype(dtype) for values in rule)
-    inside = jnp.clip(breaks, edges[0], edges[-1])
+    inside = jnp.clip(breaks, float(edges[0]), float(edges[-1]))
     ends = lax.stop_gradient(jnp.sort(jnp.concatenate([edges.astype(dtype), inside])))
     half, middle = jnp.diff(ends)[:, None] / 2, (ends[1:] + ends[:-1])[:, None] / 2
     z = middle + half * nodes
@@ -126,5 +126,5 @@ def _rule(breaks: Array, edges: np.ndarray, rule: tuple[np.ndarray, np.ndarray])
 
 def _divide(numerator: Array, denominator: Array) -> Array:
     """Quotient that stays finite where the denominator vanishes; its size is clipped afterwards."""
-    tiny = jnp.finfo(denominator.dtype).tiny ** 0.5
+    tiny = float(np.finfo(denominator.dtype).tiny) ** 0.5
     return numerator / jnp.where(jnp.abs(denominator) < tiny, tiny, denominator)

@@ -9,7 +9,7 @@ chi_1, chi_q and the slope of the correlation map use the classical derivative o
 back-propagation uses. For a step function it is 0, and the true slope of its correlation map is not.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +71,8 @@ def correlation_map(
 
     .. math:: [\sigma_w^2 E \phi(u_a) \phi(u_b) + \sigma_b^2] / \sqrt{q_a' q_b'}
 
-    At the fixed point, q_a = q_b = q*, it is the C map of arXiv 1606.05340, eq. 5.
+    At the fixed point, q_a = q_b = q*, it is the C map of arXiv 1606.05340, eq. 5. The product is taken from
+    E (phi(u_a) - phi(u_b))^2, so that 1 - c keeps its relative accuracy for inputs that are nearly alike.
 
     Args:
         phi: Activation.
@@ -85,9 +86,10 @@ def correlation_map(
         The correlation; NaN where a next length is 0.
     """
     c, q_a, q_b, sigma_w, sigma_b = _floats(c, q_a, q_b, sigma_w, sigma_b)
-    product = pair_expectation(lambda a, b: phi(a) * phi(b), q_a, q_b, c, kinks_of(phi))
+    distance = pair_expectation(lambda a, b: (phi(a) - phi(b)) ** 2, q_a, q_b, c, kinks_of(phi))
     next_a, next_b = (length_map(phi, q, sigma_w, sigma_b) for q in (q_a, q_b))
-    return jnp.clip((sigma_w**2 * product + sigma_b**2) / jnp.sqrt(next_a * next_b), -1, 1)
+    covariance = (next_a + next_b - sigma_w**2 * distance) / 2
+    return jnp.clip(covariance / jnp.sqrt(next_a * next_b), -1, 1)
 
 
 def correlation_slope(phi: Elementwise, c: Scalar, q: Scalar, sigma_w: Scalar) -> Float[Array, ""]:
@@ -134,7 +136,7 @@ def depth_scale(chi: Scalar) -> Float[Array, ""]:
     Negative for growth; inf where chi is 1 to rounding.
     """
     (chi,) = _floats(chi)
-    marginal = jnp.abs(chi - 1) <= 16 * float(jnp.finfo(chi.dtype).eps)
+    marginal = jnp.abs(chi - 1) <= 16 * float(np.finfo(chi.dtype).eps)
     return jnp.where(marginal, jnp.inf, -1 / jnp.log(jnp.where(marginal, 0.5, chi)))
 
 
@@ -169,7 +171,7 @@ def length_fixed_point(
     def drift(log_q: Array) -> Array:
         return length_map(phi, jnp.exp(log_q), sigma_w, sigma_b) * jnp.exp(-log_q) - 1
 
-    noise = 256 * float(jnp.finfo(q_0.dtype).eps)
+    noise = 256 * float(np.finfo(q_0.dtype).eps)
     start = jnp.clip(jnp.log(q_0), *_LOG_RANGE)
     first = drift(start)
     grows = first > 0
@@ -195,7 +197,7 @@ def correlation_fixed_point(
     """
     q, sigma_w = _floats(q, sigma_w)
     q = jnp.where(jnp.isinf(q), jnp.nan, q)
-    eps = float(jnp.finfo(q.dtype).eps)
+    eps = float(np.finfo(q.dtype).eps)
     upper = 1 - eps**0.5
     length = _inside(q)
 
@@ -207,8 +209,10 @@ def correlation_fixed_point(
         solver: RootFinder = optx.Newton(rtol=eps**0.75, atol=eps**0.75)
         options = {"lower": jnp.zeros_like(q), "upper": jnp.full_like(q, upper)}
         start = jnp.full_like(q, 0.5)
-        solution = optx.root_find(excess, solver, start, options=options, max_steps=64, throw=False)
-        return solution.value, solution.result == optx.RESULTS.successful
+        solution: optx.Solution[Any, Any] = optx.root_find(
+            excess, solver, start, options=options, max_steps=64, throw=False
+        )
+        return solution.value, jnp.asarray(solution.result == optx.RESULTS.successful)
 
     chaotic = excess(jnp.full_like(q, upper), None) > max(256 * eps, 1e-10)
     c_star, converged = lax.cond(chaotic, solve, lambda: (jnp.ones_like(q), jnp.asarray(True)))
@@ -237,7 +241,7 @@ def fixed_point(phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar 
     c_star, correlation_found = correlation_fixed_point(phi, q_star, sigma_w)
     xi_q, xi_c, xi_grad = depth_scales(phi, q_star, c_star, sigma_w)
     slope = chi_q(phi, q_star, sigma_w)
-    marginal = 1 + float(jnp.finfo(q_star.dtype).eps) ** 0.5
+    marginal = 1 + float(np.finfo(q_star.dtype).eps) ** 0.5
     return FixedPoint(
         q_star=q_star,
         c_star=c_star,
@@ -266,7 +270,7 @@ def critical_line(phi: Elementwise, q: Scalar) -> CriticalPoint:
     (q,) = _floats(q)
     sigma_w = critical_sigma_w(phi, q)
     excess = _critical_excess(phi, q)
-    exists = excess >= -256 * float(jnp.finfo(q.dtype).eps)
+    exists = excess >= -256 * float(np.finfo(q.dtype).eps)
     sigma_b = jnp.sqrt(jnp.maximum(excess, 0) * q)
     return _where_it_exists(CriticalPoint(sigma_w, sigma_b, q, chi_q(phi, q, sigma_w), exists))
 
@@ -287,7 +291,7 @@ def critical_point(phi: Elementwise, sigma_b: Scalar) -> CriticalPoint:
         for softplus, nor for linear and relu with sigma_b > 0.
     """
     (sigma_b,) = _floats(sigma_b)
-    noise = 256 * float(jnp.finfo(sigma_b.dtype).eps)
+    noise = 256 * float(np.finfo(sigma_b.dtype).eps)
 
     def above(log_q: Array) -> Array:
         q = jnp.exp(log_q)
@@ -310,11 +314,16 @@ def critical_table(phi: Elementwise, sigma_b: Float[ArrayLike, " n"]) -> Critica
 def length_trajectory(
     phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar, depth: int
 ) -> Float[Array, " depth"]:
-    """Lengths q^1 .. q^depth for an input of mean square q_0; q^1 = sigma_w^2 q_0 + sigma_b^2."""
+    """Lengths q^1 .. q^depth for an input of mean square q_0; q^1 = sigma_w^2 q_0 + sigma_b^2.
+
+    inf beyond the square root of the dtype's largest number (1.8e19 in float32), 0 below its smallest.
+    """
     sigma_w, sigma_b, q_0 = _floats(sigma_w, sigma_b, q_0)
+    largest = float(np.finfo(q_0.dtype).max) ** 0.5
 
     def layer(q: Array, _: None) -> tuple[Array, Array]:
-        return length_map(phi, _finite(q), sigma_w, sigma_b), q
+        following = length_map(phi, jnp.minimum(q, largest), sigma_w, sigma_b)
+        return following, jnp.where(q > largest, jnp.inf, q)
 
     return lax.scan(layer, sigma_w**2 * q_0 + sigma_b**2, length=depth)[1]
 
@@ -322,7 +331,10 @@ def length_trajectory(
 def correlation_trajectory(
     phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar, c_0: Scalar, depth: int
 ) -> Float[Array, " depth"]:
-    """Correlations c^1 .. c^depth of two inputs, both of mean square q_0, with cosine c_0."""
+    """Correlations c^1 .. c^depth of two inputs, both of mean square q_0, with cosine c_0.
+
+    NaN from the layer on whose length leaves the dtype's range.
+    """
     sigma_w, sigma_b, q_0, c_0 = _floats(sigma_w, sigma_b, q_0, c_0)
     q_1 = sigma_w**2 * q_0 + sigma_b**2
 
@@ -379,16 +391,11 @@ def _where_it_exists(point: CriticalPoint) -> CriticalPoint:
 
 def _floats(*values: ArrayLike) -> tuple[Array, ...]:
     """The arguments in their common inexact dtype."""
-    dtype = jnp.result_type(float, *values)
+    dtype = jnp.result_type(0.0, *values)
     return tuple(jnp.asarray(value, dtype) for value in values)
 
 
 def _inside(q: Array) -> Array:
     """A length within the range where quadrature resolves phi'; beyond it phi' has reached its limit."""
-    floor = float(jnp.finfo(q.dtype).eps) ** 1.5
+    floor = float(np.finfo(q.dtype).eps) ** 1.5
     return jnp.clip(q, floor, floor**-1)
-
-
-def _finite(q: Array) -> Array:
-    """A length kept small enough for its square root times a node to be squared."""
-    return jnp.minimum(q, jnp.finfo(q.dtype).max ** 0.5)

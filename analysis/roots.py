@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Bool, Float
 
@@ -37,7 +38,7 @@ def first_crossing(
     index = jnp.where(jnp.any(above), jnp.argmax(above), last)
     found = jnp.any(above) & ~above[0]
     before, after = points[jnp.maximum(index - 1, 0)], points[index]
-    precision = 8 * float(jnp.finfo(points.dtype).eps)
+    precision = 8 * float(np.finfo(points.dtype).eps)
     solver: RootFinder = optx.Bisection(rtol=precision, atol=precision, flip=False)  # type: ignore[call-arg]
 
     def along(fraction: Array, _: None) -> Array:
@@ -45,6 +46,6 @@ def first_crossing(
 
     middle = jnp.asarray(0.5, points.dtype)
     options = {"lower": 0.0, "upper": 1.0}
-    steps = 2 - jnp.finfo(points.dtype).machep
+    steps = np.finfo(points.dtype).nmant + 4
     fraction = optx.root_find(along, solver, middle, options=options, max_steps=steps, throw=False).value
     return jnp.where(found, before + fraction * (after - before), after), found
