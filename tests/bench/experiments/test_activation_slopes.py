@@ -1,0 +1,70 @@
+"""Slopes of activations: what the experiment measures against autodiff, and a small run to its verdicts."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from signalprop.bench import pipeline
+from signalprop.bench.experiments import activation_slopes
+from signalprop.models.activations import ACTIVATIONS
+from signalprop.models.mlp import MLP
+
+SMALL = replace(
+    activation_slopes.SIZES["quick"],
+    activation=("sigmoid", "linear"),
+    sigma_w=(1.0, 4.0, 8.0, 20.0),
+    width=128,
+    depth=14,
+    seeds=12,
+)
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    """One small run."""
+    return pipeline.run(activation_slopes.EXPERIMENT, SMALL, tmp_path_factory.mktemp("out"))
+
+
+def test_the_measured_profile_is_that_of_autodiff():
+    key, width, depth = jax.random.key(2), 12, 9
+    static = {"activation": "sigmoid", "width": width, "depth": depth, "dtype": "float64"}
+    measured = activation_slopes.measure(key, {"sigma_w": jnp.asarray(3.0)}, static)["log_delta"]
+    input_key, top_key, net_key = jax.random.split(key, 3)
+    net = MLP((width,) * (depth + 1), ACTIVATIONS["sigmoid"], "gaussian", 3.0, key=net_key, dtype="float64")
+    x = jax.random.normal(input_key, (width,), "float64")
+    cotangent = jax.random.normal(top_key, (width,), "float64")
+    (deltas,) = net.pre_activation_gradients(x / jnp.sqrt(jnp.mean(x**2)), cotangent)
+    np.testing.assert_allclose(measured, jnp.log(jnp.linalg.norm(deltas, axis=-1)), atol=1e-11)
+
+
+def test_the_curve_of_factors_passes_one_where_theory_puts_it():
+    known = {"sigmoid": 10.14926371, "relu": np.sqrt(2), "linear": 1.0}
+    for name, sigma_w in known.items():
+        crossing = activation_slopes.critical(*activation_slopes.factor_curve(ACTIVATIONS[name]))
+        assert crossing == pytest.approx(sigma_w, rel=1e-4), name
+
+
+def test_theory_and_measurement_agree_from_sweep_to_verdict(outcome):
+    assert not outcome.disagreements, outcome.disagreements
+    answered = {claim for verdict in outcome.verdicts for claim in verdict.claims}
+    assert {"A1", "A2", "A3", "A7", "A8", "A12", "A19", "A21", "A25", "B1", "B12"} <= answered
+
+
+def test_figures_and_table_are_written(outcome):
+    for name in ("curves", "factor", "sigmoid"):
+        assert (outcome.folder / f"{name}.png").stat().st_size > 10_000
+    assert "nan" not in (outcome.folder / "activation-slopes.csv").read_text()
+
+
+def test_a_network_whose_signal_leaves_the_range_is_not_a_number():
+    static = {"activation": "tanh", "width": 4, "depth": 40, "dtype": "float32"}
+    point = {"sigma_w": jnp.float32(0.01)}
+    assert np.isnan(activation_slopes.measure(jax.random.key(0), point, static)["log_delta"]).all()
+
+
+def test_an_unknown_activation_is_refused_with_a_hint():
+    with pytest.raises(ValueError, match="did you mean sigmoid"):
+        replace(SMALL, activation=("sigmiod",))
