@@ -11,7 +11,8 @@ singular value is found to full relative accuracy: in float64 to 1e-9 absolute i
 of decades, in float32 to about 1e-4.
 
 The fast form carries one matrix of unit scale and the logarithm of its scale (``start_scaled``,
-``append_scaled``, ``finish_scaled``). It resolves only the values above eps times the largest.
+``append_scaled`` or ``prepend_scaled``, ``finish_scaled``). It resolves only the values above eps times the
+largest.
 
 All functions are written for one product, run inside ``jax.lax.scan`` and under ``jax.vmap``; ``finish`` and
 ``finish_scaled`` may be called at any depth, so one pass gives the spectra of all prefixes.
@@ -53,14 +54,7 @@ class Stratified(NamedTuple):
 
 
 class Scaled(NamedTuple):
-    """A product ``exp(log_scale) transposed^T``, ``transposed`` being of the scale of one factor."""
-
-    transposed: Float[Array, "in out"]
-    log_scale: Float[Array, ""]
-
-
-class ScaledMatrix(NamedTuple):
-    """A matrix ``exp(log_scale) mantissa``; the largest entry of ``mantissa`` is 1 in size, or all are 0."""
+    """A product ``exp(log_scale) mantissa``, ``mantissa`` being of the scale of one factor."""
 
     mantissa: Float[Array, "out in"]
     log_scale: Float[Array, ""]
@@ -77,7 +71,8 @@ def log_singular_values(
 
     Args:
         factors: Square factors as one array, or a sequence of rectangular ones (fan_out, fan_in);
-            ``factors[0]`` acts first. A unit that is exactly dead is a row of zeros.
+            ``factors[0]`` acts first. A unit that is exactly dead is a row of zeros. Within one factor,
+            entries too small to be divided by the largest without underflow count as zeros.
 
     Returns:
         The logarithms in descending order, as many as the smallest dimension met; -inf beyond the structural
@@ -122,7 +117,7 @@ def append(
     heights = jnp.max(jnp.abs(factor), axis=1) * jnp.abs(slopes)
     order = jnp.argsort(-heights)
     live_columns = jnp.sum(jnp.any(factor != 0, axis=0))
-    rank = jnp.minimum(state.rank, jnp.minimum(jnp.sum(heights > 0), live_columns))
+    rank = jnp.minimum(state.rank, jnp.minimum(jnp.sum(heights != 0), live_columns))
 
     columns = ((factor @ state.basis) * slopes[:, None])[order].T
     largest = size * steepest
@@ -150,17 +145,24 @@ def start_scaled(n: int, dtype: DTypeLike) -> Scaled:
     return Scaled(jnp.eye(n, dtype=dtype), jnp.zeros((), dtype))
 
 
-def append_scaled(
-    state: Scaled, factor: Float[Array, "new out"], slopes: Float[Array, " new"] | None = None
-) -> Scaled:
-    """The product ``diag(slopes) @ factor @ product``; see `append` for the arguments.
+def append_scaled(state: Scaled, factor: Float[Array, "new out"]) -> Scaled:
+    """The product ``factor @ product``, (fan_out, fan_in) being the shape of ``factor``.
 
-    The transposed product is carried: ``factor`` is then the transpose of a Flax kernel (in, out), and the
-    multiplication meets both in the order in which they lie in memory.
+    The product so far is brought to unit scale by way of the factor, which saves a pass over memory where
+    the factor is computed in the same program.
     """
-    largest = _nonzero(jnp.max(jnp.abs(state.transposed)))
-    scales = (1 if slopes is None else slopes) / largest
-    return Scaled((state.transposed @ factor.T) * scales, state.log_scale + jnp.log(largest))
+    largest = _nonzero(jnp.max(jnp.abs(state.mantissa)))
+    return Scaled((factor / largest) @ state.mantissa, state.log_scale + jnp.log(largest))
+
+
+def prepend_scaled(state: Scaled, kernel: Float[Array, "in new"], slopes: Float[Array, " new"]) -> Scaled:
+    """The product ``product @ kernel @ diag(slopes)``: the transposed Jacobian, from Flax kernels (in, out).
+
+    It has the singular values of the Jacobian and costs less than `append_scaled`: the matrices lie in
+    memory in the order in which they are read, and networks under ``vmap`` may share the kernel.
+    """
+    largest = _nonzero(jnp.max(jnp.abs(state.mantissa)))
+    return Scaled((state.mantissa @ kernel) * (slopes / largest), state.log_scale + jnp.log(largest))
 
 
 def finish_scaled(state: Scaled) -> Float[Array, " k"]:
@@ -170,7 +172,7 @@ def finish_scaled(state: Scaled) -> Float[Array, " k"]:
     largest, exact zeros among them, are NaN: unresolved. `log_singular_values` resolves them. All are -inf
     if the mantissa is 0.
     """
-    values = jnp.linalg.svd(state.transposed, compute_uv=False)
+    values = jnp.linalg.svd(state.mantissa, compute_uv=False)
     resolved = values >= np.finfo(values.dtype).eps * values[0]
     return jnp.where(resolved, state.log_scale + jnp.log(values), jnp.nan)
 
@@ -185,7 +187,7 @@ def scaled_singular_values(
 
 
 @jax.jit
-def scaled_product(factors: Factors) -> ScaledMatrix:
+def scaled_product(factors: Factors) -> Scaled:
     """``factors[-1] @ ... @ factors[0]`` as (mantissa, log scale), which neither over- nor underflows.
 
     Entries below eps times the largest carry no information: they are what rounding left of them.
@@ -202,8 +204,8 @@ def scaled_product(factors: Factors) -> ScaledMatrix:
     """
     _check_chain(factors)
     product = _chain(append_scaled, start_scaled(factors[0].shape[1], factors[0].dtype), factors)
-    largest = _nonzero(jnp.max(jnp.abs(product.transposed)))
-    return ScaledMatrix(product.transposed.T / largest, product.log_scale + jnp.log(largest))
+    largest = _nonzero(jnp.max(jnp.abs(product.mantissa)))
+    return Scaled(product.mantissa / largest, product.log_scale + jnp.log(largest))
 
 
 def _chain(append_one: Callable[[State, Array], State], state: State, factors: Factors) -> State:

@@ -1,5 +1,6 @@
 """Singular values of products against mpmath, and the streaming form against the whole."""
 
+import jax
 import jax.numpy as jnp
 import mpmath
 import numpy as np
@@ -102,3 +103,111 @@ def test_rectangular_factors_give_as_many_values_as_the_narrowest_layer():
     values = products.log_singular_values([jnp.array(f) for f in factors])
     np.testing.assert_allclose(values, exact_logs(factors)[:3], rtol=0, atol=1e-9)
     assert values.shape == (3,)
+
+
+def sampled(depth, n, dtype=jnp.float64, seed=4):
+    return jax.random.normal(jax.random.key(seed), (depth, n, n), dtype) / jnp.sqrt(jnp.asarray(n, dtype))
+
+
+def test_every_prefix_of_one_scan_has_the_spectrum_of_its_own_product():
+    factors = sampled(7, 16)
+
+    def step(state, factor):
+        state = products.append(state, factor)
+        return state, products.finish(state)
+
+    _, prefixes = jax.lax.scan(step, products.start(16, jnp.float64), factors)
+    for depth in (1, 4, 7):
+        whole = products.log_singular_values(factors[:depth])
+        np.testing.assert_allclose(prefixes[depth - 1], whole, rtol=0, atol=1e-11)
+
+
+def test_vmap_equals_a_loop():
+    batch = jnp.stack([sampled(5, 9, seed=seed) for seed in range(3)])
+    together = jax.vmap(products.log_singular_values)(batch)
+    for factors, logs in zip(batch, together, strict=True):
+        np.testing.assert_allclose(logs, products.log_singular_values(factors), rtol=0, atol=1e-11)
+
+
+def test_slopes_given_apart_scale_the_rows_of_the_factor():
+    factor, slopes = sampled(1, 12)[0], jnp.linspace(-1, 1, 12).at[3].set(0)
+    start = products.start(12, jnp.float64)
+    together = products.finish(products.append(start, slopes[:, None] * factor))
+    apart = products.finish(products.append(start, factor, slopes))
+    np.testing.assert_allclose(apart, together, rtol=0, atol=1e-12)
+
+
+def test_width_128_and_200_nats_sum_to_the_log_determinant_and_follow_a_transposition():
+    factors = sampled(64, 128)
+    logs = products.log_singular_values(factors)
+    log_determinant = np.sum(np.linalg.slogdet(factors)[1])
+    assert abs(jnp.sum(logs) - log_determinant) < 1e-9
+    backwards = products.log_singular_values(jnp.swapaxes(factors[::-1], 1, 2))
+    np.testing.assert_allclose(logs, backwards, rtol=0, atol=1e-9)
+    assert logs[0] - logs[-1] > 180
+
+
+def test_float32_is_near_float64():
+    factors = sampled(30, 16)
+    exact = products.log_singular_values(factors)
+    logs = products.log_singular_values(factors.astype(jnp.float32))
+    assert logs.dtype == jnp.float32
+    np.testing.assert_allclose(logs, exact, rtol=0, atol=1e-3)
+
+
+def test_the_identity_has_zero_logs_and_the_zero_matrix_only_minus_infinity():
+    np.testing.assert_array_equal(products.log_singular_values(jnp.eye(5)[None]), np.zeros(5))
+    zero = jnp.stack([jnp.eye(5), jnp.zeros((5, 5)), jnp.eye(5)])
+    np.testing.assert_array_equal(products.log_singular_values(zero), np.full(5, -np.inf))
+    np.testing.assert_array_equal(products.scaled_singular_values(zero), np.full(5, -np.inf))
+
+
+def test_minus_infinity_never_comes_from_underflow():
+    small, graded = jnp.eye(3) * 1e-150, jnp.diag(jnp.array([1e150, 1.0, 1e-150]))
+    factors = jnp.stack([small] * 20 + [graded] * 20)
+    expected = 20 * np.log(10) * np.array([0.0, -150, -300])
+    np.testing.assert_allclose(products.log_singular_values(factors), expected, rtol=1e-13, atol=1e-9)
+
+
+def test_a_factor_that_is_not_finite_gives_nan():
+    factors = sampled(3, 4).at[1, 2, 2].set(jnp.nan)
+    assert np.all(np.isnan(products.log_singular_values(factors)))
+
+
+def test_the_fast_form_resolves_what_stands_above_eps_and_marks_the_rest():
+    factors = sampled(12, 32, jnp.float32)
+    exact = products.log_singular_values(factors.astype(jnp.float64))
+    fast = products.scaled_singular_values(factors)
+    resolved = np.isfinite(fast)
+    span = np.log(np.finfo(np.float32).eps)
+    assert np.all(resolved[exact - exact[0] > span / 2])
+    assert not np.any(resolved[exact - exact[0] < 2 * span])
+    sharp = exact - exact[0] > span / 2
+    np.testing.assert_allclose(fast[sharp], exact[sharp], rtol=0, atol=0.05)
+
+
+def test_a_scaled_product_is_the_product_far_beyond_the_range_of_the_dtype():
+    factors = sampled(40, 6) * 1e20
+    mantissa, log_scale = products.scaled_product(factors.astype(jnp.float32))
+    product = np.linalg.multi_dot(list(np.asarray(factors / 1e20)[::-1]))
+    assert np.max(np.abs(mantissa)) == 1
+    scale = np.abs(product).max()
+    np.testing.assert_allclose(log_scale, np.log(scale) + 800 * np.log(10), rtol=1e-5)
+    np.testing.assert_allclose(mantissa, product / scale, rtol=0, atol=1e-3)
+
+
+def test_prepended_kernels_give_the_transposed_product():
+    kernels, slopes = sampled(3, 6), jnp.linspace(0.5, 2, 18).reshape(3, 6)
+    state = products.start_scaled(6, jnp.float64)
+    for kernel, slope in zip(kernels, slopes, strict=True):
+        state = products.prepend_scaled(state, kernel, slope)
+    factors = [np.asarray(s[:, None] * k.T) for k, s in zip(kernels, slopes, strict=True)]
+    product = np.linalg.multi_dot(factors[::-1])
+    np.testing.assert_allclose(state.mantissa.T * jnp.exp(state.log_scale), product, rtol=1e-10)
+
+
+def test_factors_that_do_not_chain_are_refused():
+    with pytest.raises(ValueError, match="factors is empty"):
+        products.log_singular_values([])
+    with pytest.raises(ValueError, match=r"factors do not chain: \(3, 2\) is followed by \(3, 2\)"):
+        products.scaled_product([jnp.ones((3, 2)), jnp.ones((3, 2))])

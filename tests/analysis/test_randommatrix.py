@@ -18,7 +18,7 @@ def sampled_log_sizes(n, num_factors, num_samples, sigma=1.0):
     def sample(key):
         keys = jax.random.split(key, num_factors)
         product, _ = jax.lax.scan(step, products.start_scaled(n, jnp.float64), keys)
-        column = product.transposed[0]
+        column = product.mantissa[:, 0]
         sizes = jnp.stack([jnp.linalg.norm(column), jnp.abs(column[0])])
         return product.log_scale + jnp.log(sizes)
 
