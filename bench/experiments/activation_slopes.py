@@ -199,7 +199,7 @@ def _sigmoid_identities() -> list[Verdict]:
             ["A2"], "The slope of the sigmoid at the inputs 0 and 1", identity,
             measured=sigmoid.derivative(jnp.array([0.0, 1.0])), predicted=[0.25, np.e / (1 + np.e) ** 2],
             tolerance=10 * eps, tolerance_from="rounding", claim="wrong",
-            correction="S'(0) = 1/4 is the largest slope, S'(1) = 0.197; S' tends to 0 where S tends to 0 or 1.",
+            correction="S'(0) = 1/4 is the largest slope, S'(1) = 0.197; S' tends to 0 as S tends to 0 or 1.",
         ),
         judge(
             ["A3"], "Smallest increase of the sigmoid over steps of 0.01 on [-25, 25], times e^25 / 0.01",
