@@ -90,7 +90,7 @@ SIZES = {
     "standard": Settings(
         width=(2, 4, 8, 16, 32, 64, 128, 256),
         depth=(1, 2, 5, 10, 20, 50, 101, 200, 500, 1000),
-        draws=800,
+        draws=400,
         spectrum_width=64,
         seeds=24,
     ),
@@ -403,7 +403,7 @@ def _formats(result: xr.Dataset) -> list[Verdict]:
     growth = np.log(result["sigma_w"] / result["typical_critical_sigma_w"])
     # The largest entry is at least |v| / sqrt(N), and subnormal numbers may hold a vanishing one longer.
     subnormal = xr.DataArray([np.log(2) * jnp.finfo(f).nmant for f in FORMATS], dims="format")
-    slack = 2 + (np.log(result["width"]) / 2 + xr.where(growth > 0, 0.0, subnormal)) / np.abs(growth)
+    slack = 2 + (np.log(result["width"]) / 2 + subnormal.where(growth < 0, 0.0)) / np.abs(growth)
     found = xr.Dataset(
         {
             "mean": lost.mean("x").where((lost.count("x") == count) & (np.abs(growth) > 0.25)),

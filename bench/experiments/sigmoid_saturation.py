@@ -166,7 +166,7 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     return found
 
 
-def _mean(result: xr.Dataset, name: str) -> dict[str, xr.DataArray]:
+def _mean(result: xr.Dataset, name: str) -> dict[str, Any]:
     """Arguments of ``judge``: mean over seeds beside the prediction, five standard errors allowed."""
     values = result[name]
     error = values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
@@ -183,7 +183,8 @@ def _mean(result: xr.Dataset, name: str) -> dict[str, xr.DataArray]:
 def _fraction_error(result: xr.Dataset, fraction: xr.DataArray) -> xr.DataArray:
     """Standard error of a counted fraction, of one count where hardly any is expected."""
     count = json.loads(result.attrs["settings"])["units"] * result.sizes["seed"]
-    return np.sqrt(fraction * (1 - fraction) / count + 1 / count**2)
+    error: xr.DataArray = np.sqrt(fraction * (1 - fraction) / count + 1 / count**2)
+    return error
 
 
 def _saturation(result: xr.Dataset) -> list[Verdict]:
