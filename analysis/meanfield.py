@@ -278,8 +278,7 @@ def critical_line(phi: Elementwise, q: Scalar) -> CriticalPoint:
 def critical_point(phi: Elementwise, sigma_b: Scalar) -> CriticalPoint:
     """Critical point with the smallest length at a given bias scale.
 
-    sigma_b(q) of the critical line is followed upward from q = 1e-16 to 1e8, to the first q that reaches
-    sigma_b.
+    The critical line is followed upward from q = 1e-16 to 1e8, to the first q that reaches sigma_b.
 
     Args:
         phi: Activation.
