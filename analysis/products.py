@@ -136,7 +136,7 @@ def finish(state: Stratified) -> Float[Array, " k"]:
         _, coupling, log_lengths, _ = _stratify(rows, log_lengths)
         rows, correction = _unit_rows(coupling)
         log_lengths = log_lengths + correction
-    log_lengths, converged = _jacobi(rows, log_lengths)
+    log_lengths, converged = jax.lax.platform_dependent(rows, log_lengths, cpu=_one_by_one, default=_jacobi)
     return jnp.where(converged, log_lengths, jnp.nan)
 
 
@@ -268,6 +268,10 @@ def _jacobi(rows: Array, logs: Array) -> tuple[Array, Array]:
     rows, logs, change, _ = jax.lax.while_loop(unfinished, sweep, state)
     _, corrections = _unit_rows(rows)
     return jax.lax.top_k(logs + corrections, n)[0], change <= tolerance
+
+
+# On a CPU one matrix at a time stays in cache: a batch of six of width 128 is twice as fast.
+_one_by_one = jax.custom_batching.sequential_vmap(_jacobi)  # type: ignore[no-untyped-call]
 
 
 def _round(_: int, state: Pairs) -> Pairs:
