@@ -14,15 +14,15 @@ from signalprop.bench.errors import InputError
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "signalprop" / "programs"
 PACKAGES = ("signalprop", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "xarray", "zarr")
-CPU_FLAG = "--xla_force_host_platform_device_count="
+CPU_DEVICES = "--xla_force_host_platform_device_count="
 
 
 def start(platform: str | None = None) -> None:
     """Set the environment of a process that will use JAX, then import it with 64-bit types.
 
-    One BLAS thread: JAX already splits batches of LAPACK calls over its own threads, and two pools
-    fight (3x to 10x slower). With several virtual CPU devices jaxlib 0.10 dead-locks unless its thread
-    pool is larger than their number, hence NPROC.
+    On a CPU every core becomes a device of its own, with one BLAS thread: the sweep gives each its chunk,
+    which uses all cores where JAX's own LAPACK calls use one, and thread pools do not fight (3x to 10x).
+    NPROC sizes jaxlib's pool: jaxlib 0.10 dead-locks unless it is larger than the number of devices.
 
     Args:
         platform: ``cpu``, ``gpu`` or ``tpu``; None takes the best that JAX finds.
@@ -31,9 +31,12 @@ def start(platform: str | None = None) -> None:
         InputError: If there is no such device here.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    forced = re.search(CPU_FLAG + r"(\d+)", os.environ.get("XLA_FLAGS", ""))
-    if forced:
-        os.environ.setdefault("NPROC", str(int(forced[1]) + 8))
+    flags = os.environ.get("XLA_FLAGS", "")
+    if CPU_DEVICES not in flags:
+        flags = f"{flags} {CPU_DEVICES}{num_cores()}".strip()
+        os.environ["XLA_FLAGS"] = flags
+    devices = int(re.search(CPU_DEVICES + r"(\d+)", flags)[1])  # type: ignore[index]
+    os.environ.setdefault("NPROC", str(devices + 8))
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
     if platform is not None:
@@ -47,6 +50,11 @@ def start(platform: str | None = None) -> None:
         jax.devices()
     except RuntimeError as error:
         raise InputError(f"--device: got {platform}, but JAX finds none here; write --device cpu") from error
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_memory(device: Any) -> int:

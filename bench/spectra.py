@@ -102,7 +102,7 @@ class Workload:
 
     form: FormName = "fast"
     """How the products are carried; exact in float64, fast in float32."""
-    activations: tuple[str, ...] = ("linear", "relu", "hard_tanh", "tanh")
+    activations: tuple[str, ...] = ("tanh", "relu", "sigmoid", "gelu")
     """Activation functions, one program each."""
     sigma_w: tuple[float, ...] = (0.8, 1.0, 1.2, 1.4, 1.7, 2.0)
     """Weight scales, which share the draws."""

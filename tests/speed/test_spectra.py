@@ -48,10 +48,10 @@ def test_spectra_1440_steady_state(benchmark, compiled):
 
 
 def check(workload, spectra):
-    """Linear networks' spectra shift with the scale by depth log sigma_w; one network is found by NumPy."""
+    """relu is homogeneous: its spectra shift with the scale by depth log sigma_w; one network is found by NumPy."""
     depths, scales = np.array(workload.depths), np.log(workload.sigma_w)
-    linear = spectra[workload.activations.index("linear")] - scales[:, None, None] * depths[:, None]
-    np.testing.assert_allclose(linear[:, 1:, :, 0], linear[:, :-1, :, 0], atol=ATOL[workload.form])
+    unit = spectra[workload.activations.index("relu")] - scales[:, None, None] * depths[:, None]
+    np.testing.assert_allclose(unit[:, 1:, :, 0], unit[:, :-1, :, 0], atol=ATOL[workload.form])
     resolved = np.where(np.isnan(spectra), -np.inf, spectra)
     assert np.all(resolved[..., :-1] >= resolved[..., 1:])
     assert np.isnan(spectra).any() == (workload.form == "fast")
