@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Real
 
 Elementwise = Callable[[Array], Array]
 
@@ -29,7 +29,7 @@ _PAIR_RULE = np.polynomial.legendre.leggauss(12)
 _SMOOTHING = np.array([-8.5, -2.8, 2.8, 8.5])
 
 
-def expectation(f: Elementwise, q: Float[ArrayLike, ""], kinks: tuple[float, ...] = ()) -> Float[Array, ""]:
+def expectation(f: Elementwise, q: Real[ArrayLike, ""], kinks: tuple[float, ...] = ()) -> Float[Array, ""]:
     r"""Mean of f(sqrt(q) z) over one standard Gaussian z.
 
     .. math:: \int f(\sqrt q z) e^{-z^2/2} dz / \sqrt{2 \pi}
@@ -53,9 +53,9 @@ def expectation(f: Elementwise, q: Float[ArrayLike, ""], kinks: tuple[float, ...
 
 def pair_expectation(
     f: Callable[[Array, Array], Array],
-    q_a: Float[ArrayLike, ""],
-    q_b: Float[ArrayLike, ""],
-    c: Float[ArrayLike, ""],
+    q_a: Real[ArrayLike, ""],
+    q_b: Real[ArrayLike, ""],
+    c: Real[ArrayLike, ""],
     kinks: tuple[float, ...] = (),
 ) -> Float[Array, ""]:
     r"""Mean of f(u_a, u_b) over two Gaussians of variances q_a, q_b and correlation c.

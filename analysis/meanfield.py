@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jax import lax
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from signalprop.analysis.gaussian import Elementwise, derivative, expectation, kinks_of, pair_expectation
 from signalprop.analysis.roots import RootFinder, first_crossing
 
-Scalar = Float[ArrayLike, ""]
+Scalar = Real[ArrayLike, ""]
 
 
 class FixedPoint(NamedTuple):
@@ -177,7 +177,7 @@ def length_fixed_point(
     grows = first > 0
     points = jnp.linspace(start, jnp.where(grows, _LOG_RANGE[1], _LOG_RANGE[0]), 256, dtype=q_0.dtype)
     log_q, found = first_crossing(lambda t: jnp.where(grows, -drift(t), drift(t)), points, noise)
-    beyond = jnp.where(grows, jnp.inf, length_map(phi, 0.0 * q_0, sigma_w, sigma_b))
+    beyond = jnp.where(grows, jnp.inf, sigma_w**2 * phi(jnp.zeros_like(q_0)) ** 2 + sigma_b**2)
     q_star = jnp.where(jnp.abs(first) <= noise, q_0, jnp.where(found, jnp.exp(log_q), beyond))
     q_star = jnp.where(jnp.isnan(first), jnp.nan, q_star)
     return q_star, jnp.isfinite(q_star)
@@ -304,7 +304,7 @@ def critical_point(phi: Elementwise, sigma_b: Scalar) -> CriticalPoint:
     return _where_it_exists(CriticalPoint(sigma_w, sigma_b, q, chi_q(phi, q, sigma_w), exists))
 
 
-def critical_table(phi: Elementwise, sigma_b: Float[ArrayLike, " n"]) -> CriticalPoint:
+def critical_table(phi: Elementwise, sigma_b: Real[ArrayLike, " n"]) -> CriticalPoint:
     """Critical points at several bias scales, as one record of arrays."""
     (sigma_b,) = _floats(sigma_b)
     return jax.vmap(lambda value: critical_point(phi, value))(sigma_b)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Real
 from scipy import stats
 
 
@@ -21,7 +21,7 @@ class Line(NamedTuple):
 
 
 def mean_and_error(
-    values: Float[ArrayLike, "..."], axis: int = 0
+    values: Real[ArrayLike, "..."], axis: int = 0
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Mean and its standard error, sqrt(sample variance / n), over one axis of n independent values.
 
@@ -41,7 +41,7 @@ def mean_and_error(
 
 
 def bootstrap_interval(
-    values: Float[ArrayLike, " n"],
+    values: Real[ArrayLike, " n"],
     statistic: Callable[..., np.ndarray] = np.mean,
     *,
     level: float = 0.95,
@@ -80,7 +80,7 @@ def bootstrap_interval(
 
 
 def fit_line(
-    x: Float[ArrayLike, " n"], y: Float[ArrayLike, " n"], y_error: Float[ArrayLike, " n"] | None = None
+    x: Real[ArrayLike, " n"], y: Real[ArrayLike, " n"], y_error: Real[ArrayLike, " n"] | None = None
 ) -> Line:
     """Least-squares line through points, with the errors of slope and intercept.
 
@@ -118,7 +118,7 @@ def fit_line(
     return Line(float(slope), float(errors[0]), float(intercept), float(errors[1]))
 
 
-def log_norm(x: Float[ArrayLike, "..."], axis: int | None = None) -> Float[Array, "..."]:
+def log_norm(x: Real[ArrayLike, "..."], axis: int | None = None) -> Float[Array, "..."]:
     """Natural log of the Euclidean norm, summed in the log domain so that no square under- or overflows.
 
     Args:
@@ -131,7 +131,7 @@ def log_norm(x: Float[ArrayLike, "..."], axis: int | None = None) -> Float[Array
     return logsumexp(2 * jnp.log(jnp.abs(jnp.asarray(x))), axis) / 2
 
 
-def log_mean_exp(x: Float[ArrayLike, "..."], axis: int = 0) -> Float[Array, "..."]:
+def log_mean_exp(x: Real[ArrayLike, "..."], axis: int = 0) -> Float[Array, "..."]:
     """Natural log of the mean of exp(x) over an axis: the mean of positive numbers given by their logs.
 
     Args:

@@ -87,6 +87,7 @@ def compiled(function):
 fixed_point = compiled(meanfield.fixed_point)
 critical_table = compiled(meanfield.critical_table)
 critical_line = compiled(meanfield.critical_line)
+length_fixed_point = compiled(meanfield.length_fixed_point)
 length_map = compiled(meanfield.length_map)
 correlation_map = compiled(meanfield.correlation_map)
 correlation_slope = compiled(meanfield.correlation_slope)
@@ -156,10 +157,9 @@ def test_scale_free_activations_are_critical_without_bias_only(name, sigma_w):
 
 
 def test_sigmoid_and_softplus_need_negative_bias_variance_at_short_lengths():
-    lengths = jnp.geomspace(1e-3, 40, 30)
-    assert not jax.vmap(lambda q: meanfield.critical_line(ACTIVATIONS["sigmoid"], q))(lengths).exists.any()
-    lengths = jnp.geomspace(1e-3, 1e4, 30)
-    assert not jax.vmap(lambda q: meanfield.critical_line(ACTIVATIONS["softplus"], q))(lengths).exists.any()
+    for name, longest in (("sigmoid", 40), ("softplus", 1e4)):
+        for q in np.geomspace(1e-3, longest, 30):
+            assert not critical_line(ACTIVATIONS[name], q).exists
 
 
 @pytest.mark.parametrize(
@@ -180,16 +180,21 @@ def test_the_low_branch_of_gelu_and_silu_is_unstable_in_length(name, q_critical)
     np.testing.assert_allclose(point.q_star, q_critical, rtol=1e-6)
     assert point.chi_q > 1
     assert iterate(phi, 1.02 * point.q_star, point.sigma_w, 0.1, 150) > 100 * point.q_star
-    on, above, below = (fixed_point(phi, point.sigma_w, 0.1, f * point.q_star) for f in (1.0, 1.02, 0.98))
-    assert not on.stable
-    np.testing.assert_allclose(on.q_star, point.q_star, rtol=1e-12)
-    assert not above.stable
-    assert above.q_star > 100 * point.q_star
-    assert below.stable
-    assert below.chi_1 < 1
-    np.testing.assert_allclose(
-        below.q_star, iterate(phi, 0.98 * point.q_star, point.sigma_w, 0.1, 600), rtol=1e-6
+    on, above, below = (
+        length_fixed_point(phi, point.sigma_w, 0.1, f * point.q_star)[0] for f in (1, 1.02, 0.98)
     )
+    np.testing.assert_allclose(on, point.q_star, rtol=1e-12)
+    assert above > 100 * point.q_star
+    np.testing.assert_allclose(below, iterate(phi, 0.98 * point.q_star, point.sigma_w, 0.1, 600), rtol=1e-6)
+    assert chi_1(phi, below, point.sigma_w) < 1
+    assert chi_q(phi, below, point.sigma_w) < 1
+
+
+def test_a_fixed_point_that_only_its_own_length_reaches_is_unstable():
+    phi, point = ACTIVATIONS["gelu"], critical_point(ACTIVATIONS["gelu"], 0.1)
+    states = [fixed_point(phi, point.sigma_w, 0.1, factor * point.q_star) for factor in (0.98, 1.0, 1.02)]
+    assert [bool(state.stable) for state in states] == [True, False, False]
+    assert [bool(state.converged) for state in states] == [True, True, False]
 
 
 def test_selu_with_lecun_weights_is_slightly_chaotic():
@@ -442,8 +447,6 @@ def test_single_precision_fixed_points_are_near_double():
     assert narrow.q_star.dtype == narrow.c_star.dtype == jnp.float32
     np.testing.assert_allclose(narrow[:7], wide[:7], rtol=2e-4)
     assert narrow.converged
-    critical = meanfield.critical_point(ACTIVATIONS["tanh"], jnp.float32(0.3))
-    np.testing.assert_allclose(critical.sigma_w, 1.39558398, rtol=1e-5)
 
 
 def relation_of_sampled_inputs(rng, sigma_w, sigma_b, q_0, c_0, width, depth):

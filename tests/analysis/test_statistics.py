@@ -44,7 +44,7 @@ def test_bootstrap_takes_any_statistic_and_constant_values():
 
 def test_bootstrap_refuses_a_single_value():
     with pytest.raises(ValueError, match="values has 1 entries"):
-        statistics.bootstrap_interval([1.0])
+        statistics.bootstrap_interval(np.ones(1))
 
 
 def test_an_unweighted_fit_agrees_with_scipy():
@@ -71,11 +71,11 @@ def test_a_weighted_fit_agrees_with_numpy_and_its_error_with_repeated_sampling()
 
 
 def test_a_fit_leaves_out_lost_points_and_refuses_a_single_one():
-    exact = statistics.fit_line([0, 1, 2, 3], [1, 3, -np.inf, 7])
+    exact = statistics.fit_line(np.arange(4), np.array([1, 3, -np.inf, 7]))
     np.testing.assert_allclose(exact, [2, 0, 1, 0], atol=1e-14)
     with pytest.raises(ValueError, match="1 different finite points"):
-        statistics.fit_line([1, 1, 2], [0, 1, np.nan])
-    assert np.isnan(statistics.fit_line([0, 1], [0, 1]).slope_error)
+        statistics.fit_line(np.array([1, 1, 2]), np.array([0, 1, np.nan]))
+    assert np.isnan(statistics.fit_line(np.arange(2), np.arange(2)).slope_error)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
