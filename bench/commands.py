@@ -145,6 +145,7 @@ def info(options: cli.Info) -> int:
 
     machine.start()
     import jax
+    import jax.numpy as jnp
 
     commit, dirty = machine.commit()
     rows = {
@@ -152,7 +153,7 @@ def info(options: cli.Info) -> int:
         "memory": f"{machine.available_memory(jax.devices()[0]) / 2**30:.1f} GiB available",
         "versions": ", ".join(f"{k} {v}" for k, v in machine.versions().items()),
         "commit": commit + (" with changes" if dirty else ""),
-        "64-bit": str(jax.config.read("jax_enable_x64")),
+        "64-bit": str(jnp.zeros(0).dtype == "float64"),
         "BLAS threads": os.environ["OPENBLAS_NUM_THREADS"],
         "program cache": os.environ["JAX_COMPILATION_CACHE_DIR"],
         "results": str(Path("results").resolve()),

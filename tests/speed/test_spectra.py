@@ -48,7 +48,7 @@ def test_spectra_1440_steady_state(benchmark, compiled):
 
 
 def check(workload, spectra):
-    """relu is homogeneous: its spectra shift with the scale by depth log sigma_w; one network is found by NumPy."""
+    """Spectra of relu shift with the scale by depth log sigma_w; one network is found by NumPy."""
     depths, scales = np.array(workload.depths), np.log(workload.sigma_w)
     unit = spectra[workload.activations.index("relu")] - scales[:, None, None] * depths[:, None]
     np.testing.assert_allclose(unit[:, 1:, :, 0], unit[:, :-1, :, 0], atol=ATOL[workload.form])
