@@ -1,0 +1,94 @@
+"""The phase diagram: rates against autodiff, known answers of its parts, and a small run to its verdicts."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from signalprop.bench import pipeline
+from signalprop.bench.experiments import phase_diagram as experiment
+from signalprop.models.activations import ACTIVATIONS
+from signalprop.models.mlp import MLP
+
+SMALL = replace(
+    experiment.SIZES["quick"],
+    activation=("sigmoid",),
+    ratio=(0.3, 0.9, 1.1, 2.0),
+    sigma_b=(0.0, 0.5),
+    width=128,
+    depth=12,
+    seeds=12,
+)
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    """One small run."""
+    return pipeline.run(experiment.EXPERIMENT, SMALL, tmp_path_factory.mktemp("out"))
+
+
+def test_growth_is_that_of_autodiff_through_the_network_with_scaled_weights():
+    settings = replace(SMALL, data=("gaussian",), width=32, depth=10, skip=(2, 1), dtype="float64")
+    static = {"activation": "sigmoid", **experiment.grid(settings).constants}
+    key, sigma_b = jax.random.key(3), 0.4
+    measure = jax.jit(partial(experiment.measure, static=static))
+    measured = measure(key, {"ratio": jnp.array(1.5), "sigma_b": jnp.array(sigma_b)})
+    network_key, input_key, cotangent_key = jax.random.split(key, 3)
+    sigma_w = 1.5 * static["unit"]["sigmoid"]
+    phi = ACTIVATIONS["sigmoid"]
+    network = MLP((32,) * 11, phi, sigma_w=sigma_w, sigma_b=sigma_b, key=network_key, dtype="float64")
+    x = experiment.close_pair("gaussian", input_key, 32, "float64")[0]
+    cotangent = jax.random.normal(cotangent_key, (1, 32), "float64")[0]
+    delta = jnp.linalg.norm(jax.jit(MLP.pre_activation_gradients)(network, x, cotangent)[0], axis=1)
+    steps = -2 * jnp.diff(jnp.log(delta))[2:-1]
+    assert steps.shape == (6,)
+    np.testing.assert_allclose(measured["growth"][0], jnp.mean(steps), rtol=1e-10)
+
+
+def test_a_close_pair_has_the_stated_distance():
+    pair = experiment.close_pair("gaussian", jax.random.key(0), 4096, "float64")
+    one_minus_c = float(jnp.exp(experiment.log_one_minus_c(pair)))
+    assert one_minus_c == pytest.approx(experiment.CLOSE, rel=0.1)
+    assert one_minus_c == pytest.approx(1 - float(jnp.mean(pair[0] * pair[1])), rel=1e-6)
+
+
+def test_separation_stops_where_the_distance_can_no_longer_be_measured():
+    log_distance = jnp.log(
+        jnp.array([[1e-8, 1e-8], [1e-7, 1e-10], [1e-6, 1e-12], [1e-5, 1e-14], [1e-2, 1e-16]])
+    )
+    rate = experiment.separation(log_distance, jnp.zeros_like(log_distance))
+    assert float(rate[0]) == pytest.approx(np.log(10))
+    assert np.isnan(float(rate[1]))
+
+
+def test_the_crossing_of_a_straight_line_is_found_and_none_is_invented():
+    x = np.array([0.0, 1.0, 2.0])
+    assert experiment.crossing(x, np.array([-2.0, -0.5, 1.0]))[:2] == pytest.approx((4 / 3, 1.5))
+    assert experiment.crossing(x, np.array([1.0, 2.0, 3.0])) is None
+
+
+def test_a_ratio_of_one_is_the_critical_sigma_w():
+    assert experiment.unit("sigmoid", SMALL) == pytest.approx(10.14926371, rel=1e-8)
+
+
+def test_theory_and_measurement_agree_from_sweep_to_verdict(outcome):
+    assert not outcome.disagreements, outcome.disagreements
+    answered = {claim for verdict in outcome.verdicts for claim in verdict.claims}
+    assert answered == {"A8", "A13", "A21", "C1", "C2", "C19", "C20"}
+
+
+def test_figures_and_table_are_written(outcome):
+    names = {path.name for path in outcome.folder.iterdir()}
+    assert {"plane.png", "growth.svg", "phase-diagram.csv", "verdicts.json"} <= names
+    rows = (outcome.folder / "phase-diagram.csv").read_text().splitlines()
+    assert len(rows) == 1 + 4 * 2 * 2
+
+
+def test_settings_that_leave_no_layers_are_refused():
+    with pytest.raises(ValueError, match="depth: got 9; write at least 11"):
+        replace(SMALL, depth=9)
+    with pytest.raises(ValueError, match="did you mean tanh"):
+        replace(SMALL, activation=("tanhh",))
