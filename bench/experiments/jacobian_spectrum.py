@@ -246,12 +246,11 @@ def follow(
         product = products.append(product, factor)
         gain = rescale(Signal(factor @ gain.mantissa, gain.exponent))
         plain = factor.astype("float32") @ plain
-        unresolved = jnp.full(width, jnp.nan, "float64")
-        wanted = jnp.any(layer == depth)
-        spectrum = jax.lax.cond(wanted, products.finish, lambda _: unresolved, product)
+        unwanted = jnp.full(width, jnp.nan, "float64")
+        spectrum = jax.lax.cond(jnp.any(layer == depth), products.finish, lambda _: unwanted, product)
+        size = jnp.max(jnp.abs(z))
         lost = {
-            "forward": ~jnp.all(jnp.isfinite(z))
-            | (~homogeneous & (jnp.max(jnp.abs(z)) < jnp.finfo(dtype).tiny)),
+            "forward": ~jnp.isfinite(size) | (~homogeneous & (size < jnp.finfo(dtype).tiny)),
             "norm": _is_lost(jnp.sqrt(jnp.sum(plain * plain))),
             "vector": _is_lost(plain),
         }
@@ -268,21 +267,26 @@ def follow(
     layers = jnp.arange(1, static["depth"][-1] + 1)
     _, (spectra, active, log_gain, lost) = jax.lax.scan(step, state, layers)
 
-    lost_at = {name: _first(flags) for name, flags in lost.items()}
-    seen = jnp.cumsum(lost["forward"]) == 0
-    at = depth - 1
-    log_s = jnp.where(seen[at, None], spectra[at], jnp.nan)
-    log_mean = jax.nn.logsumexp(2 * log_s, axis=1) - jnp.log(width)
-    log_mean_fourth = jax.nn.logsumexp(4 * log_s, axis=1) - jnp.log(width)
-    fewest = jnp.where(seen, jax.lax.cummin(active), jnp.nan)
+    seen, at = jnp.cumsum(lost["forward"]) == 0, depth - 1
+    return {
+        **_statistics(jnp.where(seen[at, None], spectra[at], jnp.nan)),
+        "fewest_active": jnp.where(seen, jax.lax.cummin(active), jnp.nan)[at],
+        "log_gain": jnp.where(seen, log_gain, jnp.nan),
+        **{f"{name}_lost_at": _first(flags) for name, flags in lost.items()},
+    }
+
+
+def _statistics(log_s: jax.Array) -> dict[str, jax.Array]:
+    """Singular values at every depth, and what they amount to; NaN stays NaN."""
+    log_mean, log_mean_fourth = (
+        jax.nn.logsumexp(power * log_s, axis=1) - np.log(log_s.shape[1]) for power in (2, 4)
+    )
+    rank = jnp.where(jnp.isnan(log_mean), jnp.nan, jnp.sum(log_s > -jnp.inf, axis=1))
     return {
         "log_singular_values": log_s,
         "log_mean_square": log_mean,
         "relative_variance": jnp.exp(log_mean_fourth - 2 * log_mean) - 1,
-        "rank": jnp.where(seen[at], jnp.sum(log_s > -jnp.inf, axis=1), jnp.nan),
-        "fewest_active": fewest[at],
-        "log_gain": jnp.where(seen, log_gain, jnp.nan),
-        **{f"{name}_lost_at": layer for name, layer in lost_at.items()},
+        "rank": rank,
     }
 
 
@@ -539,6 +543,8 @@ def _growth(result: xr.Dataset) -> list[Verdict]:
     whole = grown.notnull().all("seed")
     deepest, exact = at["layer"] == at["layer"].where(whole).max("layer"), _exact(result)
     sigmoid = (result["activation"] == "sigmoid") & (result["weights"] == "orthogonal")
+    explodes = "tanh" in result["activation"] and "3" in result["scale"]
+    example = "; at sigma_w = 3 tanh explodes, with slopes below 1" if explodes else ""
     layers, scales = int(result["layer"][-1]), ", ".join(str(v) for v in result["scale"].values)
     return [
         *_compare(
@@ -556,7 +562,7 @@ def _growth(result: xr.Dataset) -> list[Verdict]:
         *_compare(
             ["A20"],
             f"log |J u|^2 of every activation and weight family grows per layer by log chi_1, less a term "
-            f"of order 1/N ({layers} layers); at sigma_w = 3 tanh explodes although its slopes stay below 1",
+            f"of order 1/N, over {layers} layers{example}",
             f"mean field (arXiv 1611.01232) with the first order in 1/N; exact laws, {HANIN}",
             grown,
             predicted,
@@ -735,7 +741,7 @@ def _float32(result: xr.Dataset) -> list[Verdict]:
     return _compare(
         ["C4"],
         "A float32 norm sqrt(sum g^2) of J u becomes 0 or inf where |J u|^2 leaves the range of float32, at "
-        "half the depth of the vector itself (sigmoid, sigma_w = 0.5: 21 and 41 layers); its logarithm never",
+        f"half the depth of the vector itself{_sigmoid_example(result)}; its logarithm never",
         "mean field and IEEE 754",
         result["norm_lost_at"].where(result["norm_lost_at"] > 0),
         predicted,
@@ -744,6 +750,14 @@ def _float32(result: xr.Dataset) -> list[Verdict]:
         allowance="; first passage, spread of the walk, largest entry against the norm, subnormal numbers",
         claim="right",
     )
+
+
+def _sigmoid_example(result: xr.Dataset) -> str:
+    if not ("sigmoid" in result["activation"] and "0.5" in result["scale"]):
+        return ""
+    at = result.sel(activation="sigmoid", scale="0.5").isel(weights=0)
+    norm, vector = (round(float(at[name].mean())) for name in ("norm_lost_at", "vector_lost_at"))
+    return f" (sigmoid, sigma_w = 0.5: {norm} and {vector} layers)" if norm and vector else ""
 
 
 def make_figures(result: xr.Dataset) -> dict[str, Figure]:

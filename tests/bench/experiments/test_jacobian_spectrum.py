@@ -6,12 +6,13 @@ from tempfile import mkdtemp
 
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
 
 from signalprop.analysis import finitewidth, products
-from signalprop.bench import experiment, pipeline, store
+from signalprop.bench import experiment, figures, pipeline, store
 from signalprop.bench.errors import InputError
 from signalprop.bench.experiments import jacobian_spectrum as js
 from signalprop.models.activations import activation
@@ -40,6 +41,25 @@ def test_four_figures_and_a_finite_table() -> None:
     table = js.table(result)
     assert len(table) == 2 * 6 * 3 * 5
     assert np.isfinite(table.drop(columns=["weights", "activation", "scale"]).to_numpy(float)).all()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"activation": [1]},
+        {"activation": [3, 5], "weights": [1], "scale": [1]},
+        {"seed": [0, 1], "weights": [0], "activation": [0]},
+        {"depth": [0], "layer": [0], "activation": [0, 4]},
+    ],
+)
+def test_a_part_of_the_settings_can_be_judged_and_drawn(part: dict[str, list[int]]) -> None:
+    result = outcome()[1].isel(part)
+    assert all(v.agreement != "disagrees" for v in js.verdicts(result))
+    with figures.style():
+        for figure in js.make_figures(result).values():
+            figure.canvas.draw()
+            plt.close(figure)
+    assert len(js.table(result)) > 0
 
 
 @pytest.mark.parametrize("weights", js.WEIGHTS)
