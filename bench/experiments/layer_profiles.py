@@ -10,8 +10,9 @@ weight gradient, |dE/dW^l|_F = |delta^l| |y^(l-1)| for one example.
 Theory: an infinitely wide layer multiplies |delta|^2 by sigma_w^2 E phi'(sqrt(q^l) z)^2 (Schoenholz et al.,
 arXiv 1611.01232). The logarithm of that factor fluctuates at width N. For Gaussian relu networks its law is
 exact (Hanin & Nica, arXiv 1812.05994); `finite_width` extends mean and variance to any activation, and to
-orthogonal weights, to first order in 1/N. Pictures after Glorot & Bengio (2010), figures 6 and 7, and the
-activation statistics of CS231n.
+orthogonal weights, to first order in 1/N. Where lengths are unstable, as with gelu and silu at He weights,
+fluctuations grow with depth and only the wide profile is given. The identity mixes no units and has no
+prediction. Pictures after Glorot & Bengio (2010), figures 6 and 7, and the activation statistics of CS231n.
 """
 
 import inspect
@@ -35,6 +36,7 @@ from matplotlib.figure import Figure
 from signalprop.analysis import finitewidth, meanfield
 from signalprop.analysis.gaussian import expectation
 from signalprop.bench import data, figures
+from signalprop.bench.errors import InputError
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor
@@ -87,6 +89,10 @@ class Settings:
         require_count("seeds", [self.seeds], 2)
         for axis in ("width", "batch"):
             require_count(axis, [getattr(self, axis)])
+        if min(self.histogram_layer) > min(self.depth):
+            raise InputError(
+                f"histogram-layer: got {self.histogram_layer}; write one of 1 to {min(self.depth)}"
+            )
 
 
 SIZES = {
@@ -320,7 +326,7 @@ def layer_moments(phi: Activation, sigma_w: Array, depth: int) -> dict[str, Arra
             "noise": jnp.where(jnp.outer(mean, mean) > 0, noise.reshape(2, 2) / jnp.outer(safe, safe) - 1, 0),
             "slope": slope / safe,
             "second": second / safe,
-            "radial": radial / safe[1] - 1,
+            "radial": jnp.where(mean[1] > 0, radial / safe[1] - 1, 0),
             "radial_slope": slope[0] ** 2 / (safe[0] * safe[1] * q),
             "log_std": (jnp.log(variance) + jnp.log(length) - jnp.log(q)) / 2,
             "log_std_slope": (slope[0] - 2 * y * y_slope) / (2 * variance),
@@ -618,6 +624,7 @@ def _count_schemes() -> Verdict:
 
 SATURATED = 5  # decades where the colour scale of the table ends
 PANELS = ("sigmoid", "tanh", "relu", "linear", "gelu", "selu")
+DRAWN = ("normal_001", "uniform_standard", "glorot_uniform", "he_normal", "gaussian")  # one per sigma_w
 
 
 def draw(result: xr.Dataset) -> dict[str, Figure]:
@@ -639,33 +646,40 @@ def _pairs_table(result: xr.Dataset) -> Figure:
     at_depth = result.sel(depth=depth)
     mean = at_depth["total_decades"].mean(["seed", "input"], skipna=False).transpose("activation", "scheme")
     wide = at_depth["decades_predicted"].sel(layer=1).transpose("activation", "scheme")
-    text = np.vectorize(lambda m, p: f"{_short(m)}\n({_short(p)})")(mean.values, wide.values)
+    text = np.vectorize(_cell)(mean.values, wide.values)
     figure, axes = figures.canvas(height=1.0 + 0.33 * result.sizes["activation"])
     sns.heatmap(
         np.clip(mean.values, -99, 99), ax=axes[0, 0], annot=text, fmt="", annot_kws={"size": 5.5},
         cmap=figures.DIVERGING, vmin=-SATURATED, vmax=SATURATED, linewidths=0.5,
-        cbar_kws={"label": "decades", "extend": "both"}, yticklabels=list(mean["activation"].values),
+        cbar_kws={"label": "decades", "extend": "both", "extendfrac": 0.02},
+        yticklabels=list(mean["activation"].values),
         xticklabels=[str(name).replace("_", "\n") for name in mean["scheme"].values],
     )  # fmt: skip
-    axes[0, 0].set_title(rf"$\log_{{10}} |\delta^1| / |\delta^{{{depth}}}|$: measured (infinitely wide)")
+    ratio = rf"$\log_{{10}} |\delta^1| / |\delta^{{{depth}}}|$"
+    axes[0, 0].set(title=f"{ratio}: measured (infinitely wide); grey: the signal was lost", facecolor="0.85")
+    axes[0, 0].grid(False)
     axes[0, 0].tick_params(length=0)
     axes[0, 0].tick_params("y", rotation=0)
     axes[0, 0].tick_params("x", rotation=0, labelsize=6)
     return figure
 
 
-def _short(value: float) -> str:
-    if not np.isfinite(value):
-        return "?" if np.isnan(value) else "none"
-    return f"{value:+.0f}" if abs(value) >= 10 else f"{value:+.1f}"
+def _cell(mean: float, wide: float) -> str:
+    def short(value: float) -> str:
+        if np.isinf(value):
+            return "none"
+        return f"{value:+.0f}" if abs(value) >= 10 else f"{value:+.1f}"
+
+    return short(mean) if np.isnan(wide) else f"{short(mean)}\n({short(wide)})"
 
 
 def _profiles(result: xr.Dataset) -> Figure:
     names = [name for name in PANELS if name in result["activation"]] or list(result["activation"].values)[:1]
+    schemes = [name for name in DRAWN if name in result["scheme"]] or list(result["scheme"].values)[:5]
     depth = int(result["depth"].max())
     figure, axes = figures.canvas(math.ceil(len(names) / 3), min(3, len(names)), height=2.4)
     for name, ax in zip(names, axes.flat, strict=False):
-        for chosen, look in figures.series(list(result["scheme"].values)).items():
+        for chosen, look in figures.series(schemes).items():
             pair = result.sel(activation=name, scheme=chosen, depth=depth)
             profile = pair["decades"].isel(input=0, layer=slice(0, None, max(1, depth // 8)))
             figures.theory(ax, pair["layer"], pair["decades_predicted"], look, linewidth=1.0)
@@ -757,8 +771,10 @@ def _finite_width(result: xr.Dataset) -> Figure:
         figures.measured(right, law, spread, spread / math.sqrt(2 * seeds), look)
     titles = "Decades below the infinitely wide network", "Standard deviation over networks"
     for ax, title in zip((left, right), titles, strict=True):
-        ends = [0.0, 1.05 * ax.get_xlim()[1]]
+        ends = [0.0, 1.3 * ax.get_xlim()[1]]
         figures.theory(ax, ends, ends)
+        ax.set_xscale("symlog", linthresh=0.1)
+        ax.set_yscale("symlog", linthresh=0.1)
         ax.set(xlabel="predicted to first order in 1/N", ylabel="measured", title=title)
     figure.legend(loc="outside lower center", ncols=6)
     return figure

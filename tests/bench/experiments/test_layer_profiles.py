@@ -1,5 +1,7 @@
 """Gradients of random networks, layer by layer, against autodiff, float64 and the infinitely wide limit."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,13 +20,14 @@ SMALL = Settings(
     width=64,
     depth=(6, 12),
     histogram_layer=(1, 6),
+    input=("gaussian",),
     seeds=12,
 )
 
 
 def moments(name: str, sigma_w: float, depth: int) -> dict[str, np.ndarray]:
     """Moments of one activation in every layer."""
-    found = layer_profiles.layer_moments(activation(name), jnp.asarray(sigma_w), depth)
+    found = jax.jit(lambda s: layer_profiles.layer_moments(activation(name), s, depth))(sigma_w)
     return {k: np.asarray(v) for k, v in found.items()}
 
 
@@ -49,32 +52,34 @@ def test_every_figure_is_drawn_and_the_table_is_finite_where_it_is_measured(
     for name in ("decades", "profiles", "finite-width", "glorot", "activities"):
         assert (outcome.folder / f"{name}.png").stat().st_size > 10_000
     table = EXPERIMENT.table(store.load(outcome.run))
-    assert len(table) == 4 * 5 * 2 * 2
+    assert len(table) == 4 * 5 * 2
     smooth = table[(table["activation"] != "binary_step") & (table["lost"] == 0)]
-    assert len(smooth) > 50
+    assert len(smooth) > 25
     assert np.isfinite(smooth[["decades", "standard_error", "decades_wide", "spread"]].to_numpy()).all()
 
 
 def test_ratios_are_those_of_autodiff_at_every_depth() -> None:
-    settings = Settings(("tanh", "relu"), ("haar_orthogonal",), ("digits",), 32, (3, 5), (1,))
+    settings = Settings(("tanh", "relu"), ("glorot_uniform",), ("gaussian",), 32, (3, 5), (1,))
     key = jax.random.key(3)
     grid = layer_profiles.grid(settings)
     measured = jax.jit(lambda key: layer_profiles.measure(key, {}, grid.constants))(key)
     weight_key, input_key, readout_key = jax.random.split(key, 3)
-    x = layer_profiles.data.inputs("digits", input_key, settings.batch, 32)[0]
+    x = layer_profiles.data.inputs("gaussian", input_key, settings.batch, 32)[0]
     readout = jax.random.normal(readout_key, (2, 32), jnp.float32)
-    for s, scheme in enumerate(settings.scheme):
-        for a, name in enumerate(settings.activation):
-            for d, depth in enumerate(settings.depth):
-                net = MLP((32,) * (depth + 1), activation(name), scheme, key=weight_key)
-                (delta,) = net.pre_activation_gradients(x, readout[d])
-                norms = jnp.linalg.norm(delta, axis=-1)
-                expected = jnp.log10(norms / norms[-1])
-                np.testing.assert_allclose(measured["decades"][s, a, 0, d, :depth], expected, atol=1e-5)
-                (z,) = net.trace(x)
-                below = jnp.linalg.norm(jnp.concatenate([x[None], activation(name)(z)[:-1]]), axis=-1)
-                weights = jnp.log10(norms * below / (norms * below)[-1])
-                np.testing.assert_allclose(measured["weight_decades"][s, a, 0, d, :depth], weights, atol=1e-5)
+
+    @partial(jax.jit, static_argnums=(0, 1))
+    def expected(name: str, depth: int, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        net = MLP((32,) * (depth + 1), activation(name), "glorot_uniform", key=weight_key)
+        (delta,), (z,) = net.pre_activation_gradients(x, u), net.trace(x)
+        below = jnp.concatenate([x[None], activation(name)(z)[:-1]])
+        return jnp.linalg.norm(delta, axis=-1), jnp.linalg.norm(below, axis=-1)
+
+    for a, name in enumerate(settings.activation):
+        for d, depth in enumerate(settings.depth):
+            norms, below = expected(name, depth, readout[d])
+            for found, size in (("decades", norms), ("weight_decades", norms * below)):
+                ratios = measured[found][0, a, 0, d, :depth]
+                np.testing.assert_allclose(ratios, np.log10(size / size[-1]), atol=1e-5)
 
 
 def test_float32_keeps_gradients_that_only_float64_could_hold() -> None:
@@ -113,7 +118,8 @@ def test_the_wide_profile_is_that_of_mean_field_theory() -> None:
     settings = Settings(("tanh", "binary_step"), ("he_normal",), depth=(6, 12))
     predicted = layer_profiles.theory(settings)["decades_predicted"].sel(scheme="he_normal", depth=12)
     for name in settings.activation:
-        wide = meanfield.gradient_profile(activation(name), jnp.sqrt(2.0), 0.0, 1.0, 12)
+        profile = partial(meanfield.gradient_profile, activation(name), sigma_b=0.0, q_0=1.0, depth=12)
+        wide = jax.jit(lambda s, profile=profile: profile(sigma_w=s))(2**0.5)
         np.testing.assert_allclose(predicted.sel(activation=name), wide, atol=1e-9)
 
 
