@@ -304,7 +304,7 @@ def _growth(result: xr.Dataset) -> list[Verdict]:
             "exponent of the product decides, not the slope: here the slope is 1 everywhere.",
         ),
         judge(
-            ["C1", "C24"],
+            ["C1"],
             "The typical product is critical at sigma_w = sqrt(N exp(-psi(N/2)) / 2), above 1 at every width",
             NEWMAN,
             measured=critical,
@@ -343,7 +343,7 @@ def _median(at: xr.Dataset) -> Verdict:
     error = sd * np.sqrt(np.pi / 2 / x.size)
     exponent = 2 * BETWEEN["depth"] * np.log10(BETWEEN["sigma_w"])
     return judge(
-        ["C1", "C5"],
+        ["C1"],
         "Between the critical scales (N = 4, sigma^2 = 0.29, 101 factors) the mean of |M e_1|^2 is "
         f"10^{exponent:.1f}, yet the typical product vanishes: median of log10 |M e_1|",
         "sum of 101 log chi-squared variables: mean minus skewness times deviation / 6",
@@ -417,7 +417,7 @@ def _formats(result: xr.Dataset) -> list[Verdict]:
         return []
     return [
         judge(
-            ["C4", "C10"],
+            ["C4"],
             "A column kept in float16, bfloat16 or float32 is lost after log(limit of the format) / lambda_1 "
             "factors; its logarithm never is",
             "IEEE 754 and Newman (1986)",

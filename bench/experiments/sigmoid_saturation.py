@@ -193,7 +193,7 @@ def _saturation(result: xr.Dataset) -> list[Verdict]:
     error = _fraction_error(result, predicted)
     found = [
         judge(
-            ["A4", "A5"],
+            ["A4"],
             "Fraction of units with |h| > 5, at every width and scale: it depends on s = std(h) alone",
             "erfc(5 / (s sqrt 2))",
             measured=measured,
@@ -201,20 +201,20 @@ def _saturation(result: xr.Dataset) -> list[Verdict]:
             uncertainty=error,
             tolerance=sampling_factor(measured.size) * error,
             tolerance_from="five standard errors of a counted fraction",
-            claim="right after repair",
-            correction="s^2 = n Var(w) E x^2. At Var(w) = 1/n the width drops out; at unit weights and "
-            "inputs values of +-400 at three standard deviations need 17,778 inputs.",
-        ),
-        judge(
-            ["A7"],
-            "Largest z (1 - z) among all units, at the smallest scale",
-            "algebra",
-            measured=float(result["largest_slope"].max()),
-            predicted=0.25,
-            tolerance=1e-4,
-            tolerance_from="no unit is exactly at h = 0",
         ),
     ]
+    if float(result["sigma_w"].min()) <= 1:
+        found.append(
+            judge(
+                ["A7"],
+                "Largest z (1 - z) among all units",
+                "algebra",
+                measured=float(result["largest_slope"].max()),
+                predicted=0.25,
+                tolerance=1e-4,
+                tolerance_from="no unit is exactly at h = 0",
+            )
+        )
     unit = [(n, n**0.5) for n in result["width"].values if n**0.5 in result["sigma_w"].values]
     if unit:
         std = xr.concat([result["std"].sel(width=n, sigma_w=s) for n, s in unit], "case")
@@ -230,7 +230,8 @@ def _saturation(result: xr.Dataset) -> list[Verdict]:
                 tolerance=sampling_factor(len(unit), std.sizes["seed"]) * error,
                 tolerance_from="five standard errors over layers",
                 claim="right after repair",
-                correction="Only at a fixed variance of the weights; with Var(w) = 1/n it is always 1.",
+                correction="s^2 = n Var(w) E x^2: at Var(w) = 1/n the width drops out. At unit weights and "
+                "inputs values of +-400 at three standard deviations need 17,778 inputs.",
             )
         )
     return found
@@ -240,14 +241,14 @@ def _gradients(result: xr.Dataset) -> list[Verdict]:
     law = "Gaussian integral of the squared slope"
     return [
         judge(
-            ["A11", "A6"],
+            ["A11", "A12"],
             "Mean of |dE/dW|^2 / (|g| |x|)^2, at every width and scale",
             f"{law}, E S'^2",
             tolerance_from="five standard errors over layers",
             **_mean(result, "weight_gradient"),
         ),
         judge(
-            ["A6", "A4"],
+            ["A6"],
             "Mean of |dE/dx|^2 / |g|^2, at every width and scale",
             f"{law}: s^2 E S'^2 = chi_1",
             tolerance_from="five standard errors over layers",
@@ -268,7 +269,7 @@ def _asymptotics(wide: xr.Dataset) -> list[Verdict]:
         checks |= {"predicted": law, "tolerance": checks["tolerance"] + law * 1.65 / wide["sigma_w"] ** 2}
         found.append(
             judge(
-                ["A6", "A12"],
+                ["A6"],
                 f"Mean {what} of a saturated layer (s from {float(wide['sigma_w'][0]):g} on)",
                 f"density at 0 times the integral of the {what}: {integral:.4g} / (s sqrt(2 pi))",
                 tolerance_from="next order, pi^2 / (6 s^2), and five standard errors over layers",
@@ -292,7 +293,7 @@ def _exact_zeros(result: xr.Dataset) -> Verdict:
     ]  # fmt: skip
     slack = xr.concat(moved, "format").broadcast_like(predicted).transpose(*predicted.dims)
     return judge(
-        ["A6", "A12", "B23", "B28"],
+        ["A6", "B23"],
         "Share of slopes that are exactly 0 in float16, bfloat16, float32 and float64",
         "IEEE 754: S'(h) = 0 above p log 2 and below -log(largest number)",
         measured=measured,
@@ -331,7 +332,7 @@ def _blocked() -> list[Verdict]:
             correction="A layer blocks all gradients only if each of its units has a slope of exactly 0.",
         ),
         judge(
-            ["A9", "B36"],
+            ["A9"],
             "The same where one unit of layer 2 is saturated",
             "chain rule",
             measured=single,

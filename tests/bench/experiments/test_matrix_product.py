@@ -30,12 +30,13 @@ def outcome(tmp_path_factory):
 
 
 def drawn_factors(key, width, depth):
-    return [draw_layer(key, k, width, width, dtype="float64").kernel[...].T for k in range(1, depth + 1)]
+    draw = jax.vmap(lambda k: draw_layer(key, k, width, width, dtype="float64").kernel[...].T)
+    return list(jax.jit(draw)(jnp.arange(1, depth + 1)))
 
 
 def test_the_logarithm_follows_the_product_that_float64_can_still_hold():
     key, sigma_w = jax.random.key(3), 1.4
-    measured = matrix_product.follow(key, jnp.asarray(sigma_w), 4, (1, 5, 60), "float64")
+    measured = jax.jit(lambda s: matrix_product.follow(key, s, 4, (1, 5, 60), "float64"))(sigma_w)
     product, direct = np.eye(4), {}
     for k, factor in enumerate(drawn_factors(key, 4, 60), start=1):
         direct[k] = product = sigma_w * np.asarray(factor) @ product
@@ -47,7 +48,7 @@ def test_the_logarithm_follows_the_product_that_float64_can_still_hold():
 
 def test_a_column_in_float16_is_lost_where_its_entries_pass_the_largest_number():
     key = jax.random.key(0)
-    measured = matrix_product.follow(key, jnp.asarray(4.0), 4, (1, 40), "float64")
+    measured = jax.jit(lambda s: matrix_product.follow(key, s, 4, (1, 40), "float64"))(4.0)
     column, sizes = np.eye(4)[:, 0], []
     for factor in drawn_factors(key, 4, 40):
         column = 4.0 * np.asarray(factor) @ column
@@ -59,7 +60,7 @@ def test_a_column_in_float16_is_lost_where_its_entries_pass_the_largest_number()
 
 def test_the_exponents_are_those_of_the_stored_factors():
     key = jax.random.key(1)
-    streamed = matrix_product.unit_exponents(key, 4, 30, "float64")
+    streamed = jax.jit(lambda key: matrix_product.unit_exponents(key, 4, 30, "float64"))(key)
     stored = products.log_singular_values(jnp.stack(drawn_factors(key, 4, 30))) / 30
     np.testing.assert_allclose(streamed, stored, atol=1e-10)
 

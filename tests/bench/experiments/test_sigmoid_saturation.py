@@ -25,7 +25,7 @@ def test_blocks_of_weights_give_the_gradients_of_the_stored_layer(monkeypatch):
     monkeypatch.setattr(experiment, "LARGEST_BLOCK", 8)
     key, n, m, sigma_w = jax.random.key(5), 24, 10, 3.0
     static = {"width": n, "units": m, "dtype": "float64"}
-    measured = experiment.measure(key, {"sigma_w": jnp.asarray(sigma_w)}, static)
+    measured = jax.jit(lambda s: experiment.measure(key, {"sigma_w": s}, static))(sigma_w)
     weight_key, input_key, gradient_key = jax.random.split(key, 3)
     x = jax.random.normal(input_key, (3, 8)).ravel()
     x = x / jnp.sqrt(jnp.mean(x**2))
@@ -36,7 +36,7 @@ def test_blocks_of_weights_give_the_gradients_of_the_stored_layer(monkeypatch):
     def loss(w, x):
         return jnp.dot(g, jax.nn.sigmoid(x @ w))
 
-    of_w, of_x = jax.grad(loss, (0, 1))(w, x)
+    of_w, of_x = jax.jit(jax.grad(loss, (0, 1)))(w, x)
     np.testing.assert_allclose(measured["std"], jnp.sqrt(jnp.mean((x @ w) ** 2)), rtol=1e-12)
     np.testing.assert_allclose(measured["input_gradient"], jnp.sum(of_x**2) / jnp.sum(g**2), rtol=1e-12)
     np.testing.assert_allclose(
