@@ -209,15 +209,14 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     sigma_w = point["multiple"] * critical + point["absolute"]
     homogeneous = jnp.array([activation(name).homogeneous for name in static["activation"]])
 
-    def one(family: jax.Array, index: jax.Array, *own: jax.Array) -> dict[str, jax.Array]:
-        homogeneous, sigma_w, sigma_b = own
-        phi = chosen(static["activation"], index)
-        return follow(key, family, phi, homogeneous, sigma_w, sigma_b, static)
+    names, families = static["activation"], len(static["weights"])
 
-    over_activations = jax.vmap(one, (None, 0, 0, 0, 0))
-    over_families = jax.vmap(over_activations, (0, None, None, None, None))
-    families, indices = jnp.arange(len(static["weights"])), jnp.arange(len(static["activation"]))
-    return over_families(families, indices, homogeneous, sigma_w, sigma_b)
+    def one(pair: jax.Array) -> dict[str, jax.Array]:
+        family, i = jnp.divmod(pair, len(names))
+        return follow(key, family, chosen(names, i), homogeneous[i], sigma_w[i], sigma_b[i], static)
+
+    measured = jax.vmap(one)(jnp.arange(families * len(names)))  # one axis: two would compile more slowly
+    return {name: x.reshape(families, len(names), *x.shape[1:]) for name, x in measured.items()}
 
 
 def follow(
@@ -923,6 +922,7 @@ def _density_figure(result: xr.Dataset) -> Figure:
         panel.set_title(str(name))
     for row, family in zip(axes, families, strict=True):
         row[0].set(yscale="log", ylabel=f"{family}\ndensity")
+        row[0].minorticks_off()
     for panel in axes[-1]:
         panel.set_xlabel(r"$\log_{10} s / s_{rms}$")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(depths))
