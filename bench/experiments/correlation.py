@@ -75,7 +75,7 @@ class Settings:
     """Units N of every layer."""
     depth: int = 24
     """Layers L."""
-    seeds: int = 24
+    seeds: int = 16
     """Networks per setting."""
     seed: int = 0
     """Root of all random numbers."""

@@ -56,7 +56,7 @@ POOLE, SCHOENHOLZ = "Poole et al. (2016), arXiv 1606.05340", "Schoenholz et al. 
 class Settings:
     """Settings of ``phase-diagram``."""
 
-    activation: tuple[str, ...] = ("tanh", "relu", "sigmoid")
+    activation: tuple[str, ...] = ("tanh", "sigmoid")
     """Activations, one compilation each."""
     ratio: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.4, 2.0, 3.0)
     """Weight scales, as multiples of the activation's critical sigma_w at sigma_b = 0."""
@@ -70,7 +70,7 @@ class Settings:
     """Layers L; theory for infinite width holds up to about N / 16."""
     skip: tuple[int, int] = (5, 3)
     """Layers left out of the window at the input and at the output."""
-    seeds: int = 24
+    seeds: int = 16
     """Networks per setting."""
     seed: int = 0
     """Root of all random numbers."""

@@ -47,10 +47,14 @@ def test_a_measurement_is_that_of_the_network_with_scaled_weights():
     measure = jax.jit(partial(experiment.measure, static=static))
     measured = measure(key, {"sigma_w": jnp.array(sigma_w), "sigma_b": jnp.array(sigma_b)})
     network_key, input_key, _ = jax.random.split(key, 3)
-    network = MLP(
-        (64,) * 6, ACTIVATIONS["tanh"], sigma_w=sigma_w, sigma_b=sigma_b, key=network_key, dtype="float64"
-    )
-    z = network.trace(experiment.inputs(input_key, static))[0]
+
+    @jax.jit
+    def trace(key, x):
+        phi = ACTIVATIONS["tanh"]
+        network = MLP((64,) * 6, phi, sigma_w=sigma_w, sigma_b=sigma_b, key=key, dtype="float64")
+        return network.trace(x)[0]
+
+    z = trace(network_key, experiment.inputs(input_key, static))
     np.testing.assert_allclose(jnp.exp(measured["log_q"]), jnp.mean(z[:, :2] ** 2, axis=2).T, rtol=1e-10)
     lengths = jnp.linalg.norm(z, axis=2)
     cosine = jnp.sum(z[:, 2] * z[:, 4], axis=1) / (lengths[:, 2] * lengths[:, 4])
