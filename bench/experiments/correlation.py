@@ -75,7 +75,7 @@ class Settings:
     """Units N of every layer."""
     depth: int = 24
     """Layers L."""
-    seeds: int = 16
+    seeds: int = 24
     """Networks per setting."""
     seed: int = 0
     """Root of all random numbers."""
@@ -500,10 +500,13 @@ def _depth_scales(result: xr.Dataset) -> Figure:
     if len(own):
         sigma_b = own["sigma_b"].mode()[0]
         own = own[own["sigma_b"] == sigma_b].sort_values("sigma_w")
+        line = result.isel(activation=0, scales=np.flatnonzero(result["sigma_b"] == sigma_b)).sortby(
+            "sigma_w"
+        )
         for (kind, label), look in zip(kinds.items(), draw.series(list(kinds)).values(), strict=True):
             rows = own[own["kind"] == kind]
             length = 1 / rows["rate"].abs()
-            draw.theory(left, rows["sigma_w"] ** 2, rows["theory"].abs(), look, label=f"{label}, theory")
+            draw.theory(left, line["sigma_w"] ** 2, abs(line[kind]), look, label=f"{label}, theory")
             clear = rows["rate"].abs() > 3 * rows["error"]
             same = {"marker": "x", "color": look["color"], "linestyle": "none", "zorder": 2}
             left.plot(rows["sigma_w"][clear] ** 2, 1 / rows["predicted"][clear].abs(), **same)
