@@ -14,6 +14,7 @@ from signalprop.bench.programs import Programs
 
 FIRST_POINTS = 8  # of the first chunk tried on a CPU: a few megabytes of weights at width 128
 CHUNK_OVERHEAD = 0.02  # seconds to dispatch and store one chunk
+WORTH_PROBING = 20.0  # seconds of sweep below which the first chunk shape is good enough
 CHUNK_SECONDS = 0.25  # a chunk that takes this long makes the overhead small and still resumes finely
 MEMORY_SHARE = 0.5  # of the available memory that the chunks in flight may take
 
@@ -73,14 +74,11 @@ def plan(programs: Programs) -> Plan:
         return probe.point_seconds * total * cases / devices + CHUNK_OVERHEAD * num_chunks(probe.chunk)
 
     best = _probe(programs, min(total, FIRST_POINTS) if on_cpu else total, budget)
-    if on_cpu:
-        candidates = [1, 4 * FIRST_POINTS]
-        candidates.append(min(int(CHUNK_SECONDS / best.point_seconds), int(budget / max(1, best.memory)) * 4))
-        for points in candidates:
+    if on_cpu and cost(best) > WORTH_PROBING:
+        quarter_second = min(CHUNK_SECONDS / best.point_seconds, 4 * budget / max(1, best.memory))
+        for points in (1, 4 * FIRST_POINTS, int(quarter_second)):
             chunk = chunk_shape(whole, max(1, min(points, total)))
-            overhead_saved = CHUNK_OVERHEAD * (num_chunks(best.chunk) - num_chunks(chunk))
-            hoped = 0.5 * best.point_seconds * total * cases / devices + overhead_saved
-            if chunk != best.chunk and hoped > 2 * best.compile_seconds:
+            if chunk != best.chunk and cost(best) > WORTH_PROBING:
                 best = min(best, _probe(programs, math.prod(chunk), budget), key=cost)
     sizes = programs.shapes().values()
     disk = (
@@ -111,10 +109,13 @@ def _probe(programs: Programs, points: int, budget: float) -> _Probe:
             raise InputError(_too_large(programs.settings, memory, budget))
         return _probe(programs, max(1, min(points // 4, int(points * budget / memory))), budget)
     group = [(0,) * len(chunk)]
-    programs.compute(index, static, chunk, group)
-    began = time.perf_counter()
-    programs.compute(index, static, chunk, group)
-    seconds = time.perf_counter() - began
+    seconds = math.inf
+    for _ in range(2):  # a second time only where the first is short enough for warming up to matter
+        began = time.perf_counter()
+        programs.compute(index, static, chunk, group)
+        seconds = min(seconds, time.perf_counter() - began)
+        if seconds > 1:
+            break
     return _Probe(chunk, compile_seconds, seconds / math.prod(chunk), memory)
 
 
