@@ -381,6 +381,9 @@ PROFILES = {  # decades of the squared norm from layer 20 to layer 1, q_0 = 1
     ("tanh", 2.0, 0.0): 0.46,
     ("relu", 1.0, 0.0): -5.72,
     ("relu", 2.0, 0.0): 0.0,
+    ("relu", 0.0256, 0.0): -35.96,  # normal(0.01) at 256 units
+    ("relu", 1 / 3, np.sqrt(1 / 768)): -14.78,  # uniform in +-1/sqrt(256), biases too
+    ("gelu", 2.0, 0.0): -2.12,
     ("selu", 1.0, 0.0): 0.57,
 }
 
