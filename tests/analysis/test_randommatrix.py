@@ -70,6 +70,31 @@ def test_law_of_one_vector_and_one_entry_is_that_of_sampled_products(n, num_fact
     assert np.all(np.abs(squares.mean(0) - variances) < 5 * squares.std(0) / np.sqrt(num_samples))
 
 
+def test_the_law_of_many_depths_is_that_of_each():
+    together = randommatrix.product_vector_law(4, np.array([1, 7, 101]), 0.7)
+    for i, num_factors in enumerate((1, 7, 101)):
+        alone = randommatrix.product_vector_law(4, num_factors, 0.7)
+        np.testing.assert_allclose([part[i] for part in together], alone, rtol=1e-14)
+
+
+def test_the_finite_depth_correction_is_that_of_sampled_products():
+    n, depth, num_samples = 3, 40, 1000
+    factors = jax.random.normal(jax.random.key(4), (num_samples, depth, n, n), jnp.float64)
+    logs = jax.jit(jax.vmap(products.log_singular_values))(factors)
+    rest = np.asarray(logs - depth * randommatrix.newman_exponents(n))
+    error = rest.std(0) / np.sqrt(num_samples)
+    correction = randommatrix.finite_depth_correction(n)
+    assert np.all(np.abs(rest.mean(0) - correction) < 5 * error)
+    assert correction[0] > 10 * error[0], "the sample must resolve the correction"
+
+
+def test_the_finite_depth_correction_of_two_by_two_matrices_is_log_two():
+    # The minor is |cos| of a uniform angle, whose mean logarithm is -log 2.
+    np.testing.assert_allclose(randommatrix.finite_depth_correction(2), np.log([2.0, 0.5]), rtol=1e-14)
+    for n in (1, 5, 64):
+        assert abs(randommatrix.finite_depth_correction(n).sum()) < 1e-12
+
+
 def test_critical_variances_are_the_known_ones():
     quenched = [float(randommatrix.quenched_critical_variance(n)) for n in (2, 4, 8, 16, 64)]
     np.testing.assert_allclose(quenched, [0.891, 0.3276, 0.1424, 0.0666, 0.01587], rtol=1e-3)
