@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from signalprop.analysis import meanfield
 from signalprop.bench import pipeline
 from signalprop.bench.experiments import activation_slopes
 from signalprop.models.activations import ACTIVATIONS
@@ -14,9 +15,9 @@ from signalprop.models.mlp import MLP
 
 SMALL = replace(
     activation_slopes.SIZES["quick"],
-    activation=("sigmoid", "linear"),
+    activation=("sigmoid",),
     sigma_w=(1.0, 4.0, 8.0, 20.0),
-    width=128,
+    width=64,
     depth=14,
     seeds=12,
 )
@@ -39,6 +40,12 @@ def test_the_measured_profile_is_that_of_autodiff():
     x = x / jnp.sqrt(jnp.mean(x**2))
     (deltas,) = jax.jit(lambda x: net.pre_activation_gradients(x, cotangent))(x)
     np.testing.assert_allclose(measured, jnp.log(jnp.linalg.norm(deltas, axis=-1)), atol=1e-11)
+
+
+def test_the_predicted_profile_is_the_mean_field_profile():
+    predicted = activation_slopes.theory(SMALL)["log_delta_predicted"].sel(activation="sigmoid", sigma_w=4.0)
+    profile = jax.jit(lambda s: meanfield.gradient_profile(ACTIVATIONS["sigmoid"], s, 0.0, 1.0, 14))(4.0)
+    np.testing.assert_allclose(predicted, profile * np.log(10), rtol=1e-10)
 
 
 def test_the_curve_of_factors_passes_one_where_theory_puts_it():
