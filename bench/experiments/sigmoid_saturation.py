@@ -26,22 +26,18 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.figure import Figure
-from scipy import special
 
 from signalprop.analysis import meanfield
 from signalprop.analysis.gaussian import expectation
-from signalprop.bench import figures as draw
+from signalprop.bench.drawings.sigmoid_saturation import SATURATED, figures, tail, zero_edges
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.grid import Grid, Static, require_count, require_scale
 from signalprop.bench.verdict import Verdict, judge, sampling_factor
 from signalprop.models.activations import ACTIVATIONS
-from signalprop.models.mlp import MLP
 
-KARPATHY = "Karpathy (2016), Yes you should understand backprop"
 SIGMOID = ACTIVATIONS["sigmoid"]
 FORMATS = ("float16", "bfloat16", "float32", "float64")
-SATURATED = 5.0  # |h| from which S'(h) is below 0.0067
+OVER_LAYERS = "five standard errors over layers"
 WIDE = 5.0  # scales from which the asymptotic laws are judged
 LARGEST_BLOCK = 1024  # inputs whose weights are held at a time
 
@@ -54,7 +50,7 @@ class Settings:
     """Inputs n of the layer."""
     sigma_w: tuple[float, ...] = (0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 400)
     """Standard deviations s of h."""
-    units: int = 512
+    units: int = 256
     """Units m of the layer."""
     seeds: int = 24
     """Layers per setting."""
@@ -125,23 +121,10 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     }
 
 
-def zero_edges(name: str) -> tuple[float, float]:
-    """Inputs of the sigmoid above and below which its slope is exactly 0 in a format (the second as -h)."""
-    info = jnp.finfo(name)
-    return (info.nmant + 1) * math.log(2), math.log(float(info.max))
-
-
-def tail(edge: Any, s: Any) -> Any:
-    """P(h > edge) of a Gaussian of standard deviation s."""
-    return special.erfc(edge / (s * np.sqrt(2))) / 2
-
-
 def theory(settings: Settings) -> xr.Dataset:
     """Gaussian means at every scale; none depends on the width."""
     s = np.array(settings.sigma_w, float)
-    q = jnp.asarray(s**2)
-    slope = np.asarray(jax.vmap(lambda q: expectation(SIGMOID.derivative, q))(q))
-    squared = np.asarray(jax.vmap(lambda q: meanfield.derivative_moment(SIGMOID, q))(q))
+    slope, squared = map(np.asarray, jax.jit(jax.vmap(_slope_moments))(s**2))
     edges = [zero_edges(f) for f in FORMATS]
     zero = np.stack([tail(above, s) + tail(below, s) for above, below in edges], axis=1)
     return xr.Dataset(
@@ -156,6 +139,11 @@ def theory(settings: Settings) -> xr.Dataset:
         },
         coords={k: v for k, v in grid(settings).labels().items() if k not in ("seed", "width")},
     )
+
+
+def _slope_moments(q: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """E S' and E S'^2 over pre-activations of variance q."""
+    return expectation(SIGMOID.derivative, q), meanfield.derivative_moment(SIGMOID, q)
 
 
 def verdicts(result: xr.Dataset) -> list[Verdict]:
@@ -188,76 +176,59 @@ def _fraction_error(result: xr.Dataset, fraction: xr.DataArray) -> xr.DataArray:
 
 
 def _saturation(result: xr.Dataset) -> list[Verdict]:
-    measured = result["saturated"].mean("seed")
-    predicted, measured = xr.broadcast(result["saturated_predicted"], measured)
+    predicted, measured = xr.broadcast(result["saturated_predicted"], result["saturated"].mean("seed"))
     error = _fraction_error(result, predicted)
     found = [
         judge(
-            ["A4"],
-            "Fraction of units with |h| > 5, at every width and scale: it depends on s = std(h) alone",
-            "erfc(5 / (s sqrt 2))",
-            measured=measured,
-            predicted=predicted,
-            uncertainty=error,
-            tolerance=sampling_factor(measured.size) * error,
+            ["A4"], "Fraction of units with |h| > 5, at every width and scale: s = std(h) alone decides",
+            "erfc(5 / (s sqrt 2))", measured=measured, predicted=predicted,
+            uncertainty=error, tolerance=sampling_factor(measured.size) * error,
             tolerance_from="five standard errors of a counted fraction",
-        ),
-    ]
+        )
+    ]  # fmt: skip
     if float(result["sigma_w"].min()) <= 1:
-        found.append(
-            judge(
-                ["A7"],
-                "Largest z (1 - z) among all units",
-                "algebra",
-                measured=float(result["largest_slope"].max()),
-                predicted=0.25,
-                tolerance=1e-4,
-                tolerance_from="no unit is exactly at h = 0",
-            )
-        )
+        found.append(judge(
+            ["A7"], "Largest z (1 - z) among all units", "algebra",
+            measured=float(result["largest_slope"].max()), predicted=0.25,
+            tolerance=1e-4, tolerance_from="no unit is exactly at h = 0",
+        ))  # fmt: skip
+    return [*found, *_unit_weights(result)]
+
+
+def _unit_weights(result: xr.Dataset) -> list[Verdict]:
+    """Judge std(h) where the scale makes the weights of a width standard normal."""
     unit = [(n, n**0.5) for n in result["width"].values if n**0.5 in result["sigma_w"].values]
-    if unit:
-        std = xr.concat([result["std"].sel(width=n, sigma_w=s) for n, s in unit], "case")
-        error = std.std("seed", ddof=1) / np.sqrt(std.sizes["seed"])
-        found.append(
-            judge(
-                ["A5"],
-                f"Standard deviation of W x with unit weights and inputs, for {len(unit)} widths n",
-                "sqrt(n)",
-                measured=std.mean("seed"),
-                predicted=[s for _, s in unit],
-                uncertainty=error,
-                tolerance=sampling_factor(len(unit), std.sizes["seed"]) * error,
-                tolerance_from="five standard errors over layers",
-                claim="right after repair",
-                correction="s^2 = n Var(w) E x^2: at Var(w) = 1/n the width drops out. At unit weights and "
-                "inputs values of +-400 at three standard deviations need 17,778 inputs.",
-            )
+    if not unit:
+        return []
+    std = xr.concat([result["std"].sel(width=n, sigma_w=s) for n, s in unit], "case")
+    error = std.std("seed", ddof=1) / np.sqrt(std.sizes["seed"])
+    return [
+        judge(
+            ["A5"], f"Standard deviation of W x with unit weights and inputs, for {len(unit)} widths n",
+            "sqrt(n)", measured=std.mean("seed"), predicted=[s for _, s in unit],
+            uncertainty=error, tolerance=sampling_factor(len(unit), std.sizes["seed"]) * error,
+            tolerance_from=OVER_LAYERS, claim="right after repair",
+            correction="s^2 = n Var(w) E x^2: at Var(w) = 1/n the width drops out. At unit weights and "
+            "inputs values of +-400 at three standard deviations need 17,778 inputs.",
         )
-    return found
+    ]  # fmt: skip
 
 
 def _gradients(result: xr.Dataset) -> list[Verdict]:
     law = "Gaussian integral of the squared slope"
     return [
         judge(
-            ["A11", "A12"],
-            "Mean of |dE/dW|^2 / (|g| |x|)^2, at every width and scale",
-            f"{law}, E S'^2",
-            tolerance_from="five standard errors over layers",
-            **_mean(result, "weight_gradient"),
+            ["A11", "A12"], "Mean of |dE/dW|^2 / (|g| |x|)^2, at every width and scale", f"{law}, E S'^2",
+            tolerance_from=OVER_LAYERS, **_mean(result, "weight_gradient"),
         ),
         judge(
-            ["A6"],
-            "Mean of |dE/dx|^2 / |g|^2, at every width and scale",
-            f"{law}: s^2 E S'^2 = chi_1",
-            tolerance_from="five standard errors over layers",
-            claim="right after repair",
+            ["A6"], "Mean of |dE/dx|^2 / |g|^2, at every width and scale", f"{law}: s^2 E S'^2 = chi_1",
+            tolerance_from=OVER_LAYERS, claim="right after repair",
             correction="In a saturated layer the gradient of W falls as s^(-1/2), and that of x grows as "
             "s^(1/2): the weights that saturate the layer also multiply the gradient.",
             **_mean(result, "input_gradient"),
         ),
-    ]
+    ]  # fmt: skip
 
 
 def _asymptotics(wide: xr.Dataset) -> list[Verdict]:
@@ -267,24 +238,19 @@ def _asymptotics(wide: xr.Dataset) -> list[Verdict]:
         law = integral / (wide["sigma_w"] * np.sqrt(2 * np.pi))
         law = law.broadcast_like(checks["measured"]).transpose(*checks["measured"].dims)
         checks |= {"predicted": law, "tolerance": checks["tolerance"] + law * 1.65 / wide["sigma_w"] ** 2}
-        found.append(
-            judge(
-                ["A6"],
-                f"Mean {what} of a saturated layer (s from {float(wide['sigma_w'][0]):g} on)",
-                f"density at 0 times the integral of the {what}: {integral:.4g} / (s sqrt(2 pi))",
-                tolerance_from="next order, pi^2 / (6 s^2), and five standard errors over layers",
-                claim="right after repair",
-                correction="It falls in proportion to 1/s, not to zero: units near h = 0 always remain.",
-                **checks,
-            )
-        )
+        found.append(judge(
+            ["A6"], f"Mean {what} of a saturated layer (s from {float(wide['sigma_w'][0]):g} on)",
+            f"density at 0 times the integral of the {what}: {integral:.4g} / (s sqrt(2 pi))",
+            tolerance_from=f"next order, pi^2 / (6 s^2), and {OVER_LAYERS}", claim="right after repair",
+            correction="It falls in proportion to 1/s, not to zero: units near h = 0 always remain.",
+            **checks,
+        ))  # fmt: skip
     return found
 
 
 def _exact_zeros(result: xr.Dataset) -> Verdict:
     predicted, measured = xr.broadcast(result["exact_zero_predicted"], result["exact_zero"].mean("seed"))
-    error = _fraction_error(result, predicted)
-    s = result["sigma_w"]
+    error, s = _fraction_error(result, predicted), result["sigma_w"]
     # A device may flush subnormal results to 0, which moves the lower edge, and h is rounded to the format.
     moved = [
         np.abs(tail(-float(np.log(float(jnp.finfo(f).smallest_normal))), s) - tail(zero_edges(f)[1], s))
@@ -293,121 +259,47 @@ def _exact_zeros(result: xr.Dataset) -> Verdict:
     ]  # fmt: skip
     slack = xr.concat(moved, "format").broadcast_like(predicted).transpose(*predicted.dims)
     return judge(
-        ["A6", "B23"],
-        "Share of slopes that are exactly 0 in float16, bfloat16, float32 and float64",
+        ["A6", "B23"], "Share of slopes that are exactly 0 in float16, bfloat16, float32 and float64",
         "IEEE 754: S'(h) = 0 above p log 2 and below -log(largest number)",
-        measured=measured,
-        predicted=predicted,
-        uncertainty=error,
+        measured=measured, predicted=predicted, uncertainty=error,
         tolerance=sampling_factor(measured.size) * error + slack,
         tolerance_from="five standard errors of a counted fraction, rounding of h, flushed subnormal numbers",
         claim="right after repair",
         correction="z (1 - z) is 0 only in floating point: above h = 16.6 in float32, 5.5 in bfloat16.",
-    )
+    )  # fmt: skip
 
 
 def _blocked() -> list[Verdict]:
     """Gradients of a small network of which one layer, or one unit, has slopes that are exactly 0."""
-    width, layer = 8, 2
-    x, top = jnp.linspace(-1.0, 1.0, width), jnp.ones(width)
+    width, layer, depth = 8, 2, 4
+    x, weights = (
+        np.linspace(-1.0, 1.0, width),
+        np.random.default_rng(0).standard_normal((depth, width, width)),
+    )
 
-    def live_units(saturated: int) -> list[int]:
-        net = MLP((width,) * 5, SIGMOID, sigma_w=2.0, key=jax.random.key(0), dtype=x.dtype)
-        bias = net.runs[0].bias[...]
-        net.runs[0].bias[...] = bias.at[layer - 1, :saturated].set(1000.0)
-        (deltas,) = net.pre_activation_gradients(x, top)
-        return [int(n) for n in jnp.sum(deltas != 0, axis=1)]
+    @jax.jit
+    @jax.vmap
+    @jax.grad
+    def deltas(biases: jax.Array) -> jax.Array:  # dE/dz = dE/db
+        layers = weights, biases
+        return jnp.sum(jax.lax.scan(lambda y, layer: (SIGMOID(layer[0] @ y + layer[1]), None), x, layers)[0])
 
-    whole, single = live_units(width), live_units(1)
+    biases = np.zeros((2, depth, width))
+    biases[0, layer - 1, :] = biases[1, layer - 1, 0] = 1000.0
+    whole, single = np.count_nonzero(deltas(biases), axis=2)
+    exact: dict[str, Any] = {"tolerance": 0, "tolerance_from": "exact", "claim": "right after repair"}
     return [
         judge(
-            ["A9"],
-            "Units of layers 1 to 4 with a non-zero gradient where all 8 units of layer 2 are saturated",
-            "chain rule",
-            measured=whole,
-            predicted=[0, 0, width, width],
-            tolerance=0,
-            tolerance_from="exact",
-            claim="right after repair",
+            ["A9"], "Units of layers 1 to 4 with a non-zero gradient where all 8 units of layer 2 are "
+            "saturated", "chain rule", measured=whole, predicted=[0, 0, width, width], **exact,
             correction="A layer blocks all gradients only if each of its units has a slope of exactly 0.",
         ),
         judge(
-            ["A9"],
-            "The same where one unit of layer 2 is saturated",
-            "chain rule",
-            measured=single,
-            predicted=[width, width - 1, width, width],
-            tolerance=0,
-            tolerance_from="exact",
-            claim="right after repair",
+            ["A9"], "The same where one unit of layer 2 is saturated", "chain rule",
+            measured=single, predicted=[width, width - 1, width, width], **exact,
             correction="One saturated unit blocks its own weights and no others.",
         ),
-    ]
-
-
-def make_figures(result: xr.Dataset) -> dict[str, Figure]:
-    """Saturation against weight and against s, slopes and gradients, and exact zeros."""
-    return {"saturation": _saturation_figure(result), "gradients": _gradients_figure(result)}
-
-
-def _points(axes: Any, x: Any, values: xr.DataArray, look: Any, label: str) -> None:
-    """Mean and standard error over layers."""
-    error = values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
-    draw.measured(axes, x, values.mean("seed"), error, look, label=label)
-
-
-def _fine_scales(result: xr.Dataset) -> np.ndarray:
-    return np.geomspace(float(result["sigma_w"].min()), float(result["sigma_w"].max()), 300)
-
-
-def _saturation_figure(result: xr.Dataset) -> Figure:
-    figure, ((left, right),) = draw.canvas(1, 2, height=2.9, sharey=True)
-    s, fine = result["sigma_w"].values, _fine_scales(result)
-    for name, look in draw.series([str(n) for n in result["width"].values]).items():
-        n = int(name)
-        values = result["saturated"].sel(width=n)
-        draw.theory(left, fine / np.sqrt(n), 2 * tail(SATURATED, fine), look)
-        _points(left, s / np.sqrt(n), values, look, f"$n$ = {n}")
-        _points(right, s, values, look, f"$n$ = {n}")
-    draw.theory(right, fine, 2 * tail(SATURATED, fine), label=r"erfc$(5 / s \sqrt{2})$")
-    left.set(xscale="log", xlabel="standard deviation of a weight", ylabel="fraction with $|h| > 5$")
-    left.set_title("At a given scale of the weights, width saturates")
-    right.set(xscale="log", xlabel=r"standard deviation $s$ of $h = Wx$")
-    right.set_title("At a given $s$, width drops out")
-    left.legend(loc="upper left")
-    right.legend(loc="upper left")
-    return figure
-
-
-def _gradients_figure(result: xr.Dataset) -> Figure:
-    figure, ((left, right),) = draw.canvas(1, 2, height=3.1)
-    wide, fine = result.isel(width=-1), _fine_scales(result)
-    s, n = wide["sigma_w"].values, int(wide["width"])
-    labels = {
-        "slope": "mean of $S'$",
-        "weight_gradient": r"gradient of $W$: $\sqrt{E S'^2}$",
-        "input_gradient": r"gradient of $x$: $s \sqrt{E S'^2}$",
-    }
-    for (name, label), look in zip(labels.items(), draw.series(list(labels)).values(), strict=True):
-        power = 1.0 if name == "slope" else 0.5
-        mean, error = wide[name].mean("seed"), wide[name].std("seed", ddof=1) / np.sqrt(wide.sizes["seed"])
-        draw.theory(left, s, wide[f"{name}_predicted"] ** power, look)
-        draw.measured(left, s, mean**power, power * mean ** (power - 1) * error, look, label=label)
-    for law in (1 / (fine * np.sqrt(2 * np.pi)), 1 / np.sqrt(6 * fine * np.sqrt(2 * np.pi))):
-        left.plot(fine[fine > 1], law[fine > 1], color="0.5", linewidth=0.8, linestyle=":")
-    left.set(
-        xscale="log", yscale="log", xlabel="standard deviation $s$ of $h$", ylabel="mean slope or gradient"
-    )
-    left.set_title(f"Saturation kills $dW$, not $dx$ ($n$ = {n})")
-    left.legend(loc="lower left")
-    for name, look in draw.series(FORMATS).items():
-        above, below = zero_edges(name)
-        draw.theory(right, fine, tail(above, fine) + tail(below, fine), look)
-        _points(right, s, wide["exact_zero"].sel(format=name), look, name)
-    right.set(xscale="log", xlabel="standard deviation $s$ of $h$", ylabel="fraction of slopes exactly 0")
-    right.set_title("Exact zeros come from the number format")
-    right.legend(loc="upper left")
-    return figure
+    ]  # fmt: skip
 
 
 def table(result: xr.Dataset) -> pd.DataFrame:
@@ -437,6 +329,6 @@ EXPERIMENT = Experiment(
     },
     theory=theory,
     verdicts=verdicts,
-    figures=make_figures,
+    figures=figures,
     table=table,
 )

@@ -11,7 +11,7 @@ from signalprop.bench import pipeline
 from signalprop.bench.experiments import sigmoid_saturation as experiment
 
 SMALL = replace(
-    experiment.SIZES["quick"], width=(64, 1024), sigma_w=(0.5, 4.0, 8.0, 32.0, 128.0), units=128, seeds=12
+    experiment.SIZES["quick"], width=(64,), sigma_w=(0.5, 4.0, 8.0, 32.0, 128.0), units=128, seeds=12
 )
 
 
