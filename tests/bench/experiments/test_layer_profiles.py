@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from signalprop.analysis import finitewidth, meanfield
-from signalprop.bench import pipeline, store
+from signalprop.analysis import meanfield
+from signalprop.bench import data, pipeline, profiles, store
 from signalprop.bench.experiments import layer_profiles
 from signalprop.bench.experiments.layer_profiles import EXPERIMENT, Settings
 from signalprop.models.activations import activation
@@ -23,12 +23,6 @@ SMALL = Settings(
     input=("gaussian",),
     seeds=12,
 )
-
-
-def moments(name: str, sigma_w: float, depth: int) -> dict[str, np.ndarray]:
-    """Moments of one activation in every layer."""
-    found = jax.jit(lambda s: layer_profiles.layer_moments(activation(name), s, depth))(sigma_w)
-    return {k: np.asarray(v) for k, v in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +52,13 @@ def test_every_figure_is_drawn_and_the_table_is_finite_where_it_is_measured(
     assert np.isfinite(smooth[["decades", "standard_error", "decades_wide", "spread"]].to_numpy()).all()
 
 
-def test_ratios_are_those_of_autodiff_at_every_depth() -> None:
+def test_ratios_are_those_of_autodiff_and_histograms_hold_every_unit() -> None:
     settings = Settings(("tanh", "relu"), ("glorot_uniform",), ("gaussian",), 32, (3, 5), (1,))
     key = jax.random.key(3)
     grid = layer_profiles.grid(settings)
     measured = jax.jit(lambda key: layer_profiles.measure(key, {}, grid.constants))(key)
     weight_key, input_key, readout_key = jax.random.split(key, 3)
-    x = layer_profiles.data.inputs("gaussian", input_key, settings.batch, 32)[0]
+    x = data.inputs("gaussian", input_key, settings.batch, 32)[0]
     readout = jax.random.normal(readout_key, (2, 32), jnp.float32)
 
     @partial(jax.jit, static_argnums=(0, 1))
@@ -74,12 +68,14 @@ def test_ratios_are_those_of_autodiff_at_every_depth() -> None:
         below = jnp.concatenate([x[None], activation(name)(z)[:-1]])
         return jnp.linalg.norm(delta, axis=-1), jnp.linalg.norm(below, axis=-1)
 
-    for a, name in enumerate(settings.activation):
-        for d, depth in enumerate(settings.depth):
-            norms, below = expected(name, depth, readout[d])
-            for found, size in (("decades", norms), ("weight_decades", norms * below)):
-                ratios = measured[found][0, a, 0, d, :depth]
-                np.testing.assert_allclose(ratios, np.log10(size / size[-1]), atol=1e-5)
+    for a, d in ((0, 0), (1, 1)):
+        depth = settings.depth[d]
+        norms, below = expected(settings.activation[a], depth, readout[d])
+        for found, size in (("decades", norms), ("weight_decades", norms * below)):
+            ratios = measured[found][0, a, 0, d, :depth]
+            np.testing.assert_allclose(ratios, np.log10(size / size[-1]), atol=1e-5)
+    for found in ("activity_histogram", "gradient_histogram", "weight_gradient_histogram"):
+        np.testing.assert_allclose(measured[found].sum(-1), 1, atol=1e-5)
 
 
 def test_float32_keeps_gradients_that_only_float64_could_hold() -> None:
@@ -97,9 +93,9 @@ def test_float32_keeps_gradients_that_only_float64_could_hold() -> None:
     expected = np.log10(norms[::-1] / norms[0])
     assert expected[0] < -50
 
-    static = {"activation": ("sigmoid",), "depth": (depth,), "histogram_layer": (1,)}
     inputs = (jnp.asarray(a, jnp.float32) for a in (kernels, x[None, None], u[None]))
-    measured = layer_profiles._statistics(*inputs, static)["decades"][0, 0, 0]
+    walk = jax.jit(partial(profiles.profiles, [activation("sigmoid")], depths=(depth,), shown=(1,)))
+    measured = walk(*inputs)["decades"][0, 0, 0]
     np.testing.assert_allclose(measured, expected, atol=1e-3)
 
 
@@ -121,15 +117,3 @@ def test_the_wide_profile_is_that_of_mean_field_theory() -> None:
         profile = partial(meanfield.gradient_profile, activation(name), sigma_b=0.0, q_0=1.0, depth=12)
         wide = jax.jit(lambda s, profile=profile: profile(sigma_w=s))(2**0.5)
         np.testing.assert_allclose(predicted.sel(activation=name), wide, atol=1e-9)
-
-
-def test_first_order_in_one_over_width_gives_hanin_and_nica_for_relu_and_nothing_for_a_rotation() -> None:
-    depth, width = 30, 100
-    relu = layer_profiles.finite_width(moments("relu", 2**0.5, depth), width, orthogonal=False)
-    wide = finitewidth.asymptotic_log_gain((width,) * depth)
-    np.testing.assert_allclose([relu.shift[-1], relu.variance[-1]], wide, rtol=1e-6)
-    np.testing.assert_allclose(relu.log_q[-1] - np.log(2), wide.mean, rtol=1e-6)  # q^1 = sigma_w^2 = 2
-    linear = layer_profiles.finite_width(moments("linear", 1.0, depth), width, orthogonal=False)
-    np.testing.assert_allclose([linear.shift[-1], linear.variance[-1]], [-29 / 100, 58 / 100], rtol=1e-6)
-    rotation = layer_profiles.finite_width(moments("linear", 1.0, depth), width, orthogonal=True)
-    np.testing.assert_allclose([rotation.shift[-1], rotation.variance[-1]], 0, atol=1e-9)
