@@ -41,7 +41,8 @@ def critical(sigma_w: np.ndarray, factor: np.ndarray) -> float:
 
 
 def _curves(result: xr.Dataset) -> Figure:
-    figure, axes = draw.canvas(3, 5, height=1.75, sharex=True, sharey=True)
+    figure, axes = draw.canvas(3, 5, height=1.75, sharex=True, sharey=True, layout="none")
+    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.08, top=0.91, wspace=0.1, hspace=0.25)
     shown = result[["phi", "phi_slope"]].sel(z=slice(-5, 5))
     for panel, name in zip(axes.ravel(), shown["known"].values, strict=False):
         at, largest = shown.sel(known=name), ACTIVATIONS[str(name)].max_slope

@@ -64,7 +64,7 @@ def _overflow(axes: Axes, example: xr.Dataset) -> None:
         limit, colour = np.log10(float(jnp.finfo(name).max)), look["color"]
         lost = float(example["lost_at"].sel(format=name).median())
         axes.plot([0, lost], [limit, limit], color=colour, linestyle=look["linestyle"])
-        hollow = {"markerfacecolor": "none", "markersize": 8, "zorder": 4}
+        hollow: dict[str, Any] = {"markerfacecolor": "none", "markersize": 8, "zorder": 4}
         axes.plot(lost, limit, look["marker"], color=colour, label=f"{name} overflows", **hollow)
     axes.set(xlabel="factors $K$", ylabel=r"$\log_{10} |M_K e_1|$", title="Overflow is a matter of depth")
     axes.legend(loc="lower right")

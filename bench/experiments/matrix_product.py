@@ -58,7 +58,7 @@ class Settings:
     """Products per seed at widths up to 4; fewer above, as the factors hold more numbers."""
     spectrum_width: int = 4
     """Largest width of which all singular values are computed."""
-    seeds: int = 20
+    seeds: int = 12
     """Independent repetitions."""
     seed: int = 0
     """Root of all random numbers."""

@@ -272,10 +272,8 @@ def _exact_zeros(result: xr.Dataset) -> Verdict:
 def _blocked() -> list[Verdict]:
     """Gradients of a small network of which one layer, or one unit, has slopes that are exactly 0."""
     width, layer, depth = 8, 2, 4
-    x, weights = (
-        np.linspace(-1.0, 1.0, width),
-        np.random.default_rng(0).standard_normal((depth, width, width)),
-    )
+    x = jnp.linspace(-1.0, 1.0, width)
+    weights = jnp.asarray(np.random.default_rng(0).standard_normal((depth, width, width)))
 
     @jax.jit
     @jax.vmap
