@@ -1,12 +1,12 @@
 """Activation functions: one table of fifteen, and any callable of the user's own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import erf, exp, nan, pi, sqrt
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from signalprop.models.lookup import imported, named
 
@@ -42,6 +42,15 @@ class Activation:
     def derivative(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Differentiate elementwise; see `derivative` for the values at kinks."""
         return derivative(self.function, x)
+
+    def times(self, factor: Float[ArrayLike, ""]) -> "Activation":
+        """Multiply by a factor above 0, which may be traced; kinks and homogeneity stay.
+
+        With unit weights, activation ``sigma_w phi`` and input ``sigma_w x``, a network has the signals z of
+        the one with weights of scale sigma_w, and dE/dz up to one factor sigma_w from the output. All scales
+        then share one matrix product.
+        """
+        return replace(self, function=lambda x: factor * self.function(x), max_slope=nan)
 
 
 def derivative(phi: Callable[[Array], Array], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

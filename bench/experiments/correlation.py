@@ -15,11 +15,10 @@ length of tanh goes as 1 / (2 l).
 Compared are layers up to N / 16: further on, the scatter of finite networks adds up, that of c above all.
 """
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import product
 from typing import Any
 
@@ -28,28 +27,23 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from signalprop.analysis import meanfield
 from signalprop.analysis.gaussian import expectation, kinks_of
 from signalprop.bench import data
-from signalprop.bench import figures as draw
+from signalprop.bench.drawings.correlation import HE, MAPS, XAVIER, figures, position
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.experiments.phase_diagram import rescaled
 from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
+from signalprop.bench.rates import exp, measured_scales, near_input, run_width, standard_error
 from signalprop.bench.verdict import Verdict, judge, sampling_factor
 from signalprop.models import stream
 from signalprop.models.activations import ACTIVATIONS, Activation, activation
 from signalprop.models.mlp import MLP
 
-MAPS = ((1.3, 0.3), (2.5, 0.3), (4.0, 0.3))  # Poole's three: ordered, chaotic, strongly chaotic
-XAVIER, HE = (1.0, 0.0), (2**0.5, 0.0)
 LENGTH_BIAS, CORRELATION_BIAS = 8.0, 6.0  # times 1/N: 2 % of q and 0.015 of c at width 400
 SLOPE = (0.03, 0.05)  # agreed accuracy of a rate: absolute, relative
-LINEAR = 0.3  # largest deviation from a fixed point that counts as small
-ROUNDING = 1e-11  # smallest 1 - c that float32 resolves
-CURVE = 33  # points of a drawn map
+CURVE = 41  # points of a drawn line
+LONGEST = 15.0  # largest length of the drawn map, as in Poole's figure 1
 POOLE, SCHOENHOLZ = "Poole et al. (2016), arXiv 1606.05340", "Schoenholz et al. (2017), arXiv 1611.01232"
 
 
@@ -57,9 +51,9 @@ POOLE, SCHOENHOLZ = "Poole et al. (2016), arXiv 1606.05340", "Schoenholz et al. 
 class Settings:
     """Settings of ``correlation``."""
 
-    activation: tuple[str, ...] = ("tanh", "relu", "sigmoid")
+    activation: tuple[str, ...] = ("tanh", "relu")
     """Activations, one compilation each; depth scales and maps are those of the first."""
-    sigma_w: tuple[float, ...] = (1.0, 1.118, 1.225, 1.327, 1.5, 1.732, 2.0)
+    sigma_w: tuple[float, ...] = (1.0, 1.049, 1.118, 1.183, 1.225, 1.327, 1.5, 1.581, 1.732, 1.871, 2.0)
     """Weight scales at which depth scales are measured; 1.327 is critical for tanh at sigma_b^2 = 0.05."""
     sigma_b: tuple[float, ...] = (0.2236,)
     """Standard deviations of the biases there."""
@@ -75,7 +69,7 @@ class Settings:
     """Units N of every layer."""
     depth: int = 24
     """Layers L."""
-    seeds: int = 24
+    seeds: int = 16
     """Networks per setting."""
     seed: int = 0
     """Root of all random numbers."""
@@ -96,17 +90,11 @@ class Settings:
 
 DENSE = (0.8, 0.9, *np.sqrt([1.0, 1.1, 1.25, 1.4, 1.5, 1.6, 1.7]).round(4).tolist(), 1.327)
 DENSE += tuple(np.sqrt([1.85, 2.0, 2.25, 2.5, 3.0, 3.5, 4.0]).round(4).tolist())
-SIZES = {
-    "quick": Settings(),
-    "standard": Settings(
-        sigma_w=DENSE, c_0=(0.0, 0.25, 0.5, 0.75, 0.95), q_0=(0.02, 0.1, 0.3, 1.0, 2.0, 4.0), width=512,
-        depth=48, seeds=50,
-    ),
-    "full": Settings(
-        sigma_w=DENSE, c_0=(0.0, 0.25, 0.5, 0.75, 0.95), q_0=(0.02, 0.1, 0.3, 1.0, 2.0, 4.0), width=1000,
-        depth=100, seeds=100,
-    ),
-}  # fmt: skip
+PAPER = Settings(
+    activation=("tanh", "relu", "sigmoid"), sigma_w=DENSE, c_0=(0.0, 0.25, 0.5, 0.75, 0.95),
+    q_0=(0.02, 0.1, 0.3, 1.0, 2.0, 4.0), width=1000, depth=100, seeds=100,
+)  # fmt: skip
+SIZES = {"quick": Settings(), "standard": replace(PAPER, width=512, depth=48, seeds=50), "full": PAPER}
 
 
 def scales(settings: Settings) -> dict[str, list[float]]:
@@ -133,16 +121,17 @@ def grid(settings: Settings) -> Grid:
     )
 
 
-def real_pair(name: str) -> np.ndarray:
-    """The first two training examples, |x|^2 / N_0 = 1."""
-    x = np.asarray(data.examples(name).x[:2], np.float64)
-    scaled: np.ndarray = x / np.sqrt(np.mean(x**2, axis=1, keepdims=True))
-    return scaled
+@cache
+def real_pair(name: str, width: int) -> np.ndarray:
+    """The first two training examples, moved to the network's width by one isometry for all networks."""
+    with jax.ensure_compile_time_eval():
+        x = data.unit_length(np.asarray(data.examples(name).x[:2], np.float64))
+        return np.asarray(data.project(jax.random.key(0), x, width))
 
 
 def cosines(settings: Settings) -> np.ndarray:
     """Cosine of every pair's inputs."""
-    a, b = real_pair(settings.data)
+    a, b = real_pair(settings.data, settings.width)
     return np.array([*settings.c_0, np.mean(a * b)])
 
 
@@ -151,14 +140,14 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     width, depth, dtype = static["width"], static["depth"], static["dtype"]
     network_key, input_key, cotangent_key = jax.random.split(key, 3)
     # sigma_w multiplies the activities and not the weights: then all scales share one matrix product
-    phi = rescaled(activation(static["activation"]), point["sigma_w"])
+    phi = activation(static["activation"]).times(point["sigma_w"])
     network = MLP((width,) * (depth + 1), phi, sigma_b=point["sigma_b"], key=network_key, dtype=dtype)
+    base = len(static["q_0"])
 
     def observe(carry: None, layer: jax.Array, kernel: jax.Array, z: stream.Signal) -> Any:
         y = phi(z.mantissa[base])
         return carry, (z, jnp.mean(y) / jnp.sqrt(jnp.mean(y**2)))
 
-    base = len(static["q_0"])
     walk = stream.forward(network, point["sigma_w"] * inputs(input_key, static), observe, None)
     trace, centre = zip(*walk.outs, strict=True)
     first = [jax.tree.map(lambda leaf: leaf[:, base], z) for z in trace]
@@ -167,15 +156,19 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
         network, first, cotangent, lambda carry, layer, kernel, d: (carry, d.log_norm()), None
     )
     log_delta = stream.join(back.outs)
-    z = stream.join([stream.rescale(z).mantissa for z in trace])
-    u = z / jnp.linalg.norm(z, axis=-1, keepdims=True)
-    others = jnp.concatenate([u[:, [base]] - u[:, base + 1 : -2], u[:, [-2]] - u[:, [-1]]], axis=1)
     return {
         "log_q": stream.join([z.log_mean_square() for z in trace])[:, :base].T,
-        "distance": (jnp.sum(others**2, axis=-1) / 2).T,
+        "distance": distances(stream.join([stream.rescale(z).mantissa for z in trace]), base).T,
         "log_delta": log_delta - log_delta[-1],
         "centre": stream.join(list(centre)),
     }
+
+
+def distances(z: jax.Array, base: int) -> jax.Array:
+    """1 - c without cancellation: of the row ``base`` and each of its partners, and of the last two rows."""
+    u = z / jnp.linalg.norm(z, axis=-1, keepdims=True)
+    apart = jnp.concatenate([u[:, [base]] - u[:, base + 1 : -2], u[:, [-2]] - u[:, [-1]]], axis=1)
+    return jnp.sum(apart**2, axis=-1) / 2
 
 
 def inputs(key: jax.Array, static: Static) -> jax.Array:
@@ -185,8 +178,7 @@ def inputs(key: jax.Array, static: Static) -> jax.Array:
     across = data.unit_length(b - jnp.mean(a * b) * a)
     rows = [float(np.sqrt(q)) * a for q in (*static["q_0"], 1.0)]
     rows += [c * a + float(np.sqrt(1 - c**2)) * across for c in static["c_0"]]
-    real = data.project(key, jnp.asarray(real_pair(static["data"]), dtype), width)
-    return jnp.concatenate([jnp.stack(rows), real])
+    return jnp.concatenate([jnp.stack(rows), jnp.asarray(real_pair(static["data"], width), dtype)])
 
 
 DIMS = {
@@ -194,62 +186,93 @@ DIMS = {
     "c_predicted": ("pair", "layer"),
     "log_delta_predicted": ("layer",),
     "centre_predicted": ("layer",),
-    "c_map": ("c_axis",),
 }
-FIXED = ("q_star", "c_star", "xi_q", "xi_c", "xi_grad")
 
 
 def theory(settings: Settings) -> xr.Dataset:
-    """Trajectories of every input, correlation maps, fixed points and depth scales, in 64 bits."""
+    """Trajectories of every input, drawn maps, fixed points and depth scales, in 64 bits."""
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(partial(theory_of, settings=settings), settings.activation))
+        fixed = pool.submit(fixed_points, settings)
+        maps = pool.submit(drawn_maps, settings)
+        found = list(pool.map(partial(trajectories, settings=settings), settings.activation))
     labels = {k: v for k, v in grid(settings).labels().items() if k == v[0] != "seed"}
-    extra = {"c_axis": np.linspace(0, 1, CURVE), "pair_c_0": ("pair", cosines(settings))}
-    return xr.concat(found, "activation").assign_coords({**labels, **extra})
+    pairs = {"pair_c_0": ("pair", cosines(settings))}
+    whole = xr.concat(found, "activation").assign_coords({**labels, **pairs})
+    return xr.merge([whole, fixed.result(), maps.result()])
 
 
-def theory_of(name: str, settings: Settings) -> xr.Dataset:
-    """Theory of one activation at all scales; fixed points of the first one where it has isolated ones."""
-    phi = activation(name)
-    predict = partial(predicted, phi, settings, jnp.asarray(cosines(settings)))
+def trajectories(name: str, settings: Settings) -> xr.Dataset:
+    """Theory of every layer of one activation at all scales."""
+    predict = partial(predicted, activation(name), settings, jnp.asarray(cosines(settings)))
     places = [jnp.asarray(values, jnp.float64) for values in scales(settings).values()]
-    columns = dict(jax.device_get(jax.jit(jax.vmap(predict))(*places)))
-    columns |= dict.fromkeys(FIXED, np.full(len(places[0]), np.nan))
-    if name == settings.activation[0] and not phi.homogeneous:
-        fixed = jax.device_get(jax.jit(jax.vmap(partial(meanfield.fixed_point, phi)))(*places))
-        columns |= {key: getattr(fixed, key) for key in FIXED}
-    return xr.Dataset({key: (("scales", *DIMS.get(key, ())), value) for key, value in columns.items()})
+    columns = jax.device_get(jax.jit(jax.vmap(predict))(*places))
+    return xr.Dataset({key: (("scales", *DIMS[key]), value) for key, value in columns.items()})
+
+
+def fixed_points(settings: Settings) -> xr.Dataset:
+    """Fixed points and depth scales of the first activation at all scales, and scales on a line of sigma_w.
+
+    A homogeneous activation has no isolated fixed point, and gets NaN.
+    """
+    phi = activation(settings.activation[0])
+    line = np.linspace(min(settings.sigma_w), max(settings.sigma_w), CURVE)
+    sigma_w, sigma_b = scales(settings).values()
+    places = np.array([[*sigma_w, *line], [*sigma_b, *np.full(CURVE, settings.sigma_b[0])]])
+    solve = jax.jit(lambda points: jax.lax.map(lambda p: meanfield.fixed_point(phi, *p), points))
+    fixed = jax.device_get(solve(jnp.asarray(places.T)))._asdict()
+    found: dict[str, Any] = {"sigma_w_line": line}
+    for name in ("q_star", "c_star", "xi_q", "xi_c", "xi_grad"):
+        values = np.full(places.shape[1], np.nan) if phi.homogeneous else fixed[name]
+        found[name] = ("scales", values[: len(sigma_w)])
+        found[f"{name}_line"] = ("sigma_w_line", values[len(sigma_w) :])
+    return xr.Dataset(found)
+
+
+def drawn_maps(settings: Settings) -> xr.Dataset:
+    """Length map of the first activation at ``MAPS``, and its correlation map at the length it leads to."""
+    phi = activation(settings.activation[0])
+    q_axis, c_axis = jnp.linspace(0, LONGEST**0.5, CURVE) ** 2, jnp.linspace(0, 1, CURVE)
+
+    def maps(sigma_w: jax.Array, sigma_b: jax.Array) -> tuple[jax.Array, jax.Array]:
+        q = meanfield.length_trajectory(phi, sigma_w, sigma_b, 1.0, settings.depth)[-1]
+        lengths = jax.vmap(lambda v: meanfield.length_map(phi, v, sigma_w, sigma_b))
+        correlations = jax.vmap(lambda c: meanfield.correlation_map(phi, c, q, q, sigma_w, sigma_b))
+        return lengths(q_axis), correlations(c_axis)
+
+    q_map, c_map = jax.device_get(jax.jit(jax.vmap(maps))(*jnp.array(MAPS).T))
+    return xr.Dataset(
+        {"q_map": (("map", "q_axis"), q_map), "c_map": (("map", "c_axis"), c_map)},
+        coords={"q_axis": np.asarray(q_axis), "c_axis": np.asarray(c_axis)},
+    )
 
 
 def predicted(
     phi: Activation, settings: Settings, c_0: jax.Array, sigma_w: jax.Array, sigma_b: jax.Array
 ) -> dict[str, jax.Array]:
-    """Trajectories at one pair of scales, and the correlation map at the length of the last layer."""
-    place = (phi, sigma_w, sigma_b)
-    q_0, depth = jnp.array(settings.q_0, c_0.dtype), settings.depth
-    q = meanfield.length_trajectory(*place, 1.0, depth)
-    mean, square = (
-        jax.vmap(lambda v, power=power: expectation(lambda x: phi(x) ** power, v, kinks_of(phi)))(q)
-        for power in (1, 2)
-    )
-    c_map = partial(meanfield.correlation_map, phi, q_a=q[-1], q_b=q[-1], sigma_w=sigma_w, sigma_b=sigma_b)
+    """Trajectories at one pair of scales."""
+    place, depth = (phi, sigma_w, sigma_b), settings.depth
+    q_0 = jnp.array([*settings.q_0, 1.0], c_0.dtype)
+    q = jax.vmap(lambda v: meanfield.length_trajectory(*place, v, depth))(q_0)
+
+    def centre(length: jax.Array) -> jax.Array:
+        moments = expectation(lambda x: jnp.stack([phi(x), phi(x) ** 2], -1), length, kinks_of(phi))
+        return moments[0] / jnp.sqrt(moments[1])
+
     return {
-        "log_q_predicted": jnp.log(jax.vmap(lambda v: meanfield.length_trajectory(*place, v, depth))(q_0)),
+        "log_q_predicted": jnp.log(q[:-1]),
         "c_predicted": jax.vmap(lambda c: meanfield.correlation_trajectory(*place, 1.0, c, depth))(c_0),
         "log_delta_predicted": np.log(10) * meanfield.gradient_profile(*place, 1.0, depth),
-        "centre_predicted": mean / jnp.sqrt(square),
-        "c_map": jax.vmap(c_map)(jnp.linspace(0, 1, CURVE, dtype=c_0.dtype)),
+        "centre_predicted": jax.vmap(centre)(q[-1]),
     }
 
 
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge both maps, the depth scales, and what is said about tanh, relu and Xavier."""
-    width = json.loads(result.attrs["settings"])["width"]
-    near = _near(result)
-    ratio = _exp(near["log_q"] - near["log_q_predicted"])
+    near, width = near_input(result), run_width(result)
+    ratio = exp(near["log_q"] - near["log_q_predicted"])
     one, cosine = xr.ones_like(near["log_q_predicted"]), 1 - near["distance"]
     lengths, cosines = LENGTH_BIAS / width, CORRELATION_BIAS / width
-    xavier, he = (_at(near, scale) for scale in (XAVIER, HE))
+    xavier, he = (position(near, scale) for scale in (XAVIER, HE))
     found = [
         _compare(
             ratio, one, lengths, ["C1"],
@@ -264,33 +287,15 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
             near["centre"], near["centre_predicted"], lengths, ["B12"],
             "Mean over root mean square of the activities: 1 / sqrt(pi) = 0.564 for relu, 0 for tanh",
         ),
-        _relu(near.isel(scales=he).sel(activation=["relu"]), cosines)
-        if he.size and "relu" in near["activation"]
-        else None,
-        _xavier(near.isel(scales=xavier), lengths) if xavier.size else None,
-        _tanh_and_sigmoid(near.isel(scales=xavier)) if xavier.size else None,
     ]  # fmt: skip
+    if he.size and "relu" in near["activation"]:
+        relu = near.isel(scales=he).sel(activation=["relu"])
+        text = "With it all relu activities turn into one direction: c goes to 1 even at the critical sigma_w"
+        found.append(_compare(1 - relu["distance"], relu["c_predicted"], cosines, ["B12"], text))
+    if xavier.size:
+        at = near.isel(scales=xavier)
+        found += [_xavier(at, lengths), _tanh_and_sigmoid(at)]
     return [v for v in found if v is not None]
-
-
-def _at(result: xr.Dataset, scale: tuple[float, float]) -> np.ndarray:
-    """Position of a pair of sigma_w and sigma_b; empty if it was not measured."""
-    near = np.isclose(result["sigma_w"], scale[0], atol=1e-6) & np.isclose(
-        result["sigma_b"], scale[1], atol=1e-6
-    )
-    return np.flatnonzero(near)[:1]
-
-
-def _error(values: xr.DataArray) -> xr.DataArray:
-    """Standard error over networks."""
-    error: xr.DataArray = values.std("seed", ddof=1) / values.sizes["seed"] ** 0.5
-    return error
-
-
-def _exp(values: xr.DataArray) -> xr.DataArray:
-    """Exponential, typed: NumPy's own promises an array."""
-    result: xr.DataArray = xr.apply_ufunc(np.exp, values)
-    return result
 
 
 def _compare(
@@ -302,19 +307,15 @@ def _compare(
     **standing: Any,
 ) -> Verdict:
     """Judge the mean over networks at every place."""
-    columns = (values.mean("seed"), predicted, _error(values), xr.DataArray(systematic))
+    columns = (values.mean("seed"), predicted, standard_error(values), xr.DataArray(systematic))
     measured, expected, error, bias = (column.values.ravel() for column in xr.broadcast(*columns))
     return judge(
-        claims,
-        statement,
-        f"{POOLE}; {SCHOENHOLZ}",
-        measured=measured,
-        predicted=expected,
-        uncertainty=error,
+        claims, statement,
+        f"{POOLE}; {SCHOENHOLZ}", measured=measured, predicted=expected, uncertainty=error,
         tolerance=bias + sampling_factor(measured.size, values.sizes["seed"]) * error,
         tolerance_from=f"{bias.max():.3g} for finite width, and five standard errors over networks",
         **standing,
-    )
+    )  # fmt: skip
 
 
 def _rates(near: xr.Dataset) -> Verdict | None:
@@ -326,19 +327,11 @@ def _rates(near: xr.Dataset) -> Verdict | None:
         ["C1"],
         f"Rates per layer in {found['activation'][0]} networks at which length and cosine approach their "
         "fixed points and the gradient changes. Cosine and gradient share a rate if chi_1 < 1; if chi_1 > 1 "
-        "gradients grow while cosines converge",
-        SCHOENHOLZ,
-        measured=found["rate"],
-        predicted=found["predicted"],
-        uncertainty=found["error"],
+        "gradients grow while cosines converge", SCHOENHOLZ, measured=found["rate"],
+        predicted=found["predicted"], uncertainty=found["error"],
         tolerance=np.maximum(SLOPE[0], SLOPE[1] * found["predicted"].abs()) + factor * found["error"],
         tolerance_from="0.03 or 5 % of the rate, and five standard errors over networks",
-    )
-
-
-def _relu(near: xr.Dataset, bias: float) -> Verdict:
-    text = "With it all relu activities turn into one direction: c goes to 1 even at the critical sigma_w"
-    return _compare(1 - near["distance"], near["c_predicted"], bias, ["B12"], text)
+    )  # fmt: skip
 
 
 def _xavier(near: xr.Dataset, bias: float) -> Verdict:
@@ -348,7 +341,7 @@ def _xavier(near: xr.Dataset, bias: float) -> Verdict:
         f"{v:.2g} for {name}" for name, v in zip(near["activation"].values, change, strict=True)
     )
     return _compare(
-        _exp(near["log_q"] - near["log_q_predicted"]),
+        exp(near["log_q"] - near["log_q_predicted"]),
         xr.ones_like(near["log_q_predicted"]),
         bias,
         ["C12"],
@@ -382,175 +375,9 @@ def _tanh_and_sigmoid(near: xr.Dataset) -> Verdict | None:
     )
 
 
-def measured_scales(near: xr.Dataset) -> pd.DataFrame:
-    """Rates of length, cosine and gradient of the first activation, measured and predicted, at all scales.
-
-    Length: the difference of the longest and the shortest input in the same network, so that what the width
-    adds to both cancels. Cosine: 1 - c of the closest pair where c* = 1, else its difference to the least
-    similar pair. Theory's trajectories are fitted over the same layers; `theory` is the asymptotic scale.
-    """
-    rows = []
-    close, apart = (int(pick(near["pair_c_0"].values)) for pick in (np.argmax, np.argmin))
-    long, short = (int(pick(near["q_0"].values)) for pick in (np.argmax, np.argmin))
-    for i in range(near.sizes["scales"]):
-        at = near.isel(activation=0, scales=i)
-        q_star, c_star = float(at["q_star"]), float(at["c_star"])
-        if not (np.isfinite(c_star) and q_star > 1e-6):
-            continue
-        names = ("activation", "sigma_w", "sigma_b")
-        place = {name: at[name].item() for name in names}
-        q, expected_q = (_exp(at[name]) / q_star for name in ("log_q", "log_q_predicted"))
-        one_minus_c = (at["distance"], 1 - at["c_predicted"])
-        length = [v.isel(q_0=long) - v.isel(q_0=short) for v in (q, expected_q)]
-        cosine = [v.isel(pair=close) - (v.isel(pair=apart) if c_star < 1 else 0) for v in one_minus_c]
-        for kind, (values, predicted) in (("xi_q", length), ("xi_c", cosine)):
-            if found := _fit(values, predicted):
-                rows.append({**place, "kind": kind, **found, "theory": float(at[kind])})
-        slopes, slope = (
-            -2 * at[name].diff("layer").isel(layer=slice(3, None)).mean("layer")
-            for name in ("log_delta", "log_delta_predicted")
-        )
-        gradient = {"rate": float(slopes.mean()), "error": float(_error(slopes)), "predicted": float(slope)}
-        rows.append({**place, "kind": "xi_grad", **gradient, "theory": float(at["xi_grad"])})
-    return pd.DataFrame(rows)
-
-
-def _fit(values: xr.DataArray, predicted: xr.DataArray) -> dict[str, float] | None:
-    """Slopes of the log of a deviation over the first run of layers where it is small but clear; or None."""
-    mean, error, expected = values.mean("seed").values, _error(values).values, predicted.values
-    clear = (np.abs(mean) > 5 * error) & (np.abs(mean) > ROUNDING)
-    good = clear & (np.abs(expected) < LINEAR) & (mean * expected > 0)
-    first = int(np.argmax(good))
-    stop = first + int(np.argmin(np.append(good[first:], False)))
-    if stop - first < 3:
-        return None
-    layer = values["layer"].values[first:stop]
-    ends = [first, stop - 1]
-    return {
-        "rate": rate(mean[first:stop], layer),
-        "error": float(np.hypot(*(error[ends] / mean[ends]))) / float(layer[-1] - layer[0]),
-        "predicted": rate(expected[first:stop], layer),
-    }
-
-
-def rate(deviation: np.ndarray, layer: np.ndarray) -> float:
-    """Slope of log |deviation| over the layers, by least squares."""
-    return float(np.polyfit(layer, np.log(np.abs(deviation)), 1)[0])
-
-
-def make_figures(result: xr.Dataset) -> dict[str, Figure]:
-    """Poole's maps and trajectories, and Schoenholz's depth scales with the laws at criticality."""
-    drawn = [(scale, at[0]) for scale in MAPS if (at := _at(result, scale)).size]
-    maps = {"maps": _maps(result.isel(activation=0), drawn)} if drawn else {}
-    return {**maps, "depth-scales": _depth_scales(result)}
-
-
-def _near(result: xr.Dataset) -> xr.Dataset:
-    """Layers in which theory for infinite width holds."""
-    width = json.loads(result.attrs["settings"])["width"]
-    return result.sel(layer=slice(1, max(2, width // 16)))
-
-
-def _maps(at: xr.Dataset, drawn: list[tuple[tuple[float, float], int]]) -> Figure:
-    figure, ((length_map, lengths), (c_map, cosines)) = draw.canvas(2, 2, height=2.9)
-    looks = draw.series([rf"$\sigma_w$ = {scale[0]:g}" for scale, _ in drawn])
-    layer = at["layer"].values
-    for (label, look), (_, i) in zip(looks.items(), drawn, strict=True):
-        here = at.isel(scales=i)
-        line = _exp(here["log_q_predicted"])
-        order = np.argsort(line.values[:, :-1].ravel())
-        draw.theory(length_map, line.values[:, :-1].ravel()[order], line.values[:, 1:].ravel()[order], look)
-        q = _exp(here["log_q"])
-        mean, error = q.mean("seed").values, _error(q).values
-        draw.measured(length_map, mean[:, :-1].ravel(), mean[:, 1:].ravel(), None, look, label=label)
-        shown = slice(None, 12)
-        for j in range(len(mean)):
-            draw.theory(lengths, layer[shown], line.values[j, shown], look, linewidth=0.9)
-            draw.measured(lengths, layer[shown], mean[j, shown], error[j, shown], look)
-        draw.theory(c_map, here["c_axis"], here["c_map"], look)
-        c = 1 - here["distance"]
-        mean, error = c.mean("seed").values, _error(c).values
-        draw.measured(c_map, mean[:, 4:-1].ravel(), mean[:, 5:].ravel(), None, look, markersize=3)
-        for j in range(len(mean)):
-            draw.theory(cosines, layer, here["c_predicted"].values[j], look, linewidth=0.9)
-            draw.measured(cosines, layer, mean[j], error[j], look, markersize=3)
-    for axes, low in ((length_map, 0.03), (c_map, 0.0)):
-        axes.axline((low, low), slope=1, color="0.6", linewidth=0.8, zorder=1)
-    length_map.set(xscale="log", yscale="log", xlabel="$q^{l-1}$", ylabel="$q^l$", title="length map")
-    lengths.set(yscale="log", xlabel="layer $l$", ylabel="$q^l$", title="length of inputs of several sizes")
-    c_map.set(
-        xlabel="$c^{l-1}$", ylabel="$c^l$", title="correlation map at the last length", xlim=(-0.02, 1.02)
-    )
-    cosines.set(xlabel="layer $l$", ylabel="$c^l$", title="cosine of Gaussian and real pairs")
-    length_map.legend(loc="lower right")
-    figure.suptitle(
-        rf"{at['activation'].item()}, $\sigma_b$ = 0.3: theory (lines) and networks (points)", fontsize=9
-    )
-    return figure
-
-
-def _depth_scales(result: xr.Dataset) -> Figure:
-    figure, ((left, right),) = draw.canvas(1, 2, height=3.2)
-    kinds = {
-        "xi_q": r"length, $\xi_q$",
-        "xi_c": r"cosine, $\xi_c$",
-        "xi_grad": r"gradient, $|\xi_\mathrm{grad}|$",
-    }
-    own = measured_scales(_near(result))
-    if len(own):
-        sigma_b = own["sigma_b"].mode()[0]
-        own = own[own["sigma_b"] == sigma_b].sort_values("sigma_w")
-        line = result.isel(activation=0, scales=np.flatnonzero(result["sigma_b"] == sigma_b)).sortby(
-            "sigma_w"
-        )
-        for (kind, label), look in zip(kinds.items(), draw.series(list(kinds)).values(), strict=True):
-            rows = own[own["kind"] == kind]
-            length = 1 / rows["rate"].abs()
-            draw.theory(left, line["sigma_w"] ** 2, abs(line[kind]), look, label=f"{label}, theory")
-            clear = rows["rate"].abs() > 3 * rows["error"]
-            same = {"marker": "x", "color": look["color"], "linestyle": "none", "zorder": 2}
-            left.plot(rows["sigma_w"][clear] ** 2, 1 / rows["predicted"][clear].abs(), **same)
-            draw.measured(
-                left, rows["sigma_w"][clear] ** 2, length[clear], (length**2 * rows["error"])[clear], look
-            )
-        left.set(yscale="log", ylim=(0.5, 200), xlabel=r"$\sigma_w^2$", ylabel="layers")
-        place = rf"{own['activation'].iloc[0]}, $\sigma_b^2$ = {sigma_b**2:.2g}"
-        left.set_title(rf"{place} ($\times$: theory over the layers measured)")
-        left.legend(loc="upper right")
-    _laws(right, result)
-    return figure
-
-
-def _laws(axes: Axes, result: xr.Dataset) -> None:
-    """Powers of the depth on the critical line, on logarithmic axes."""
-    layer = result["layer"].values
-    he, xavier = _at(result, HE), _at(result, XAVIER)
-    looks = iter(draw.series(["relu", "tanh", "tanh q"]).values())
-    names = set(result["activation"].values)
-    for name, at, sign in (("relu", he, "distance"), ("tanh", xavier, "log_q")):
-        if name not in names or not at.size:
-            continue
-        here, look = result.sel(activation=name).isel(scales=at[0]), next(looks)
-        if sign == "distance":
-            values, predicted = here["distance"].isel(pair=0), 1 - here["c_predicted"][0]
-            law, label = 9 * np.pi**2 / (2 * layer**2.0), r"relu, $\sigma_w^2 = 2$: $1 - c$"
-            text = r"$9 \pi^2 / 2 l^2$"
-        else:
-            values, predicted = _exp(here["log_q"].isel(q_0=-1)), _exp(here["log_q_predicted"][-1])
-            law, label, text = 1 / (2.0 * layer), r"tanh, $\sigma_w = 1$: $q$", r"$1 / 2 l$"
-        draw.theory(axes, layer, predicted, look)
-        draw.measured(axes, layer, values.mean("seed"), _error(values), look, label=label)
-        far = layer > layer[-1] / 3
-        axes.plot(layer[far], law[far], color=look["color"], linestyle=":", label=text)
-    axes.set(
-        xscale="log", yscale="log", xlabel="layer $l$", title="on the critical line: powers of the depth"
-    )
-    axes.legend(loc="lower left")
-
-
 def table(result: xr.Dataset) -> pd.DataFrame:
     """Rates of length, cosine and gradient, measured and predicted, and asymptotic depth scales."""
-    return measured_scales(_near(result))
+    return measured_scales(near_input(result))
 
 
 EXPERIMENT = Experiment(
@@ -567,6 +394,6 @@ EXPERIMENT = Experiment(
     },
     theory=theory,
     verdicts=verdicts,
-    figures=make_figures,
+    figures=figures,
     table=table,
 )

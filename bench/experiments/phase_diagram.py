@@ -20,7 +20,7 @@ Each activation has its own range: sigma_w is set as a multiple of the critical 
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -29,14 +29,14 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from signalprop.analysis import meanfield
+from signalprop.analysis.growth import layer_growth
 from signalprop.bench import data
-from signalprop.bench import figures as draw
+from signalprop.bench.drawings.phase_diagram import SETTLED, figures
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
+from signalprop.bench.rates import measured_critical, standard_error
 from signalprop.bench.verdict import Verdict, judge, sampling_factor
 from signalprop.models import stream
 from signalprop.models.activations import ACTIVATIONS, Activation, activation
@@ -45,8 +45,6 @@ from signalprop.models.mlp import MLP
 CLOSE = 1e-8  # 1 - c of the two inputs of a pair
 MEASURABLE = (1e-11, 1e-4)  # above rounding in float32, and small enough for the slope at c = 1
 SLOPE = (0.03, 0.05)  # agreed accuracy of a growth rate: absolute, relative
-SETTLED = 0.02  # largest change of log chi_1 within the window where the forward window may differ
-REACHED = 0.2  # largest |log chi_1| on the critical line where q = 1 at the input leads to it
 CURVE = 25  # points of a drawn line
 MAP = (32, 18)  # points of the drawn plane
 POOLE, SCHOENHOLZ = "Poole et al. (2016), arXiv 1606.05340", "Schoenholz et al. (2017), arXiv 1611.01232"
@@ -58,13 +56,13 @@ class Settings:
 
     activation: tuple[str, ...] = ("tanh", "sigmoid")
     """Activations, one compilation each."""
-    ratio: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.4, 2.0, 3.0)
+    ratio: tuple[float, ...] = (0.1, 0.4, 0.7, 0.9, 1.1, 1.4, 2.0, 3.0)
     """Weight scales, as multiples of the activation's critical sigma_w at sigma_b = 0."""
     sigma_b: tuple[float, ...] = (0.0, 0.2236, 0.5, 1.0)
     """Standard deviations of the biases."""
-    data: tuple[str, ...] = ("gaussian", "digits")
+    data: tuple[str, ...] = ("gaussian",)
     """Inputs: gaussian or the name of a data set."""
-    width: int = 256
+    width: int = 192
     """Units N of every layer."""
     depth: int = 16
     """Layers L; theory for infinite width holds up to about N / 16."""
@@ -91,13 +89,15 @@ class Settings:
 
 WIDE = ("tanh", "erf", "relu", "gelu", "sigmoid", "selu")
 FINE = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 1.8, 2.2, 3.0)
+BOTH = ("gaussian", "digits")
 SIZES = {
     "quick": Settings(),
-    "standard": Settings(activation=WIDE, ratio=FINE, width=512, depth=32, seeds=20),
+    "standard": Settings(activation=WIDE, ratio=FINE, data=BOTH, width=512, depth=32, seeds=20),
     "full": Settings(
-        activation=WIDE, ratio=FINE, sigma_b=(0.0, 0.1, 0.2236, 0.5, 1.0), width=1000, depth=36, seeds=100
+        activation=WIDE, ratio=FINE, sigma_b=(0.0, 0.1, 0.2236, 0.5, 1.0), data=BOTH, width=1000, depth=36,
+        seeds=100,
     ),
-}
+}  # fmt: skip
 
 
 def grid(settings: Settings) -> Grid:
@@ -153,7 +153,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     network_key, input_key, cotangent_key = jax.random.split(key, 3)
     sigma_w = point["ratio"] * jnp.asarray(static["unit"][static["activation"]], dtype)
     # sigma_w multiplies the activities and not the weights: then all scales share one matrix product
-    phi = rescaled(activation(static["activation"]), sigma_w)
+    phi = activation(static["activation"]).times(sigma_w)
     network = MLP((width,) * (depth + 1), phi, sigma_b=point["sigma_b"], key=network_key, dtype=dtype)
     x = jnp.stack([close_pair(kind, input_key, width, dtype) for kind in static["data"]])
     walk = stream.forward(network, sigma_w * x, lambda carry, layer, kernel, z: (carry, z), None)
@@ -174,11 +174,6 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     return {name: jnp.where(lost, jnp.nan, values) for name, values in found.items()}
 
 
-def rescaled(phi: Activation, sigma_w: jax.Array) -> Activation:
-    """The activation times sigma_w; it keeps kinks and homogeneity."""
-    return replace(phi, function=lambda x: sigma_w * phi.function(x))
-
-
 def close_pair(kind: str, key: jax.Array, width: int, dtype: str) -> jax.Array:
     """An input, and the same with a little of another mixed in, so that 1 - c is about ``CLOSE``: (2, N)."""
     x, other = data.inputs(kind, key, 2, width, dtype=dtype)
@@ -194,8 +189,8 @@ def log_one_minus_c(pair: jax.Array) -> jax.Array:
 def separation(log_distance: jax.Array, log_q: jax.Array) -> jax.Array:
     """Mean growth of log(q (1 - c)) over the leading layers that can be measured; NaN if fewer than three."""
     low, high = np.log(MEASURABLE)
-    good = jnp.cumprod((log_distance > low) & (log_distance < high), axis=0)
-    count = jnp.sum(good, axis=0)
+    lost = ~((log_distance > low) & (log_distance < high))
+    count = jnp.where(jnp.any(lost, axis=0), jnp.argmax(lost, axis=0), len(lost))
     values = log_distance + log_q
     last = jnp.take_along_axis(values, jnp.maximum(count - 1, 0)[None], axis=0)[0]
     return jnp.where(count < 3, jnp.nan, (last - values[0]) / jnp.maximum(count - 1, 1))
@@ -248,22 +243,18 @@ def predicted(
     """Mean of log chi_1 over the window, N times its finite-width shift, its range, and the last log q."""
     inside = window(depth, skip)
     q = meanfield.length_trajectory(phi, sigma_w, sigma_b, 1.0, depth)[inside]
-    mu_1, mu_2 = (jax.vmap(lambda v, k=k: meanfield.derivative_moment(phi, v, k))(q) for k in (1, 2))
-    log_chi = jnp.log(sigma_w**2 * mu_1)
-    shift = (3 * mu_2 / mu_1**2 - 1) / 2
+    log_chi, shift = jax.vmap(lambda length: layer_growth(phi, length, sigma_w))(q)
     return jnp.mean(log_chi), jnp.mean(shift), jnp.max(log_chi) - jnp.min(log_chi), jnp.log(q[-1])
 
 
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge growth, separation, critical scales, and what is said about large weights and sigmoid."""
-    growth = result["growth_predicted"]
-    everywhere = xr.ones_like(growth, bool)
-    ratio, sigmoid = result["ratio"], result["activation"] == "sigmoid"
+    growth, ratio = result["growth_predicted"], result["ratio"]
+    kinds = ", ".join((*result["activation"].values, *result["input"].values))
     found = [
         _rates(
-            result, everywhere, ["C1"],
-            "log |delta|^2 grows per layer by log chi_1 less its 1/N shift, at all sigma_w and sigma_b and "
-            "for all activations and inputs",
+            result, xr.ones_like(growth, bool), ["C1"],
+            f"log |delta|^2 grows per layer by log chi_1 less its 1/N shift at all sigma_w, sigma_b: {kinds}",
         ),
         _rates(
             result, result["drift"] < SETTLED, ["C1"],
@@ -282,28 +273,32 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
             claim="right after repair",
             correction="In deep networks gradients of every activation vanish if sigma_w is too small.",
         ),
+    ]  # fmt: skip
+    if "sigmoid" in result["activation"]:
+        found += _sigmoid(result.sel(activation=["sigmoid"]))
+    return [v for v in found if v is not None]
+
+
+def _sigmoid(result: xr.Dataset) -> list[Verdict | None]:
+    """Judge what is said about sigmoid layers, and about sigmoid where its inputs are large."""
+    growth = result["growth_predicted"]
+    low, high = (float(np.exp(v)) for v in (growth.min(), growth.max()))
+    return [
         _rates(
-            result, sigmoid & everywhere, ["A8", "A21"],
-            "A sigmoid layer multiplies the squared gradient by chi_1 (log): from below 1/16 to above 1",
+            result, xr.ones_like(growth, bool), ["A8", "A21"],
+            f"A sigmoid layer multiplies the squared gradient by chi_1 (log): from {low:.2g} to {high:.2g}",
             claim="right after repair",
             correction="At most a quarter is the slope of the activation. A layer multiplies by slope and "
             "weights: by 0.24 at sigma_w = 1, by 1 at sigma_w = 10.15, by more beyond.",
         ),
         _rates(
-            result, sigmoid & (growth > 0), ["A13"],
-            _far_from_zero(result.sel(activation="sigmoid")) if sigmoid.any() else "",
+            result, growth > 0, ["A13"],
+            _far_from_zero(result.isel(activation=0)),
             claim="right after repair",
             correction="Near zero the factor per layer is sigma_w / 4, so small inputs vanish too. Sigmoid "
             "stops vanishing at sigma_w = 10.15, where its inputs are large.",
         ),
     ]  # fmt: skip
-    return [v for v in found if v is not None]
-
-
-def _error(values: xr.DataArray) -> xr.DataArray:
-    """Standard error over networks."""
-    error: xr.DataArray = values.std("seed", ddof=1) / values.sizes["seed"] ** 0.5
-    return error
 
 
 def _rates(
@@ -316,7 +311,7 @@ def _rates(
 ) -> Verdict | None:
     """Compare measured rates with theory at the points of a mask; None if there are none."""
     predicted = result["growth_predicted"]
-    columns = (result[name].mean("seed", skipna=False), predicted, _error(result[name]), where)
+    columns = (result[name].mean("seed", skipna=False), predicted, standard_error(result[name]), where)
     *numbers, mask = (column.values for column in xr.broadcast(*columns))
     keep = mask & ~np.isnan(numbers[0])
     if not keep.any():
@@ -324,16 +319,11 @@ def _rates(
     measured, expected, error = (values[keep] for values in numbers)
     factor = sampling_factor(measured.size, result.sizes["seed"])
     return judge(
-        claims,
-        statement,
-        f"{POOLE}; {SCHOENHOLZ}",
-        measured=measured,
-        predicted=expected,
-        uncertainty=error,
+        claims, statement,
+        f"{POOLE}; {SCHOENHOLZ}", measured=measured, predicted=expected, uncertainty=error,
         tolerance=np.maximum(SLOPE[0], SLOPE[1] * np.abs(expected)) + factor * error,
-        tolerance_from="0.03 or 5 % of the rate, and five standard errors over networks",
-        **standing,
-    )
+        tolerance_from="0.03 or 5 % of the rate, and five standard errors over networks", **standing,
+    )  # fmt: skip
 
 
 def _far_from_zero(at: xr.Dataset) -> str:
@@ -354,46 +344,9 @@ def _signs(result: xr.Dataset) -> Verdict | None:
     return judge(
         ["C1"],
         "Share of the settings with |log chi_1| > 0.1 whose gradients vanish if chi_1 < 1 and explode if not",
-        f"{POOLE}; {SCHOENHOLZ}",
-        measured=float(same.where(clear).mean()),
-        predicted=1.0,
-        tolerance=0.0,
+        f"{POOLE}; {SCHOENHOLZ}", measured=float(same.where(clear).mean()), predicted=1.0, tolerance=0.0,
         tolerance_from="every setting counts",
-    )
-
-
-def crossing(log_sigma_w: np.ndarray, growth: np.ndarray) -> tuple[float, float, int] | None:
-    """First zero of a growth rate from below: log sigma_w, the slope there, and the point before; or None."""
-    rises = np.flatnonzero((growth[:-1] < 0) & (growth[1:] >= 0))
-    if rises.size == 0:
-        return None
-    i = int(rises[0])
-    slope = (growth[i + 1] - growth[i]) / (log_sigma_w[i + 1] - log_sigma_w[i])
-    return float(log_sigma_w[i] - growth[i] / slope), float(slope), i
-
-
-def measured_critical(result: xr.Dataset) -> pd.DataFrame:
-    """Where measured gradients keep their size, beside the critical line, by activation and sigma_b.
-
-    Theory's growth at the same points tells how far interpolation, finite width and the transient shift the
-    crossing; that is taken off. Where q = 1 at the input does not lead to the line, nothing is compared.
-    """
-    rows = []
-    growth, error = result["growth"].mean(("seed", "input")), _error(result["growth"].mean("input"))
-    for name in result["activation"].values:
-        for sigma_b in result["sigma_b"].values:
-            at = {"activation": name, "sigma_b": sigma_b}
-            line = result.sel(activation=name, sigma_b_line=sigma_b)
-            log_sigma_w = np.log(result["ratio"].values * float(line["unit"]))
-            measured = crossing(log_sigma_w, growth.sel(at).values)
-            predicted = crossing(log_sigma_w, result["growth_predicted"].sel(at).values)
-            if measured and predicted and abs(float(line["log_chi_1_line"])) < REACHED:
-                critical = float(line["critical_sigma_w"])
-                shifted = critical * np.exp(measured[0] - predicted[0])
-                spread = float(error.sel(at)[measured[2] : measured[2] + 2].max()) / measured[1]
-                rows.append({**at, "critical": critical, "measured": shifted, "error": shifted * spread})
-                rows[-1]["slope"] = measured[1] / shifted
-    return pd.DataFrame(rows)
+    )  # fmt: skip
 
 
 def _critical(result: xr.Dataset) -> Verdict | None:
@@ -405,99 +358,10 @@ def _critical(result: xr.Dataset) -> Verdict | None:
         ["C2"],
         "The critical sigma_w, at which the gradient neither grows nor shrinks, depends on activation and "
         f"sigma_b: {', '.join(found['activation'].unique())}",
-        f"{POOLE}; {SCHOENHOLZ}",
-        measured=found["measured"],
-        predicted=found["critical"],
-        uncertainty=found["error"],
-        tolerance=SLOPE[0] / found["slope"] + factor * found["error"],
+        f"{POOLE}; {SCHOENHOLZ}", measured=found["measured"], predicted=found["critical"],
+        uncertainty=found["error"], tolerance=SLOPE[0] / found["slope"] + factor * found["error"],
         tolerance_from="0.03 in the growth rate and five standard errors over networks",
-    )
-
-
-def make_figures(result: xr.Dataset) -> dict[str, Figure]:
-    """The plane, and the growth rates along it."""
-    return {"plane": _plane(result), "growth": _growth(result)}
-
-
-def _panels(result: xr.Dataset, ylabel: str) -> tuple[Figure, list[tuple[Axes, xr.Dataset]]]:
-    """One panel per activation, with plain numbers on a logarithmic axis of sigma_w."""
-    names = list(result["activation"].values)
-    columns = 2 if len(names) in (2, 4) else min(3, len(names))
-    figure, grid_of_axes = draw.canvas(-(-len(names) // columns), columns, height=2.5, sharey=True)
-    for spare in grid_of_axes.ravel()[len(names) :]:
-        spare.set_visible(False)
-    for axes in grid_of_axes[:, 0]:
-        axes.set_ylabel(ylabel)
-    panels = []
-    for axes, name in zip(grid_of_axes.ravel(), names, strict=False):
-        at = result.sel(activation=name)
-        at = at.assign_coords(sigma_w=at["unit"] * at["ratio"])
-        low, high = float(at["sigma_w"].min()), float(at["sigma_w"].max())
-        axes.set(xscale="log", title=name, xlabel=r"$\sigma_w$")
-        ticks = [m * 10.0**e for e in range(-2, 4) for m in (1, 2, 5)]
-        ticks = [t for t in ticks if 0.98 * low <= t <= 1.02 * high]
-        axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
-        axes.set_xticks([], minor=True)
-        panels.append((axes, at))
-    return figure, panels
-
-
-def _plane(result: xr.Dataset) -> Figure:
-    figure, panels = _panels(result, r"$\sigma_b$")
-    look: dict[str, Any] = {"cmap": draw.DIVERGING, "vmin": -1.2, "vmax": 1.2}
-    crossings = measured_critical(result)
-    for axes, at in panels:
-        chi = at["log_chi_1_map"].transpose("sigma_b_map", "ratio_map")
-        mesh = axes.pcolormesh(
-            at["unit"] * at["ratio_map"], at["sigma_b_map"], chi, shading="gouraud", rasterized=True, **look
-        )
-        reached = abs(at["log_chi_1_line"]) < REACHED
-        line = at["critical_sigma_w"]
-        axes.plot(line.where(reached), at["sigma_b_line"], "k-", label=r"theory, $\chi_1 = 1$")
-        axes.plot(line.where(~reached), at["sigma_b_line"], "k:")
-        growth = at["growth"].mean(("seed", "input")).transpose("ratio", "sigma_b")
-        axes.scatter(
-            *np.meshgrid(at["sigma_w"], at["sigma_b"], indexing="ij"), c=growth, s=26, edgecolor="0.25",
-            linewidth=0.6, zorder=3, clip_on=False, label="measured growth, same colours", **look,
-        )  # fmt: skip
-        own = (
-            crossings[crossings["activation"] == str(at["activation"].values)]
-            if len(crossings)
-            else crossings
-        )
-        if len(own):
-            axes.errorbar(
-                own["measured"], own["sigma_b"], xerr=own["error"], fmt="D", color="k", markersize=4,
-                markerfacecolor="gold", elinewidth=0.8, zorder=4, clip_on=False, label="measured zero",
-            )  # fmt: skip
-        axes.grid(False)
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    label = r"growth of $\log |\delta|^2$ per layer"
-    figure.colorbar(mesh, ax=[axes for axes, _ in panels], label=label, extend="both", shrink=0.9)
-    return figure
-
-
-def _growth(result: xr.Dataset) -> Figure:
-    figure, panels = _panels(result, "growth of the logarithm per layer")
-    looks = draw.series([f"{s:g}" for s in result["sigma_b"].values])
-    for axes, at in panels:
-        for sigma_b, look in zip(at["sigma_b"].values, looks.values(), strict=True):
-            line = at.sel(sigma_b=sigma_b)
-            draw.theory(axes, line["sigma_w"], line["growth_predicted"], look)
-            growth = line["growth"].mean("input")
-            label = rf"$\sigma_b$ = {sigma_b:g}"
-            draw.measured(axes, line["sigma_w"], growth.mean("seed"), _error(growth), look, label=label)
-            forward = line["separation"].mean(("input", "seed"), skipna=False).where(line["drift"] < SETTLED)
-            draw.measured(axes, line["sigma_w"], forward, None, {"marker": ".", "color": "k"}, markersize=2)
-        axes.axhline(0, color="k", linewidth=0.8)
-        if at["activation"] == "sigmoid":
-            quarter = 2 * np.log(0.25)
-            axes.axhline(quarter, color="0.4", linestyle="--", linewidth=1)
-            axes.text(float(at["sigma_w"][-1]), quarter, "1/4 per layer", ha="right", va="bottom", fontsize=7)
-    title = r"$|\delta|^2$ back (open), squared difference of two inputs forward (dots), theory (lines)"
-    figure.suptitle(title, fontsize=9)
-    panels[0][0].legend(loc="lower right")
-    return figure
+    )  # fmt: skip
 
 
 def table(result: xr.Dataset) -> pd.DataFrame:
@@ -505,7 +369,7 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     flat = {
         "sigma_w": result["ratio"] * result["unit"],
         "growth": result["growth"].mean("seed"),
-        "growth_error": _error(result["growth"]),
+        "growth_error": standard_error(result["growth"]),
         "growth_predicted": result["growth_predicted"],
         "log_chi_1": result["log_chi_1"],
         "separation": result["separation"].mean("seed", skipna=False),
@@ -530,6 +394,6 @@ EXPERIMENT = Experiment(
     },
     theory=theory,
     verdicts=verdicts,
-    figures=make_figures,
+    figures=figures,
     table=table,
 )

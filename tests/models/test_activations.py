@@ -80,6 +80,14 @@ def test_an_activation_is_a_static_argument():
     assert apply(activation("tanh"), 1.0) == jnp.tanh(1.0)
 
 
+def test_a_multiple_moves_the_scale_of_the_weights_into_the_activation():
+    relu, x = ACTIVATIONS["relu"], jnp.array([-1.0, 2.0])
+    doubled = relu.times(2.0)
+    assert doubled(x).tolist() == [0, 4]
+    assert doubled.derivative(x).tolist() == [0, 2]
+    assert (doubled.kinks, doubled.homogeneous) == ((0.0,), True)
+
+
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match=r"^unknown activation 'tahn': did you mean 'tanh'\?"):
         activation("tahn")
