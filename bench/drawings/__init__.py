@@ -1,1 +1,1 @@
-"""The figures of the experiments, one file each: a stored result in, figures out; nothing is computed again."""
+"""The figures of the experiments, one file each: a stored result in, figures out."""
