@@ -130,7 +130,7 @@ def histogram(values: Float[Array, "layer *rest units"]) -> Float[Array, "*rest 
     return jnp.moveaxis(jnp.diff(jnp.pad(below, ends, constant_values=(0, 1))), 0, -2)
 
 
-def profiles(
+def measure(
     phis: Sequence[Activation],
     kernels: Float[Array, "depth units units"],
     x: Float[Array, "input batch units"],
@@ -164,16 +164,14 @@ def profiles(
     of_delta = decades(log_delta, depths, lost)
     of_weights = decades(log_delta + log_below[:, None], depths, lost)
     sizes = {"log_q": up.log_q, "log_std": up.log_std, "relative_mean": up.relative_mean}
-    return (
-        {k: jnp.moveaxis(jnp.where(lost, jnp.nan, v), 0, -1) for k, v in sizes.items()}
-        | {
-            "forward_lost_at": jnp.where(lost.any(0), jnp.argmax(lost, 0) + 1, 0),
-            "decades": jnp.transpose(of_delta, (2, 3, 1, 0)),
-            "weight_decades": jnp.transpose(of_weights, (2, 3, 1, 0)),
-            "total_decades": jnp.moveaxis(of_delta[0], 0, -1),
-        }
-        | _histograms(x[:, :, 0], up.y, delta, depths, shown)
-    )
+    return {
+        **{k: jnp.moveaxis(jnp.where(lost, jnp.nan, v), 0, -1) for k, v in sizes.items()},
+        "forward_lost_at": jnp.where(lost.any(0), jnp.argmax(lost, 0) + 1, 0),
+        "decades": jnp.transpose(of_delta, (2, 3, 1, 0)),
+        "weight_decades": jnp.transpose(of_weights, (2, 3, 1, 0)),
+        "total_decades": jnp.moveaxis(of_delta[0], 0, -1),
+        **_histograms(x[:, :, 0], up.y, delta, depths, shown),
+    }
 
 
 def _histograms(

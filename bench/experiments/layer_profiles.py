@@ -141,7 +141,7 @@ def measure(key: Array, point: Mapping[str, Array], static: Static) -> dict[str,
 
     def statistics(chosen: Array) -> dict[str, Array]:
         kernels = jax.lax.switch(chosen, draws)
-        return profiles.profiles(phis, kernels, x, readout, static["depth"], shown)
+        return profiles.measure(phis, kernels, x, readout, static["depth"], shown)
 
     measured: dict[str, Array] = jax.lax.map(statistics, jnp.arange(len(draws)))
     return measured

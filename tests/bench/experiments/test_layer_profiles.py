@@ -94,7 +94,7 @@ def test_float32_keeps_gradients_that_only_float64_could_hold() -> None:
     assert expected[0] < -50
 
     inputs = (jnp.asarray(a, jnp.float32) for a in (kernels, x[None, None], u[None]))
-    walk = jax.jit(partial(profiles.profiles, [activation("sigmoid")], depths=(depth,), shown=(1,)))
+    walk = jax.jit(partial(profiles.measure, [activation("sigmoid")], depths=(depth,), shown=(1,)))
     measured = walk(*inputs)["decades"][0, 0, 0]
     np.testing.assert_allclose(measured, expected, atol=1e-3)
 
