@@ -87,7 +87,7 @@ def _name_phases(axes: Axes) -> None:
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
     place: dict[str, Any] = {"transform": axes.transAxes, "va": "center", "ha": "center", "fontsize": 7}
     axes.text(0.3, 0.75, "ordered:\ngradients vanish", bbox=box, **place)
-    axes.text(0.89, 0.36, "chaotic:\ngradients\nexplode", bbox=box, **place)
+    axes.text(0.9, 0.115, "chaotic:\ngradients\nexplode", bbox=box, **place)
 
 
 def _growth(result: xr.Dataset) -> Figure:

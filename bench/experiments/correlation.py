@@ -51,7 +51,7 @@ POOLE, SCHOENHOLZ = "Poole et al. (2016), arXiv 1606.05340", "Schoenholz et al. 
 class Settings:
     """Settings of ``correlation``."""
 
-    activation: tuple[str, ...] = ("tanh", "relu")
+    activation: tuple[str, ...] = ("tanh",)
     """Activations, one compilation each; depth scales and maps are those of the first."""
     sigma_w: tuple[float, ...] = (1.0, 1.049, 1.118, 1.183, 1.225, 1.327, 1.5, 1.581, 1.732, 1.871, 2.0)
     """Weight scales at which depth scales are measured; 1.327 is critical for tanh at sigma_b^2 = 0.05."""
@@ -268,10 +268,10 @@ def predicted(
 
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge both maps, the depth scales, and what is said about tanh, relu and Xavier."""
-    near, width = near_input(result), run_width(result)
+    near = near_input(result)
     ratio = exp(near["log_q"] - near["log_q_predicted"])
     one, cosine = xr.ones_like(near["log_q_predicted"]), 1 - near["distance"]
-    lengths, cosines = LENGTH_BIAS / width, CORRELATION_BIAS / width
+    lengths, cosines = (bias / run_width(result) for bias in (LENGTH_BIAS, CORRELATION_BIAS))
     xavier, he = (position(near, scale) for scale in (XAVIER, HE))
     found = [
         _compare(
@@ -285,7 +285,8 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
         _rates(near),
         _compare(
             near["centre"], near["centre_predicted"], lengths, ["B12"],
-            "Mean over root mean square of the activities: 1 / sqrt(pi) = 0.564 for relu, 0 for tanh",
+            "Mean over root mean square of the activities, in theory 1 / sqrt(pi) = 0.564 for relu and 0 for "
+            f"tanh; measured: {', '.join(near['activation'].values)}",
         ),
     ]  # fmt: skip
     if he.size and "relu" in near["activation"]:
@@ -293,8 +294,7 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
         text = "With it all relu activities turn into one direction: c goes to 1 even at the critical sigma_w"
         found.append(_compare(1 - relu["distance"], relu["c_predicted"], cosines, ["B12"], text))
     if xavier.size:
-        at = near.isel(scales=xavier)
-        found += [_xavier(at, lengths), _tanh_and_sigmoid(at)]
+        found += [_xavier(near.isel(scales=xavier), lengths), _tanh_and_sigmoid(near.isel(scales=xavier))]
     return [v for v in found if v is not None]
 
 
