@@ -1,13 +1,14 @@
-"""What finite width does to |Ju|: exact laws of random relu and linear networks, and their limits.
+"""What finite width does to the Jacobian: exact laws of random relu and linear networks, and their limits.
 
 J = D_L W_L ... D_1 W_1 is the input-output Jacobian at the He variance 2/fan_in (relu) or 1/fan_in (linear),
-Gaussian weights, no bias; u is any fixed unit vector, also the direction of the input, so the norms of the
-forward signal have the same law. Sign flips of a row of W leave its law unchanged and flip the gate of its
-unit, so the gates are independent fair coins (Hanin & Nica, arXiv 1812.05994).
+no bias; u is any fixed unit vector, also the direction of the input, so the norms of the forward signal have
+the same law. Sign flips of a row of W leave its law unchanged and flip the gate of its unit, so the gates are
+independent fair coins (Hanin & Nica, arXiv 1812.05994). Weights are Gaussian unless said otherwise.
 
-``widths`` are (n_0, ..., n_L), the input's width first. Everything is a sum over static widths, computed in
-float64 by NumPy. The spread of a generic activation, whose gates depend on the signal, has no closed form
-here.
+``widths`` are (n_0, ..., n_L), the input's width first; ``width`` is that of the input and of every layer.
+Everything is computed in float64 by NumPy. The spread of a generic activation, whose slopes depend on the
+signal, has no closed form here: `log_gain_as_if_independent` and `spectral_moments` take its slopes as
+independent of the weights, which gives the size of the 1/n term but not its exact value.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from scipy import stats
 from scipy.special import gammaln, polygamma, psi
+
+from signalprop.analysis.freeprob import Weights
 
 
 class LogGain(NamedTuple):
@@ -25,13 +31,27 @@ class LogGain(NamedTuple):
     variance: float
 
 
-class SpectralMoments(NamedTuple):
-    """Moments of S = J J^T in units of its mean, m = E tr S / n."""
+class LogGains(NamedTuple):
+    """Mean and variance of log |Ju|^2 at every depth, the mean relative to log E |Ju|^2."""
 
-    mean_square_trace: float
-    """E (tr S / n)^2 / m^2"""
-    mean_trace_square: float
-    """E tr S^2 / n / m^2"""
+    mean: Float[np.ndarray, "*batch depth"]
+    variance: Float[np.ndarray, "*batch depth"]
+
+
+class SpectralMoments(NamedTuple):
+    """Second moments of S = J J^T at every depth, m = E tr S / n being its mean."""
+
+    log_square: Float[np.ndarray, "*batch depth"]
+    """log E (tr S / n)^2 / m^2"""
+    kurtosis: Float[np.ndarray, "*batch depth"]
+    """(E tr S^2 / n) / E (tr S / n)^2"""
+
+
+class Rank(NamedTuple):
+    """Mean and variance of the rank of J."""
+
+    mean: float
+    variance: float
 
 
 def log_gain(widths: tuple[int, ...]) -> LogGain:
@@ -65,6 +85,49 @@ def linear_log_gain(widths: tuple[int, ...]) -> LogGain:
         ValueError: If there is no layer or a width is below 1.
     """
     return _sum(widths, 0.0, lambda n: (np.log(2) + psi(n / 2), polygamma(1, n / 2)))
+
+
+def orthogonal_log_gain(width: int, depth: int) -> LogGain:
+    r"""Exact law of log |Ju|^2 for a relu network with orthogonal weights at sigma_w^2 = 2.
+
+    .. math:: |Ju|^2 \sim \prod_{l=1}^L 2 B_l, \qquad
+        B_l \sim \mathrm{Beta}(N_l / 2, (n - N_l) / 2), \qquad N_l \sim \mathrm{Binomial}(n, 1/2)
+
+    An orthogonal layer turns u to a random direction, of which the open gates pass a share B of Beta law;
+    :math:`\chi^2_N = B \chi^2_n` with independent factors, so the moments are those of `log_gain` less those
+    of `linear_log_gain`. Conditioned on at least one active unit in every layer.
+
+    Args:
+        width: Units n of the input and of every layer.
+        depth: Number L of layers.
+
+    Raises:
+        ValueError: If there is no layer or the width is below 1.
+    """
+    gated = log_gain((width,) * (depth + 1))
+    turned = linear_log_gain((width,) * (depth + 1))
+    return LogGain(gated.mean - turned.mean, gated.variance - turned.variance)
+
+
+def log_gain_as_if_independent(
+    slope_ratios: Float[ArrayLike, "*batch depth"], width: int, weights: Weights = "gaussian"
+) -> LogGains:
+    r"""First order in 1/n of the law of log |Ju|^2, as if slopes were independent of the weights.
+
+    .. math:: \mathrm{Var} = \sum_l v_l, \qquad \mathrm{mean} = -\tfrac12 \sum_l v_l, \qquad
+        v_l = \frac{3 r_l - 1}{n} \text{ (Gaussian)}, \quad \frac{3 (r_l - 1)}{n + 2} \text{ (orthogonal)}
+
+    with :math:`r_l = \mu_2 / \mu_1^2`, :math:`\mu_k = E \phi'(\sqrt{q^l} z)^{2k}`. For relu (r = 2) it is
+    `asymptotic_log_gain`. Where slopes depend on the weights, only the size of the mean is right.
+
+    Args:
+        slope_ratios: r of every layer, at least 1.
+        width: Units n of the input and of every layer.
+        weights: ``gaussian`` or ``orthogonal``.
+    """
+    r = np.asarray(slope_ratios, np.float64)
+    variance = np.cumsum((3 * r - 1) / width if weights == "gaussian" else 3 * (r - 1) / (width + 2), -1)
+    return LogGains(-variance / 2, variance)
 
 
 def asymptotic_log_gain(widths: tuple[int, ...]) -> LogGain:
@@ -113,31 +176,64 @@ def linear_fourth_moment(widths: tuple[int, ...]) -> float:
     return float(np.prod([1 + 2 / n for _, n in _layers(widths)]))
 
 
-def spectral_moments(width: int, depth: int, active: float = 1.0) -> SpectralMoments:
-    r"""Exact second moments of the squared singular values at finite width.
+def spectral_moments(
+    slope_ratios: Float[ArrayLike, "*batch depth"], width: int, weights: Weights = "gaussian"
+) -> SpectralMoments:
+    r"""Second moments of the squared singular values at finite width, at every depth.
 
-    With a = E(tr S)^2/n^2, b = E tr S^2/n in units of m^2, p = active, each layer maps
+    With :math:`a = E (\mathrm{tr} S / n)^2`, :math:`b = E \mathrm{tr} S^2 / n` in units of m^2,
+    :math:`r = \mu_2 / \mu_1^2` and :math:`M = W S W^T`, a layer maps
 
-    .. math:: b \to a + (1 + 1/n) b + (1/p - 1)(a + 2b/n), \qquad a \to a + 2b/n^2 + (1/p - 1)(a + 2b/n)/n
+    .. math:: b \to E \mathrm{tr} M^2 / n + (r - 1) t, \qquad a \to E (\mathrm{tr} M / n)^2 + (r - 1) t / n,
+        \qquad t = E \sum_i M_{ii}^2 / n
 
-    from a = b = 1; the wide limit of b is 1 + L/p. The mean itself is m = (p sigma_w^2)^L. Gates are
-    independent coins: exact for linear (p = 1) and relu (p = 1/2) networks with Gaussian weights.
+    from a = b = 1. Gaussian weights: :math:`E \mathrm{tr} M^2 / n = a + (1 + 1/n) b`,
+    :math:`E (\mathrm{tr} M / n)^2 = a + 2b / n^2`, :math:`t = a + 2b / n`. Orthogonal weights leave both
+    traces alone, and :math:`t = (n a + 2 b) / (n + 2)`. The mean is m, the product over layers of sigma_w^2
+    mu_1; the wide limit of b / a - 1 is the relative variance of `signalprop.analysis.freeprob.moments`.
+
+    Exact where slopes are independent of each other and of the weights: linear (r = 1) and relu (r = 2).
 
     Args:
-        width: Units n of every layer.
-        depth: Number of layers.
-        active: Probability p that a unit is active.
+        slope_ratios: r of every layer, at least 1.
+        width: Units n of the input and of every layer.
+        weights: ``gaussian`` or ``orthogonal``.
 
     Raises:
-        ValueError: If ``active`` is not in (0, 1].
+        ValueError: If a ratio is below 1.
     """
-    if not 0 < active <= 1:
-        raise ValueError(f"active must be above 0 and at most 1, got {active}")
-    a = b = 1.0
-    for _ in range(depth):
-        gates = (1 / active - 1) * (a + 2 * b / width)
-        a, b = a + 2 * b / width**2 + gates / width, a + (1 + 1 / width) * b + gates
-    return SpectralMoments(a, b)
+    ratios = np.asarray(slope_ratios, np.float64)
+    if (ratios < 1).any():
+        raise ValueError(f"slope_ratios must be mu_2 / mu_1^2, at least 1, got {ratios.min()}")
+    log_a, b = np.zeros(ratios.shape[:-1]), np.ones(ratios.shape[:-1])  # b in units of a
+    found = []
+    for r in np.moveaxis(ratios, -1, 0):
+        if weights == "gaussian":
+            square, fourth, diagonal = 1 + 2 * b / width**2, 1 + (1 + 1 / width) * b, 1 + 2 * b / width
+        else:
+            square, fourth, diagonal = np.ones_like(b), b, (width + 2 * b) / (width + 2)
+        growth = square + (r - 1) * diagonal / width
+        b = (fourth + (r - 1) * diagonal) / growth
+        log_a = log_a + np.log(growth)
+        found.append((log_a, b))
+    return SpectralMoments(*np.moveaxis(np.array(found), 0, -1))
+
+
+def relu_rank(width: int, depth: int) -> Rank:
+    r"""Exact law of the rank of a relu Jacobian: the smallest number of active units in any layer.
+
+    .. math:: \mathrm{rank} \sim \min_{l \le L} N_l, \qquad N_l \sim \mathrm{Binomial}(n, 1/2)
+
+    For Gaussian and orthogonal weights of any scale, dead layers included.
+
+    Args:
+        width: Units n of the input and of every layer.
+        depth: Number L of layers.
+    """
+    k = np.arange(1, width + 1)
+    at_least = stats.binom.sf(k - 1, width, 0.5) ** depth
+    mean = at_least.sum()
+    return Rank(float(mean), float(((2 * k - 1) * at_least).sum() - mean**2))
 
 
 def _layers(widths: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -25,6 +25,11 @@ def sampled_log_gains(widths, relu, num_samples, along_input):
     return log_gains
 
 
+def ratios(relu, depth):
+    """mu_2 / mu_1^2 of every layer."""
+    return np.full(depth, 2.0 if relu else 1.0)
+
+
 def assert_moments(samples, mean, variance):
     """Mean and variance within five standard errors of the samples."""
     squares = (samples - samples.mean()) ** 2
@@ -68,29 +73,75 @@ def test_second_and_fourth_moments_of_sampled_networks_are_exact(law, relu):
         assert abs(samples.mean() - expected) < 5 * samples.std() / np.sqrt(num_samples)
 
 
-@pytest.mark.parametrize("relu", [True, False])
-def test_spectral_moments_of_sampled_networks_are_exact(relu):
-    width, depth, num_samples = 10, 3, 10_000
+def test_a_gated_orthogonal_layer_has_the_gain_of_the_beta_law():
+    width, num_samples = 8, 100_000
+    rng = np.random.default_rng(0)
+    directions, gates = rng.standard_normal((num_samples, width)), rng.random((num_samples, width)) < 0.5
+    share = (directions**2 * gates).sum(1) / (directions**2).sum(1)
+    law = finitewidth.orthogonal_log_gain(width, 3)
+    assert_moments(np.log(2 * share[share > 0]), law.mean / 3, law.variance / 3)
+
+
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+def test_the_first_order_law_of_the_gain_is_the_exact_one_for_relu_when_wide(weights):
+    width, depth = 2000, 3
+    exact = finitewidth.log_gain if weights == "gaussian" else finitewidth.orthogonal_log_gain
+    expected = exact((width,) * (depth + 1)) if weights == "gaussian" else exact(width, depth)
+    mean, variance = finitewidth.log_gain_as_if_independent(ratios(True, depth), width, weights)
+    np.testing.assert_allclose((mean[-1], variance[-1]), expected, rtol=5e-3)
+
+
+def sampled_moments(relu, weights, width, depth, num_samples):
+    """Sample (tr S / n)^2 and tr S^2 / n of real networks at He variance."""
     rng = np.random.default_rng(5)
     x, jacobian = rng.standard_normal((num_samples, width, 1)), np.eye(width)
     for _ in range(depth):
-        weights = rng.standard_normal((num_samples, width, width)) * np.sqrt((1 + relu) / width)
-        z, jacobian = weights @ x, weights @ jacobian
+        draws = rng.standard_normal((num_samples, width, width))
+        if weights == "orthogonal":
+            q, r = np.linalg.qr(draws)
+            draws = q * np.sign(np.einsum("sii->si", r))[:, None] * np.sqrt(width)
+        draws = draws * np.sqrt((1 + relu) / width)
+        z, jacobian = draws @ x, draws @ jacobian
         x, jacobian = (np.maximum(z, 0), (z > 0) * jacobian) if relu else (z, jacobian)
     gram = jacobian @ jacobian.swapaxes(1, 2)
-    found = (np.trace(gram, axis1=1, axis2=2) / width) ** 2, (gram**2).sum((1, 2)) / width
-    expected = finitewidth.spectral_moments(width, depth, 0.5 if relu else 1.0)
-    for samples, value in zip(found, expected, strict=True):
+    return (np.trace(gram, axis1=1, axis2=2) / width) ** 2, (gram**2).sum((1, 2)) / width
+
+
+@pytest.mark.parametrize(("relu", "weights"), [(True, "gaussian"), (False, "gaussian"), (True, "orthogonal")])
+def test_spectral_moments_of_sampled_networks_are_exact(relu, weights):
+    width, depth, num_samples = 10, 3, 10_000
+    found = sampled_moments(relu, weights, width, depth, num_samples)
+    log_square, kurtosis = finitewidth.spectral_moments(ratios(relu, depth), width, weights)
+    square = np.exp(log_square[-1])
+    for samples, value in zip(found, (square, square * kurtosis[-1]), strict=True):
         assert abs(samples.mean() - value) < 5 * samples.std() / np.sqrt(num_samples)
 
 
 def test_spectral_moments_of_relu_at_width_sixteen_and_in_the_wide_limit():
-    assert abs(finitewidth.spectral_moments(16, 4, 0.5).mean_trace_square - 13.943) < 5e-4
-    assert abs(finitewidth.spectral_moments(10**9, 4, 0.5).mean_trace_square - 9) < 1e-6
+    log_square, kurtosis = finitewidth.spectral_moments(ratios(True, 4), 16)
+    assert abs(np.exp(log_square[-1]) * kurtosis[-1] - 13.943) < 5e-4
+    for weights, wide in (("gaussian", [3, 5, 7, 9]), ("orthogonal", [2, 3, 4, 5])):
+        moments = finitewidth.spectral_moments(ratios(True, 4), 10**9, weights)
+        np.testing.assert_allclose(moments.kurtosis, wide, rtol=1e-6)
+
+
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+def test_spectral_moments_take_many_settings_at_once_and_stay_below_the_width(weights):
+    many = np.array([[1.0] * 3000, [2.0] * 3000, [3.5] * 3000])
+    together = finitewidth.spectral_moments(many, 16, weights)
+    alone = finitewidth.spectral_moments(many[2], 16, weights)
+    np.testing.assert_allclose([m[2] for m in together], alone, rtol=1e-12)
+    assert (together.kurtosis <= 16).all()
+
+
+def test_the_rank_of_a_relu_network_has_the_mean_and_variance_of_sampled_coins():
+    rng = np.random.default_rng(1)
+    samples = rng.binomial(12, 0.5, (50_000, 6)).min(1)
+    assert_moments(samples, *finitewidth.relu_rank(12, 6))
 
 
 def test_bad_arguments_are_refused_in_one_line():
     with pytest.raises(ValueError, match=r"widths must be \(n_0, ..., n_L\)"):
         finitewidth.log_gain((3,))
-    with pytest.raises(ValueError, match="active must be above 0 and at most 1, got 0"):
-        finitewidth.spectral_moments(3, 2, 0)
+    with pytest.raises(ValueError, match=r"slope_ratios must be mu_2 / mu_1\^2, at least 1, got 0.5"):
+        finitewidth.spectral_moments([0.5, 2.0], 3)
