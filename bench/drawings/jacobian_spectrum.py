@@ -55,8 +55,10 @@ def _spectrum(at: xr.Dataset) -> Figure:
         panel.set_xlabel("depth $L$")
     for panel in axes[0]:
         _span(panel)
+    unresolved = bool((at["rank"].isnull() & at["log_mean_square"].notnull()).any())
+    label = r"$s_i > 10^{-16} s_1$ (median)" if unresolved else "$s_i$ (median)"
     handles = [
-        Line2D([], [], color=mpl.colormaps[draw.SEQUENTIAL](0.33), linewidth=0.8, label="$s_i$ (median)"),
+        Line2D([], [], color=mpl.colormaps[draw.SEQUENTIAL](0.33), linewidth=0.8, label=label),
         Line2D([], [], marker="o", label="root mean square", **{**BARE, "color": "k"}),
         Line2D([], [], color="C3", label=r"theory, product of $\sqrt{\chi_1}$"),
         Line2D([], [], color="C1", linestyle="--", label="Newman (first, middle, last)"),

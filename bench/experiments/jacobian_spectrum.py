@@ -7,8 +7,9 @@ independent coins: solvable too), hard_tanh (gates that a small signal never clo
 at q* = 0) and sigmoid (critical only at sigma_w = 10, with the bias that makes a length q* > 0 critical).
 
 Measured: every singular value at many depths from one pass, exactly (stratified product in the log domain, so
-nothing under- or overflows; `form` fast leaves the smallest out); the gain log |Ju|^2 of one fixed unit vector at every layer; the rank; and where
-the same vector and its norm are lost in float32. Where the signal itself leaves its dtype, all is NaN.
+nothing under- or overflows; quick runs use the fast form, which leaves those below 2e-16 of the largest out);
+the gain log |Ju|^2 of one fixed unit vector at every layer; the rank; and where the same vector and its norm
+are lost in float32. Where the signal itself leaves its dtype, all is NaN.
 
 Theory:
 
