@@ -50,7 +50,7 @@ class Activation:
         the one with weights of scale sigma_w, and dE/dz up to one factor sigma_w from the output. All scales
         then share one matrix product.
         """
-        return replace(self, function=lambda x: factor * self.function(x), max_slope=nan)
+        return replace(self, function=lambda x: jnp.multiply(factor, self.function(x)), max_slope=nan)
 
 
 def derivative(phi: Callable[[Array], Array], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

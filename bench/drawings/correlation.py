@@ -161,9 +161,10 @@ def _laws(axes: Axes, result: xr.Dataset) -> None:
         )
         _law(axes, here["distance"], 1 - here["c_predicted"], law, {**looks["relu"], "label": label})
     if "tanh" in names and xavier.size:
-        here = exp(result[["log_q", "log_q_predicted"]].sel(activation="tanh").isel(scales=xavier[0], q_0=-1))
+        here = result.sel(activation="tanh").isel(scales=xavier[0], q_0=-1)
+        lengths, predicted = exp(here["log_q"]), exp(here["log_q_predicted"])
         label, law = r"tanh, $\sigma_w = 1$: $q$", (1 / (2.0 * layer), r"$1 / 2 l$")
-        _law(axes, here["log_q"], here["log_q_predicted"], law, {**looks["tanh"], "label": label})
+        _law(axes, lengths, predicted, law, {**looks["tanh"], "label": label})
     axes.set(
         xscale="log", yscale="log", xlabel="layer $l$", title="on the critical line: powers of the depth"
     )

@@ -235,11 +235,11 @@ def drawn_maps(settings: Settings) -> xr.Dataset:
 
     def maps(sigma_w: jax.Array, sigma_b: jax.Array) -> tuple[jax.Array, jax.Array]:
         q = meanfield.length_trajectory(phi, sigma_w, sigma_b, 1.0, settings.depth)[-1]
-        lengths = jax.vmap(lambda v: meanfield.length_map(phi, v, sigma_w, sigma_b))
-        correlations = jax.vmap(lambda c: meanfield.correlation_map(phi, c, q, q, sigma_w, sigma_b))
-        return lengths(q_axis), correlations(c_axis)
+        lengths = jax.vmap(lambda v: meanfield.length_map(phi, v, sigma_w, sigma_b))(q_axis)
+        c_map = partial(meanfield.correlation_map, phi, q_a=q, q_b=q, sigma_w=sigma_w, sigma_b=sigma_b)
+        return lengths, jax.vmap(c_map)(c_axis)
 
-    q_map, c_map = jax.device_get(jax.jit(jax.vmap(maps))(*jnp.array(MAPS).T))
+    q_map, c_map = jax.device_get(jax.jit(jax.vmap(maps))(*np.array(MAPS).T))
     return xr.Dataset(
         {"q_map": (("map", "q_axis"), q_map), "c_map": (("map", "c_axis"), c_map)},
         coords={"q_axis": np.asarray(q_axis), "c_axis": np.asarray(c_axis)},
