@@ -105,6 +105,12 @@ def command(*args: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Wait for a command; its exit code and what it said on stderr."""
+    _, err = process.communicate(timeout=240)
+    return process.returncode, err
+
+
 def chunks_done(out: Path) -> int:
     paths = list((out / "runs").glob("*.zarr/done/c/**/*"))
     return sum(p.is_file() and ".partial" not in p.name for p in paths)
@@ -134,14 +140,15 @@ def test_a_killed_run_continues_to_the_same_numbers(tmp_path, how) -> None:
     while chunks_done(tmp_path / "cut") < 1 and cut.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
     cut.send_signal(how)
-    _, err = cut.communicate(timeout=120)
+    code, err = finish(cut)
     (path,) = (tmp_path / "cut" / "runs").glob("*.zarr")
-    if how == signal.SIGINT and cut.returncode != 0:
-        assert cut.returncode == 130
+    if how == signal.SIGINT and code != 0:
+        assert code == 130, err
         assert "resume with: signalprop run matrix-product" in err
-    assert store.is_finished(path) or cut.returncode != 0
+    assert store.is_finished(path) or code != 0
     for out in ("cut", "whole"):
-        assert command(*args, str(tmp_path / out)).wait(timeout=240) == 0
+        code, err = finish(command(*args, str(tmp_path / out)))
+        assert code == 0, err
     whole = store.load(tmp_path / "whole" / "runs" / path.name)
     again = store.load(path)
     for name in whole.data_vars:
