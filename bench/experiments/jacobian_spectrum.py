@@ -58,7 +58,7 @@ IF_DEPENDENT = "; size of the 1/N term where slopes depend on the weights"
 class Settings:
     """Settings of ``jacobian-spectrum``."""
 
-    activation: tuple[str, ...] = ("linear", "relu", "hard_tanh", "tanh", "sigmoid")
+    activation: tuple[str, ...] = ("linear", "relu", "hard_tanh", "tanh", "gelu", "sigmoid")
     """Activation functions."""
     weights: tuple[str, ...] = WEIGHTS
     """Weight families: gaussian, orthogonal."""
@@ -68,9 +68,9 @@ class Settings:
     """Weight scales as they are."""
     width: int = 64
     """Units of the input and of every layer."""
-    depth: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+    depth: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
     """Depths at which all singular values are found, increasing."""
-    seeds: int = 32
+    seeds: int = 12
     """Networks per setting."""
     seed: int = 0
     """Root of all random numbers."""
@@ -97,7 +97,7 @@ SIZES = {
         ("linear", "relu", "tanh", "sigmoid"), width=32, depth=(1, 2, 4, 8, 16, 32), seeds=24, form="fast"
     ),
     "standard": Settings(),
-    "full": Settings(width=128, depth=(*Settings.depth, 512, 1000), multiple=(0.9, 1.0, 1.1)),
+    "full": Settings(width=128, multiple=(0.9, 1.0, 1.1), seeds=32),
 }
 
 
