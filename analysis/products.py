@@ -271,7 +271,7 @@ def _jacobi(rows: Array, logs: Array) -> tuple[Array, Array]:
 
 
 # On a CPU one matrix at a time stays in cache: a batch of six of width 128 is twice as fast.
-_one_by_one = jax.custom_batching.sequential_vmap(_jacobi)  # type: ignore[no-untyped-call]
+_one_by_one = jax.custom_batching.sequential_vmap(_jacobi)
 
 
 def _round(_: int, state: Pairs) -> Pairs:

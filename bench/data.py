@@ -201,7 +201,7 @@ def _prepared(name: str, split: str, root: Path) -> Examples:
 
 def read_digits(folder: Path, split: str) -> Examples:
     """Return scikit-learn's 1,797 handwritten digits of 8 x 8 pixels; the last 360 are the test examples."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # slow to import
+    from sklearn.datasets import load_digits  # slow to import
 
     bundled = load_digits()
     part = slice(DIGITS_TRAINING) if split == "train" else slice(DIGITS_TRAINING, None)

@@ -59,7 +59,7 @@ def forward(
         x: Inputs.
     """
     scaled = jnp.array([phi.homogeneous for phi in phis])[:, None, None]
-    smallest = jnp.finfo(x.dtype).smallest_normal  # type: ignore[no-untyped-call]
+    smallest = jnp.finfo(x.dtype).smallest_normal
 
     def layer(y: Signal, kernel: Array) -> tuple[Signal, Forward]:
         raw = Signal(y.mantissa @ kernel, y.exponent)

@@ -239,5 +239,5 @@ def _scaled_affine(layer: Layer, y: Signal) -> Signal:
 def _is_lost(z: Signal, homogeneous: bool) -> Array:
     """Whether an example's pre-activations left the range; a rescaled zero is exact and not a loss."""
     size = jnp.max(jnp.abs(z.mantissa), axis=-1)
-    smallest = 0 if homogeneous else jnp.finfo(size.dtype).smallest_normal  # type: ignore[no-untyped-call]
+    smallest = 0 if homogeneous else jnp.finfo(size.dtype).smallest_normal
     return ~(jnp.isfinite(size) & (size >= smallest))
