@@ -85,9 +85,9 @@ def _crossings(axes: Axes, own: pd.DataFrame) -> None:
 
 def _name_phases(axes: Axes) -> None:
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
-    place: dict[str, Any] = {"transform": axes.transAxes, "va": "center", "ha": "center", "fontsize": 7}
-    axes.text(0.3, 0.75, "ordered:\ngradients vanish", bbox=box, **place)
-    axes.text(0.9, 0.115, "chaotic:\ngradients\nexplode", bbox=box, **place)
+    place: dict[str, Any] = {"transform": axes.transAxes, "va": "center", "fontsize": 7}
+    axes.text(0.3, 0.75, "ordered:\ngradients vanish", bbox=box, ha="center", **place)
+    axes.text(0.98, 0.115, "chaotic:\ngradients\nexplode", bbox=box, ha="right", **place)
 
 
 def _growth(result: xr.Dataset) -> Figure:
