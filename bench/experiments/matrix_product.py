@@ -82,7 +82,7 @@ SIZES = {
     "standard": Settings(
         width=(2, 4, 8, 16, 32, 64, 128, 256),
         depth=(1, 2, 5, 10, 20, 50, 101, 200, 500, 1000),
-        draws=400,
+        draws=250,
         spectrum_width=64,
         seeds=24,
     ),
