@@ -3,6 +3,7 @@
 import base64
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -10,7 +11,9 @@ from signalprop.bench import verdict
 from signalprop.bench.claims import CLAIMS, Claim
 from signalprop.bench.errors import StoreError
 from signalprop.bench.experiments import EXPERIMENTS
-from signalprop.bench.verdict import Verdict
+from signalprop.bench.verdict import Agreement, Standing, Verdict
+
+SEVERITY: tuple[Standing, ...] = ("not checkable", "right", "right after repair", "wrong")
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,32 @@ class Section:
 
 @dataclass(frozen=True)
 class Answer:
-    """One claim with the verdicts that answer it."""
+    """One claim with the verdicts that answer it, each with the name of its experiment."""
 
     claim: Claim
     verdicts: list[tuple[str, Verdict]]
+
+    @property
+    def standing(self) -> Standing:
+        """The severest of the verdicts' judgements of the claim."""
+        return max((v.claim for _, v in self.verdicts), key=SEVERITY.index)
+
+    @property
+    def correction(self) -> str:
+        """How the claim should read, by the first verdict of that standing that says it."""
+        said = [v.correction for _, v in self.verdicts if v.claim == self.standing and v.correction]
+        return said[0] if said else ""
+
+    @property
+    def experiments(self) -> list[str]:
+        """Names of the experiments that answer it."""
+        return list(dict.fromkeys(name for name, _ in self.verdicts))
+
+    @property
+    def agreement(self) -> str:
+        """How many of its verdicts agree with theory, disagree, or have none."""
+        found = [v.agreement for _, v in self.verdicts]
+        return ", ".join(f"{found.count(a)} {a}" for a in get_args(Agreement) if a in found)
 
 
 def write(folder: Path) -> list[Path]:
