@@ -85,7 +85,7 @@ def _spectrum_panel(panel: Axes, one: xr.Dataset) -> None:
             panel.plot(fine, exponent * fine, color="C1", linestyle="--", linewidth=1.1, zorder=3)
     zero = 1 - float(one["rank"].isel(depth=-1).mean()) / n
     if zero > 0:
-        panel.text(0.04, 0.05, f"{zero:.0%} exactly 0", transform=panel.transAxes, fontsize=7)
+        panel.text(0.04, 0.05, f"{zero:.0%}\nexactly 0", transform=panel.transAxes, fontsize=6.5)
     panel.set_xscale("log", base=2)
     panel.set_yscale("symlog", linthresh=1.0)
     panel.yaxis.set_major_formatter("{x:g}")
@@ -135,7 +135,7 @@ def _mean_square(result: xr.Dataset) -> Figure:
     handles = [Line2D([], [], color=look["color"], label=name) for name, look in looks.items()]
     for scale, mark in marks.items():
         handles.append(Line2D([], [], marker=mark, label=rf"$\sigma_w$: {scale}", **BARE))
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    figure.legend(handles=handles, loc="outside upper center", ncols=6)
     return figure
 
 
