@@ -57,7 +57,12 @@ CLAIMS = (
         KARPATHY,
         ("sigmoid-saturation",),
     ),
-    Claim("A7", "z (1 - z) lies in (0, 1/4] and is largest at z = 1/2.", KARPATHY, ("activation-slopes",)),
+    Claim(
+        "A7",
+        "z (1 - z) lies in (0, 1/4] and is largest at z = 1/2.",
+        KARPATHY,
+        ("activation-slopes", "sigmoid-saturation"),
+    ),
     Claim(
         "A8",
         "Each sigmoid on the way back multiplies the gradient by at most one quarter.",
@@ -68,7 +73,7 @@ CLAIMS = (
         "A9",
         "Behind one saturated node every gradient is zero and no parameter is updated.",
         KARPATHY,
-        ("sigmoid-saturation",),
+        ("layer-profiles", "sigmoid-saturation"),
     ),
     Claim(
         "A10",
@@ -83,19 +88,22 @@ CLAIMS = (
         ("sigmoid-saturation",),
     ),
     Claim(
-        "A12", "The sigmoid's gradient vanishes for large and for small inputs.", DIVE, ("activation-slopes",)
+        "A12",
+        "The sigmoid's gradient vanishes for large and for small inputs.",
+        DIVE,
+        ("activation-slopes", "sigmoid-saturation"),
     ),
     Claim(
         "A13",
         "Through many sigmoid layers the gradient vanishes unless their inputs stay near zero.",
         DIVE,
-        ("phase-diagram",),
+        ("activation-slopes", "layer-profiles", "phase-diagram"),
     ),
     Claim(
         "A14",
         "Gradients vanish where the activation's slope is small, as with sigmoid or tanh.",
         DIVE_REMEDIES,
-        ("layer-profiles",),
+        ("layer-profiles", "correlation"),
     ),
     Claim(
         "A15",
@@ -114,19 +122,19 @@ CLAIMS = (
         "A19",
         "The chain rule for an early weight is a product of ratios, one of them a layer over itself.",
         REMEDIES,
-        ("jacobian-spectrum",),
+        ("activation-slopes", "jacobian-spectrum"),
     ),
     Claim(
         "A20",
         "A layer's derivative is that of its activation: above 1 gradients explode, below 1 they vanish.",
         REMEDIES,
-        ("matrix-product", "phase-diagram"),
+        ("activation-slopes", "matrix-product", "jacobian-spectrum"),
     ),
     Claim(
         "A21",
         "A sigmoid 'as loss function' has slope at most 0.25, so the chain-rule product vanishes.",
         REMEDIES,
-        ("activation-slopes",),
+        ("activation-slopes", "phase-diagram"),
     ),
     Claim("A22", "The root cause of vanishing gradients is backpropagation itself.", REMEDIES),
     Claim("A23", "A deep network is a composition of layers, trained by descending a loss.", REMEDIES),
@@ -165,7 +173,10 @@ CLAIMS = (
     Claim("B10", "Death by unlucky initialisation is rare.", REMEDIES),
     Claim("B11", "Xavier initialisation, a low learning rate and Adagrad prevent dead units.", REMEDIES),
     Claim(
-        "B12", "The output of relu is not centred at zero.", REMEDIES, ("activation-slopes", "correlation")
+        "B12",
+        "The output of relu is not centred at zero.",
+        REMEDIES,
+        ("activation-slopes", "layer-profiles", "correlation"),
     ),
     Claim(
         "B13", "Leaky relu, max(k x, x) with k = 0.01, 0.02 or learned, removes the zero region.", REMEDIES
@@ -181,7 +192,12 @@ CLAIMS = (
     Claim("B20", "Weight decay can move a unit out of the dead region.", EXCHANGE),
     Claim("B21", "Batch normalisation before relu prevents the dead region.", EXCHANGE),
     Claim("B22", "The same happens to some percentage of units in ordinary training.", EXCHANGE),
-    Claim("B23", "A sigmoid's gradient is never zero but can be small enough to stop learning.", EXCHANGE),
+    Claim(
+        "B23",
+        "A sigmoid's gradient is never zero but can be small enough to stop learning.",
+        EXCHANGE,
+        ("sigmoid-saturation",),
+    ),
     Claim("B24", "Such stuck states are hard to tell from a useful minimum.", EXCHANGE),
     Claim("B25", "Networks are designed to learn even where a unit's or the loss's slope is zero.", EXCHANGE),
     Claim("B26", "The derivative is exactly zero for a binary step.", EXCHANGE),
@@ -207,13 +223,13 @@ CLAIMS = (
         "C1",
         "Initialisation decides stability: the wrong one makes gradients vanish or explode.",
         DIVE,
-        ("layer-profiles", "phase-diagram"),
+        ("matrix-product", "layer-profiles", "phase-diagram", "correlation"),
     ),
     Claim(
         "C2",
         "Activation and initialisation together set how fast training converges.",
         DIVE,
-        ("phase-diagram",),
+        ("layer-profiles", "phase-diagram"),
     ),
     Claim(
         "C3",
@@ -225,13 +241,13 @@ CLAIMS = (
         "C4",
         "Long products underflow as those of probabilities do; logarithms avoid it.",
         DIVE,
-        ("matrix-product",),
+        ("matrix-product", "jacobian-spectrum"),
     ),
     Claim(
         "C5",
         "The layers' eigenvalues spread widely, so the product can be very large or very small.",
         DIVE,
-        ("matrix-product",),
+        ("matrix-product", "jacobian-spectrum"),
     ),
     Claim("C6", "Unstable gradients threaten the optimiser, not only the number representation.", DIVE),
     Claim(
@@ -255,7 +271,7 @@ CLAIMS = (
         "C12",
         "Xavier initialisation keeps every layer's activations in a reasonable range.",
         DIVE_REMEDIES,
-        ("layer-profiles",),
+        ("layer-profiles", "correlation"),
     ),
     Claim(
         "C13",
@@ -285,13 +301,13 @@ CLAIMS = (
         "C19",
         "Gradients explode in deep networks whose initial weights are too large.",
         REMEDIES,
-        ("phase-diagram",),
+        ("layer-profiles", "phase-diagram"),
     ),
     Claim(
         "C20",
         "Gradients vanish in deep networks and with unsuitable activations.",
         REMEDIES,
-        ("layer-profiles",),
+        ("layer-profiles", "phase-diagram"),
     ),
     Claim(
         "C21",
