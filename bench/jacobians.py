@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from signalprop.analysis import finitewidth, freeprob, jacobian, meanfield
+from signalprop.bench.data import inputs
 from signalprop.bench.errors import InputError
 from signalprop.bench.spectra import FORMS, FormName
 from signalprop.models.activations import Activation, activation
@@ -62,6 +63,7 @@ def follow(
     depths: tuple[int, ...],
     dtype: str,
     form: FormName = "exact",
+    source: str = "gaussian",
 ) -> dict[str, jax.Array]:
     """Singular values at every depth, gain at every layer, and losses of one network, from one pass.
 
@@ -75,6 +77,7 @@ def follow(
         dtype: Of weights and signal.
         form: ``exact`` finds every singular value; ``fast`` leaves those below eps times the largest NaN, and
             with them the rank.
+        source: The input: ``gaussian``, or a data set of `signalprop.bench.data`, turned to ``width`` units.
 
     Returns:
         ``log_singular_values``, ``log_mean_square`` (of s), ``relative_variance`` (of s^2) and ``rank`` per
@@ -112,6 +115,8 @@ def follow(
         return Walk(phi(z), product, moved, log_gain, plain), (spectrum, log_gain, lost)
 
     x = jax.random.normal(input_key, (width,), dtype)
+    if source != "gaussian":
+        x = inputs(source, input_key, 1, width, dtype=dtype)[0]
     x = x * jnp.sqrt(width / jnp.sum(x * x)).astype(dtype)
     u = jnp.zeros(width, "float64").at[0].set(1)
     walk = Walk(x, product_form.start(width, "float64"), u, jnp.zeros((), "float64"), u.astype("float32"))

@@ -36,7 +36,7 @@ from scipy import stats
 from scipy.special import psi
 
 from signalprop.analysis import finitewidth, freeprob, randommatrix
-from signalprop.bench import jacobians
+from signalprop.bench import data, jacobians
 from signalprop.bench.drawings.jacobian_spectrum import figures, over_seeds
 from signalprop.bench.errors import InputError
 from signalprop.bench.experiment import Experiment, Variable
@@ -76,6 +76,8 @@ class Settings:
     """Root of all random numbers."""
     dtype: str = "float64"
     """Type of weights and signals; the product of Jacobians is always kept in float64."""
+    input: str = "gaussian"
+    """One example per network: gaussian, digits, mnist, fashion_mnist or cifar10."""
     form: str = "exact"
     """Singular values to be found: exact (all), or fast (those above 2e-16 times the largest)."""
 
@@ -84,6 +86,7 @@ class Settings:
         require_known("activation", self.activation, ACTIVATIONS)
         require_known("weights", self.weights, WEIGHTS)
         require_known("form", [self.form], FORMS)
+        require_known("input", [self.input], data.INPUTS)
         require_scale("multiple", (*self.multiple, *self.sigma_w))
         require_count("width", [self.width], 2)
         require_count("depth", self.depth)
@@ -109,7 +112,9 @@ def grid(settings: Settings) -> Grid:
         "multiple": [*multiple, *[0.0] * len(absolute)],
         "absolute": [*[0.0] * len(multiple), *absolute],
     }
-    constants = {k: asdict(settings)[k] for k in ("activation", "weights", "width", "depth", "dtype", "form")}
+    constants = {
+        k: asdict(settings)[k] for k in ("activation", "weights", "width", "depth", "dtype", "form", "input")
+    }
     return Grid(
         static={},
         traced={"scale": scales},
@@ -149,7 +154,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     family, index = (jnp.array(i) for i in zip(*product(range(len(weights)), range(len(names))), strict=True))
 
     def one(case: jacobians.Case) -> dict[str, jax.Array]:
-        shape = (static[name] for name in ("width", "depth", "dtype", "form"))
+        shape = (static[name] for name in ("width", "depth", "dtype", "form", "input"))
         return jacobians.follow(key, case, names, weights, *shape)
 
     cases = jacobians.Case(family, index, sigma_w[index], sigma_b[index])

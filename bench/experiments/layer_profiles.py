@@ -44,7 +44,6 @@ from signalprop.models.activations import ACTIVATIONS, activation
 from signalprop.models.initializers import SCHEMES, Scheme, scheme
 from signalprop.models.mlp import draw_layer
 
-INPUTS = ("gaussian", *data.READERS, *(f"{name}_raw" for name in data.READERS))
 NET = ("scheme", "activation", "input")
 
 
@@ -79,7 +78,7 @@ class Settings:
         """Check the values."""
         require_known("activation", self.activation, ACTIVATIONS)
         require_known("scheme", self.scheme, SCHEMES)
-        require_known("input", self.input, INPUTS)
+        require_known("input", self.input, data.INPUTS)
         require_scale("weight-std", [self.weight_std])
         require_count("depth", self.depth, 2)
         require_count("histogram-layer", self.histogram_layer)
