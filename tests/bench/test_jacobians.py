@@ -34,6 +34,23 @@ def test_a_signal_that_leaves_its_dtype_is_lost_and_not_infinite() -> None:
     np.testing.assert_allclose(tanh["log_singular_values"][0], np.log(expected), atol=1e-5)
 
 
+def test_the_input_moves_the_spectrum_of_a_nonlinear_network_only() -> None:
+    names, scale = ("linear", "tanh"), jnp.ones(2, jnp.float32)
+    cases = Case(jnp.array([0, 0]), jnp.array([0, 1]), scale, 0 * scale)
+
+    def spectra(source: str) -> np.ndarray:
+        def one(case: Case) -> jax.Array:
+            found = follow(jax.random.key(0), case, names, ("gaussian",), 16, (3,), "float32", "fast", source)
+            return found["log_singular_values"]
+
+        return np.asarray(jax.jit(jax.vmap(one))(cases))
+
+    (linear, tanh), (linear_digits, tanh_digits) = spectra("gaussian"), spectra("digits")
+    np.testing.assert_allclose(linear_digits, linear, atol=1e-4)
+    assert np.all(np.isfinite(tanh_digits))
+    assert np.max(np.abs(tanh_digits - tanh)) > 1e-2
+
+
 def test_critical_scales_keep_the_gradient() -> None:
     names = ("linear", "relu", "gelu", "sigmoid")
     sigma_w, sigma_b = np.array(critical_scales(names)).T
