@@ -39,6 +39,12 @@ class Grid:
     constants: Mapping[str, Any] = field(default_factory=dict)
     coords: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse a grid without points."""
+        require_count("--seeds", (self.seeds,))
+        for axis, values in {**self.static, **self.traced}.items():
+            require_values(f"--{axis.replace('_', '-')}", values)
+
     @property
     def axes(self) -> dict[str, dict[str, np.ndarray]]:
         """Every traced axis as a mapping from the scalars it sets to their values."""

@@ -14,9 +14,12 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from signalprop.bench.errors import InputError
 from signalprop.bench.experiment import Experiment
 from signalprop.bench.grid import Block, Grid, Static, block_slices
 from signalprop.bench.store import Arrays, Shape
+
+DTYPES = ("float32", "float64")
 
 Program = Callable[[jax.Array, dict[str, dict[str, jax.Array]]], dict[str, jax.Array]]
 
@@ -25,11 +28,17 @@ class Programs:
     """The programs of one experiment at one setting, on this machine's devices."""
 
     def __init__(self, experiment: Experiment, settings: Any) -> None:
-        """Prepare the grid and the device mesh; nothing is compiled yet."""
+        """Prepare the grid and the device mesh; nothing is compiled yet.
+
+        Raises:
+            InputError: If the settings ask for another dtype than float32 and float64.
+        """
         self.experiment, self.settings = experiment, settings
         self.grid: Grid = experiment.grid(settings)
         self.devices = jax.local_devices()
         self.mesh = Mesh(np.array(self.devices), ("sweep",), axis_types=(AxisType.Auto,))
+        if settings.dtype not in DTYPES:
+            raise InputError(f"--dtype: got {settings.dtype}; write {' or '.join(DTYPES)}")
         self.dtype = jnp.dtype(settings.dtype)
         self._programs: dict[tuple[Block, Block], jax.stages.Compiled] = {}
 

@@ -35,6 +35,8 @@ def said(capsys, *args: str) -> tuple[int, str, str]:
         (["run", "matrix-product", "--sigma-w", "nan"], ["--sigma-w", "nan", "finite"]),
         (["run", "matrix-product", "--depth", "0"], ["--depth", "0", "at least 1"]),
         (["run", "matrix-product", "--width"], ["--width", "no values"]),
+        (["run", "matrix-product", "--seeds", "0"], ["--seeds", "0", "at least 1"]),
+        (["run", "matrix-product", "--dtype", "float31"], ["--dtype", "float31", "float64"]),
         (["run", "layer-profiles", "--activation", "tahn"], ["tahn", "tanh"]),
         (["run", "layer-profiles", "--scheme", "he_nromal"], ["he_nromal", "he_normal"]),
         (["run", "matrix-product", "--size", "huge"], ["--size", "huge"]),
