@@ -16,8 +16,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
-from numpy.typing import ArrayLike
+from jaxtyping import ArrayLike, Float
 from scipy import stats
 from scipy.special import gammaln, polygamma, psi
 
