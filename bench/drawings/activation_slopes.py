@@ -37,7 +37,8 @@ def slopes(result: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
 def critical(sigma_w: np.ndarray, factor: np.ndarray) -> float:
     """Scale at which a rising curve of factors passes 1, by interpolation of logarithms; NaN if nowhere."""
     inside = factor.min() < 1 < factor.max()
-    return float(np.exp(np.interp(0.0, np.log(factor), np.log(sigma_w)))) if inside else np.nan
+    with np.errstate(divide="ignore"):  # a factor that is exactly 0 is far below 1
+        return float(np.exp(np.interp(0.0, np.log(factor), np.log(sigma_w)))) if inside else np.nan
 
 
 def _curves(result: xr.Dataset) -> Figure:
