@@ -15,7 +15,6 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h", "d", "8", "H")
@@ -97,15 +96,6 @@ def measured(
         yerr=bars,
         **{"linestyle": "none", "zorder": 3, **face, **kept, **more},
     )
-
-
-def legend_of_kinds(axes: Axes, **more: Any) -> None:
-    """A small legend that says what a line and what a point is."""
-    handles = [
-        Line2D([], [], color="0.3", label="theory"),
-        Line2D([], [], color="0.3", marker="o", linestyle="none", markerfacecolor="white", label="measured"),
-    ]
-    axes.legend(handles=handles, **more)
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
