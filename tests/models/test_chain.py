@@ -1,0 +1,93 @@
+"""A chain of blocks: gradients against autodiff, outside the range of the dtype, and of lost signals."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.tree_util import Partial
+
+from signalprop.models.chain import chain_profile
+from signalprop.models.mlp import Layer, draw_layer
+
+KEY = jax.random.key(3)
+
+
+class Skip(nnx.Module):
+    """y + tanh(W y + b), over a batch whose mean is removed, so that its examples are coupled."""
+
+    def __init__(self, layer: Layer):
+        """Hold the layer."""
+        self.layer = layer
+
+    def __call__(self, y):
+        z = self.layer(y)
+        return y + jnp.tanh(z - z.mean(axis=0))
+
+
+def skip(number, width=5):
+    return Skip(draw_layer(KEY, number, width, width, sigma_b=0.3, dtype="float64"))
+
+
+def linear(number, width, sigma_w, dtype):
+    return draw_layer(KEY, number, width, width, sigma_w=sigma_w, dtype=dtype)
+
+
+def normal_like(y):
+    return jax.random.normal(jax.random.key(9), y.shape, y.dtype)
+
+
+def test_gradients_of_signal_and_parameters_equal_autodiff():
+    depth, x = 4, jax.random.normal(jax.random.key(1), (3, 5), "float64")
+    found = chain_profile(skip, depth, x, normal_like)
+    blocks = jax.vmap(skip)(jnp.arange(1, depth + 1))
+
+    def loss(blocks, x):
+        y = x
+        for i in range(depth):
+            y = jax.tree.map(lambda leaf, i=i: leaf[i], blocks)(y)
+        return jnp.sum(y * normal_like(y)), y
+
+    (to_blocks, to_x), y = jax.grad(loss, (0, 1), has_aux=True)(blocks, x)
+    np.testing.assert_allclose(found.y, y, rtol=1e-12)
+    np.testing.assert_allclose(found.log_gradient[0], jnp.log(jnp.linalg.norm(to_x)), atol=1e-12)
+    np.testing.assert_allclose(found.log_gradient[-1], jnp.log(jnp.linalg.norm(normal_like(y))), atol=1e-12)
+    expected = jnp.log(jnp.linalg.norm(to_blocks.layer.kernel[...], axis=(1, 2)))
+    np.testing.assert_allclose(found.log_parameter_gradients.layer.kernel[...], expected, atol=1e-12)
+    np.testing.assert_allclose(found.log_mean_square[-1], jnp.log(jnp.mean(y * y)), atol=1e-12)
+    assert found.lost_at == 0
+
+
+def test_gradients_leave_the_range_of_the_dtype_when_the_signal_stays():
+    def saturating(number):
+        layer = linear(number, 16, 1e-3, "float32")
+        return Partial(lambda layer, y: jnp.tanh(layer(y)) + 1, layer)
+
+    found = chain_profile(saturating, 40, jnp.ones(16, "float32"), normal_like)
+    assert found.lost_at == 0
+    assert found.log_gradient[0] < np.log(1e-60)
+    assert np.isfinite(found.log_gradient).all()
+
+
+@pytest.mark.parametrize(("sigma_w", "sign"), [(1e-4, -1), (1e4, 1)])
+def test_a_signal_that_leaves_the_range_is_marked_with_its_block(sigma_w, sign):
+    draw = partial(linear, width=16, sigma_w=sigma_w, dtype="float32")
+    found = chain_profile(draw, 20, jnp.ones(16, "float32"), normal_like)
+    wide = chain_profile(partial(draw, dtype="float64"), 20, jnp.ones(16, "float64"), normal_like)
+    limit = np.log(float(jnp.finfo("float32").tiny if sign < 0 else jnp.finfo("float32").max))
+    expected = np.argmax(sign * wide.log_mean_square / 2 > sign * limit)
+    assert abs(int(found.lost_at) - expected) <= 1
+    assert np.isnan(found.log_mean_square[int(found.lost_at) :]).all()
+    assert np.isfinite(found.log_mean_square[: int(found.lost_at)]).all()
+    assert np.isnan(found.log_gradient).all()
+
+
+def test_a_gradient_that_is_exactly_zero_is_minus_infinity():
+    def dead_third(number):
+        return Partial(lambda slope, y: slope * y + 1, jnp.where(number == 3, 0.0, 2.0))
+
+    found = chain_profile(dead_third, 5, jnp.ones(4), normal_like)
+    assert np.isneginf(found.log_gradient[:3]).all()
+    np.testing.assert_allclose(found.log_gradient[3:], found.log_gradient[-1] + np.log([4, 2, 1]), atol=1e-12)
