@@ -1,11 +1,14 @@
-"""Products of independent Gaussian matrices: exponents, the exact law of one vector, critical variances.
+"""Products of independent random matrices: exponents, laws of one vector, and densities of singular values.
 
-Matrices are n x n with independent N(0, sigma^2) entries. The laws are exact at every n and every number of
-factors, because one factor maps a fixed unit vector to a Gaussian one: |A u|^2 = sigma^2 chi^2_n in law.
+Matrices are n x n with independent N(0, sigma^2) entries. The laws of one vector are exact at every n and
+every number of factors, because one factor maps a fixed unit vector to a Gaussian one:
+|A u|^2 = sigma^2 chi^2_n in law. The densities are limits of large n, where only the variance counts.
 """
 
+from math import comb
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import digamma, polygamma
@@ -122,6 +125,85 @@ def quenched_critical_variance(n: int) -> Float[Array, ""]:
 def annealed_critical_variance(n: int) -> Float[Array, ""]:
     """Entry variance at which the mean of |M u|^2 neither grows nor decays: 1/n."""
     return jnp.asarray(1 / n)
+
+
+def fuss_catalan_moment(order: int, depth: int) -> float:
+    r"""Moment of the squared singular values of a product of large square matrices.
+
+    .. math:: m_k = \frac{1}{L k + 1} \binom{(L + 1) k}{k}, \qquad m_1 = 1, \quad m_2 = L + 1
+
+    Limit n to infinity of :math:`E \, \mathrm{tr} (M M^T)^k / n` for L factors with independent entries of
+    variance 1/n, of any law.
+
+    Args:
+        order: k, at least 0.
+        depth: Number L of factors, at least 1.
+
+    References:
+        Penson & Zyczkowski (arXiv 1103.3453).
+    """
+    return comb((depth + 1) * order, order) / (depth * order + 1)
+
+
+def fuss_catalan_edge(depth: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
+    r"""Largest squared singular value of a product: :math:`(L + 1)^{L + 1} / L^L`, 4 for one factor.
+
+    Limit n to infinity at entries of variance 1/n; at n = 400 the largest value is 2 to 4 % lower.
+
+    Args:
+        depth: Numbers L of factors, at least 1.
+    """
+    depth = jnp.asarray(depth, jnp.result_type(float, depth))
+    return (depth + 1) * (1 + 1 / depth) ** depth
+
+
+def fuss_catalan_density(x: Float[ArrayLike, "..."], depth: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
+    r"""Density of the squared singular values of a product of L large square matrices.
+
+    .. math:: x = \frac{\sin^{L+1} (L + 1) f}{\sin f \, \sin^L L f}, \qquad
+        \rho(x) = \frac{\sin^2 f \, \sin^{L-1} L f}{\pi \sin^L (L + 1) f}, \qquad 0 < f < \frac{\pi}{L + 1}
+
+    x falls from the edge to 0 as f grows; f is found by bisection, with both ends of its range resolved. At
+    small x the density is x^{-L/(L+1)} times a constant, and at the edge a square root.
+
+    Args:
+        x: Squared singular values, of any shape.
+        depth: Numbers L of factors, at least 1, of a shape that broadcasts with ``x``.
+
+    Returns:
+        Density with respect to x, in the dtype of ``x``; infinite at 0, and 0 outside [0, edge]. The relative
+        error is a few hundred eps, times edge / (edge - x) next to the edge.
+
+    References:
+        Biane (1998), Penson & Zyczkowski (arXiv 1103.3453): the density; entries have variance 1/n.
+    """
+    x = jnp.asarray(x, jnp.result_type(float, x))
+    depth = jnp.asarray(depth, x.dtype)
+    inside = (x > 0) & (x < fuss_catalan_edge(depth))
+    log_x = jnp.log(jnp.where(inside, x, 1.0))
+
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        above = _fuss_catalan(middle, depth)[0] > log_x
+        return jnp.where(above, middle, low), jnp.where(above, high, middle)
+
+    high = jnp.maximum(-log_x, 0) / (depth + 1) + jnp.log(depth + 1) + 2
+    ends = jnp.full_like(high, jnp.log(jnp.finfo(x.dtype).eps)), high
+    low, high = jax.lax.fori_loop(0, jnp.finfo(x.dtype).nmant + 10, halve, ends)
+    density = jnp.exp(_fuss_catalan((low + high) / 2, depth)[1])
+    return jnp.where(inside, density, jnp.where(x == 0, jnp.inf, 0.0))
+
+
+def _fuss_catalan(place: Array, depth: Array) -> tuple[Array, Array]:
+    """Logarithms of x and of the density at f = pi / (depth + 1) / (1 + exp(-place))."""
+    largest = jnp.pi / (depth + 1)
+    f, rest = largest * jax.nn.sigmoid(place), largest * jax.nn.sigmoid(-place)
+    log_first = jnp.log(jnp.sin(f))
+    log_depth = jnp.log(jnp.sin(jnp.where(place < 0, depth * f, largest + depth * rest)))
+    log_next = jnp.log(jnp.sin((depth + 1) * jnp.minimum(f, rest)))
+    log_x = (depth + 1) * log_next - log_first - depth * log_depth
+    return log_x, 2 * log_first + (depth - 1) * log_depth - depth * log_next - jnp.log(jnp.pi)
 
 
 def _log_chi(n: int, sigma: Array) -> tuple[Array, Array]:

@@ -114,3 +114,56 @@ def test_between_the_critical_variances_the_mean_grows_while_typical_products_va
 def test_a_product_of_no_factors_is_refused():
     with pytest.raises(ValueError, match="num_factors must be at least 1, got 0"):
         randommatrix.product_vector_law(4, 0)
+
+
+def test_one_factor_has_the_quarter_circle_law_to_the_smallest_and_the_largest_values():
+    x = np.array([1e-300, 1e-20, 1e-5, 0.1, 1.0, 2.0, 3.9])
+    exact = np.sqrt((4 - x) / x) / (2 * np.pi)
+    np.testing.assert_allclose(randommatrix.fuss_catalan_density(x, 1), exact, rtol=2e-13)
+    assert np.asarray(randommatrix.fuss_catalan_density(jnp.array([-1.0, 0.0, 4.0, 5.0]), 1)).tolist() == [
+        0.0,
+        np.inf,
+        0.0,
+        0.0,
+    ]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 16])
+def test_the_fuss_catalan_density_has_the_fuss_catalan_moments(depth):
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    angles = (nodes + 1) * np.pi / 4  # x = edge sin^(L+1) removes both singularities
+    edge = float(randommatrix.fuss_catalan_edge(depth))
+    x = edge * np.sin(angles) ** (depth + 1)
+    slope = edge * (depth + 1) * np.sin(angles) ** depth * np.cos(angles)
+    mass = np.asarray(randommatrix.fuss_catalan_density(x, depth)) * slope * weights * np.pi / 4
+    for order in range(4):
+        assert mass @ x**order == pytest.approx(randommatrix.fuss_catalan_moment(order, depth), rel=1e-11)
+
+
+def test_fuss_catalan_numbers_are_the_known_ones():
+    assert [randommatrix.fuss_catalan_moment(k, 1) for k in range(6)] == [1, 1, 2, 5, 14, 42]
+    assert [randommatrix.fuss_catalan_moment(k, 2) for k in range(5)] == [1, 1, 3, 12, 55]
+    np.testing.assert_allclose(
+        randommatrix.fuss_catalan_edge(np.array([1, 4, 16])),
+        np.array([2, 3.493856, 6.696625]) ** 2,
+        rtol=1e-6,
+    )
+
+
+def test_squared_singular_values_of_a_sampled_product_follow_the_fuss_catalan_density():
+    n, depth = 200, 2
+    factors = np.random.default_rng(0).standard_normal((depth, n, n)) / np.sqrt(n)
+    squares = np.sort(np.linalg.svd(factors[1] @ factors[0], compute_uv=False) ** 2)
+    grid = np.geomspace(1e-12, float(randommatrix.fuss_catalan_edge(depth)), 4000)
+    density = np.asarray(randommatrix.fuss_catalan_density(grid, depth)) * grid  # of log x
+    above = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(np.log(grid)))])
+    below = np.interp(squares, grid, above + 1 - above[-1])
+    assert np.abs(below - (np.arange(n) + 0.5) / n).max() < 0.02
+
+
+def test_the_fuss_catalan_density_keeps_float32():
+    density = randommatrix.fuss_catalan_density(jnp.float32([0.01, 1.0, 3.0]), 4)
+    assert density.dtype == jnp.float32
+    np.testing.assert_allclose(
+        density, randommatrix.fuss_catalan_density(np.array([0.01, 1.0, 3.0]), 4), rtol=2e-5
+    )
