@@ -97,16 +97,11 @@ class List:
 
 @dataclass(frozen=True)
 class Theory:
-    """Print mean-field predictions at one point: fixed point, chi, depth scales."""
+    """Print what theory predicts for given parameters, as a table or as JSON.
 
-    topic: tyro.conf.Positional[Literal["mean-field"]] = "mean-field"
-    """Which part of the theory."""
-    activation: str = "tanh"
-    """Name, or module:name of a callable of your own."""
-    sigma_w: float = 1.0
-    """Standard deviation of the weights times sqrt(fan_in)."""
-    sigma_b: float = 0.0
-    """Standard deviation of the biases."""
+    signalprop theory TOPIC --help shows the parameters of a topic.
+    """
+
     json: bool = False
     """For machines."""
 
@@ -165,6 +160,8 @@ def dispatch(args: list[str]) -> int:
     if name == "run":
         options, axes = parse_known(Run, rest, prog="signalprop run")
         return commands.run(options, axes)
+    if name == "theory":
+        return commands.theory(rest)
     command: Callable[[Any], int] = getattr(commands, name)
     return command(parse(COMMANDS[name], rest, prog=f"signalprop {name}"))
 
@@ -180,7 +177,9 @@ def parse(kind: type[T], args: Sequence[str], *, prog: str, default: T | None = 
         option = word.partition("=")[0].replace("_", "-")
         option = re.sub(r"^--no-", "--", option)
         if option.startswith("--") and option not in [*known, "--help"]:
-            raise InputError(f"{prog}: no option {option}; {nearest(option, known)}")
+            raise InputError(
+                f"{prog.removeprefix('signalprop ')}: no option {option}; {nearest(option, known)}"
+            )
     parsed: T = _quietly(partial(tyro.cli, kind, args=args, prog=prog, default=default))
     return parsed
 

@@ -112,29 +112,26 @@ def list(options: cli.List) -> int:
     return 0
 
 
-def theory(options: cli.Theory) -> int:
-    """``signalprop theory mean-field``."""
-    from signalprop.bench.grid import require_scale
-
-    require_scale("--sigma-w", (options.sigma_w,))
-    require_scale("--sigma-b", (options.sigma_b,))
+def theory(args: Sequence[str]) -> int:
+    """``signalprop theory``."""
     machine.start("cpu")
-    from signalprop.analysis import meanfield
-    from signalprop.models.activations import activation
+    from signalprop.bench.grid import nearest
+    from signalprop.bench.predictions import TOPICS
 
-    try:
-        phi = activation(options.activation)
-    except ValueError as error:
-        raise InputError(f"--activation: {error}") from error
-    point = meanfield.fixed_point(phi, options.sigma_w, options.sigma_b)
-    values = {k: v.item() for k, v in point._asdict().items()}
-    if options.json:
-        given = {"activation": options.activation, "sigma_w": options.sigma_w, "sigma_b": options.sigma_b}
-        finite = {k: v if isinstance(v, bool) or abs(v) < float("inf") else str(v) for k, v in values.items()}
-        print(json.dumps({**given, **finite}))
-    else:
-        for name, value in values.items():
-            console.print(f"{name:10} {value if isinstance(value, bool) else f'{value:.10g}'}")
+    topic, *rest = args or [""]
+    if topic in ("-h", "--help"):
+        width = max(map(len, TOPICS))
+        lines = [f"  {name:{width}}  {(kind.__doc__ or '').splitlines()[0]}" for name, kind in TOPICS.items()]
+        print("\n".join(["usage: signalprop theory TOPIC [--json] [PARAMETERS]", "", *lines]))
+        return 0
+    if topic not in TOPICS:
+        given = f"no topic {topic!r}" if topic else "got no topic"
+        raise InputError(f"theory: {given}; {nearest(topic, TOPICS)}")
+    parameters = [word for word in rest if word != "--json"]
+    options = cli.parse(TOPICS[topic], parameters, prog=f"signalprop theory {topic}")
+    prediction = options.predict()
+    as_json = len(parameters) < len(rest)
+    print(prediction.as_json(dataclasses.asdict(options)) if as_json else prediction.as_text())
     return 0
 
 
