@@ -45,10 +45,26 @@ def expectation(f: Elementwise, q: Real[ArrayLike, ""], kinks: tuple[float, ...]
     Returns:
         The mean; f(0) at q = 0, NaN for negative q.
     """
+    x, weights = nodes(q, kinks)
+    return jnp.dot(weights, f(x))
+
+
+def nodes(
+    q: Real[ArrayLike, ""], kinks: tuple[float, ...] = ()
+) -> tuple[Float[Array, " nodes"], Float[Array, " nodes"]]:
+    """The rule behind `expectation`: points sqrt(q) z and weights, whose sum is 1.
+
+    Args:
+        q: Variance of the argument, not below zero.
+        kinks: Points of the argument where the function to be averaged, or its derivative, jumps.
+
+    Returns:
+        Points in ascending order and their weights; points are 0 at q = 0, NaN for negative q.
+    """
     q = jnp.asarray(q, jnp.result_type(0.0, q))
     scale = jnp.sqrt(q)
     z, weights = _rule(_divide(jnp.asarray(np.concatenate([_BENDS, kinks]), q.dtype), scale), _EDGES, _RULE)
-    return jnp.dot(weights, f(scale * z))
+    return scale * z, weights
 
 
 def pair_expectation(
