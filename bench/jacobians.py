@@ -17,7 +17,7 @@ from signalprop.analysis import finitewidth, freeprob, jacobian, meanfield
 from signalprop.bench.data import inputs
 from signalprop.bench.errors import InputError
 from signalprop.bench.spectra import FORMS, FormName
-from signalprop.models.activations import Activation, activation
+from signalprop.models.activations import Activation, activation, chosen
 from signalprop.models.mlp import draw_layer
 
 Q_STAR = {"sigmoid": 46.0, "gelu": 8.0}  # lengths of stable critical points; the others have theirs at 0
@@ -45,13 +45,6 @@ class Walk(NamedTuple):
     direction: jax.Array
     log_gain: jax.Array
     plain: jax.Array
-
-
-def chosen(names: tuple[str, ...], index: jax.Array) -> Activation:
-    """The activation with a traced index, so that all of them share one program."""
-    phis = [activation(name) for name in names]
-    kinks = tuple(sorted({kink for phi in phis for kink in phi.kinks}))
-    return Activation("chosen", lambda x: jax.lax.switch(index, phis, x), kinks, np.nan)
 
 
 def follow(

@@ -18,8 +18,7 @@ import pandas as pd
 from signalprop.analysis import finitewidth, meanfield, randommatrix
 from signalprop.bench.errors import InputError
 from signalprop.bench.grid import require_count, require_known, require_scale
-from signalprop.bench.jacobians import chosen
-from signalprop.models.activations import ACTIVATIONS, Activation, activation
+from signalprop.models.activations import ACTIVATIONS, Activation, activation, chosen
 
 Number = float | int | bool | str
 

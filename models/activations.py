@@ -6,7 +6,7 @@ from math import erf, exp, nan, pi, sqrt
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from signalprop.models.lookup import imported, named
 
@@ -127,3 +127,17 @@ def activation(name: str) -> Activation:
         getattr(function, "max_slope", nan),
         getattr(function, "homogeneous", False),
     )
+
+
+def chosen(names: tuple[str, ...], index: Int[ArrayLike, ""]) -> Activation:
+    """The activation whose place in ``names`` is traced, so that all of them share one program and its draws.
+
+    Under ``vmap`` over the index all of them are evaluated for each, in a ``lax.map`` only the chosen one.
+
+    Args:
+        names: As for `activation`.
+        index: Place in ``names``; one that is out of range means the nearest end.
+    """
+    phis = [activation(name) for name in names]
+    kinks = tuple(sorted({kink for phi in phis for kink in phi.kinks}))
+    return Activation("chosen", lambda x: jax.lax.switch(index, phis, x), kinks, nan)

@@ -43,7 +43,7 @@ from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.spectra import FORMS
 from signalprop.bench.verdict import Verdict, judge, sampling_factor
-from signalprop.models.activations import ACTIVATIONS
+from signalprop.models.activations import ACTIVATIONS, chosen
 
 WEIGHTS = ("gaussian", "orthogonal")
 SUBNORMAL = float(np.log(np.finfo("float32").tiny / np.finfo("float32").smallest_subnormal))
@@ -200,9 +200,7 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
 
 def _chain_rule(result: xr.Dataset) -> list[Verdict]:
     names = tuple(str(name) for name in result["activation"].values)
-    every = jax.jit(
-        jax.vmap(lambda i, sigma_w: jacobians.chain_rule_error(jacobians.chosen(names, i), sigma_w))
-    )
+    every = jax.jit(jax.vmap(lambda i, sigma_w: jacobians.chain_rule_error(chosen(names, i), sigma_w)))
     errors = every(jnp.arange(len(names)), jnp.asarray(result["sigma_w"].isel(scale=0).values))
     exact = {
         "measured": errors,

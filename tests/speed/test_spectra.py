@@ -1,7 +1,7 @@
 """Speed of spectra-1440: 240 networks of width 128, their Jacobians' singular values at 6 depths up to 64.
 
 Timed: the steady state of all 1440 spectra, from keys on the device to logarithms on the device. Compilation
-of the four programs (one per activation) and the first call are in extra_info. The answer is checked first.
+of the program and the first call are in extra_info. The answer is checked first.
 On a CPU one thread per core runs one chunk at a time (NPROC must exceed the number of cores).
 """
 
@@ -20,19 +20,19 @@ ATOL = {"fast": 1e-2, "exact": 1e-9}
 
 @pytest.fixture(scope="module", params=["fast", "exact"])
 def compiled(request):
-    """A workload, its programs, and the seconds that their compilation and first call took."""
+    """A workload, its program, and the seconds that their compilation and first call took."""
     workload = Workload(request.param)
     began = time.perf_counter()
-    programs = workload.compile()
+    program = workload.compile()
     compile_seconds = time.perf_counter() - began
     began = time.perf_counter()
-    spectra = workload.run(programs).block_until_ready()
-    return workload, programs, spectra, compile_seconds, time.perf_counter() - began
+    spectra = workload.run(program).block_until_ready()
+    return workload, program, spectra, compile_seconds, time.perf_counter() - began
 
 
 def test_spectra_1440_steady_state(benchmark, compiled):
     """Time all 1440 spectra; compilation and first call are in extra_info."""
-    workload, programs, spectra, compile_seconds, first_call_seconds = compiled
+    workload, program, spectra, compile_seconds, first_call_seconds = compiled
     check(workload, np.asarray(spectra))
     benchmark.extra_info |= {
         "workload": "spectra-1440",
@@ -44,7 +44,7 @@ def test_spectra_1440_steady_state(benchmark, compiled):
         "device": jax.devices()[0].device_kind,
     }
     rounds = 5 if workload.form == "fast" else 1
-    benchmark.pedantic(lambda: workload.run(programs).block_until_ready(), rounds=rounds)
+    benchmark.pedantic(lambda: workload.run(program).block_until_ready(), rounds=rounds)
 
 
 def check(workload, spectra):
