@@ -15,6 +15,8 @@ from jax.scipy.special import digamma, polygamma
 from jaxtyping import Array, ArrayLike, Float, Int
 from scipy import special
 
+TRACY_WIDOM_MEAN, TRACY_WIDOM_VARIANCE = -1.2065335745820, 1.6077810345810  # beta = 1
+
 
 class ProductLaw(NamedTuple):
     """Mean and variance of log |M e_1|, and of the logarithm of the size of one entry of M."""
@@ -23,6 +25,20 @@ class ProductLaw(NamedTuple):
     variance: Float[Array, "..."]
     entry_mean: Float[Array, "..."]
     entry_variance: Float[Array, "..."]
+
+
+class Edges(NamedTuple):
+    """Ends of the support of a density."""
+
+    lower: Float[Array, "..."]
+    upper: Float[Array, "..."]
+
+
+class LargestLaw(NamedTuple):
+    """Mean and variance of the largest squared singular value."""
+
+    mean: Float[Array, "..."]
+    variance: Float[Array, "..."]
 
 
 def newman_exponents(n: int, sigma: Float[ArrayLike, ""] = 1.0) -> Float[Array, " n"]:
@@ -193,6 +209,88 @@ def fuss_catalan_density(x: Float[ArrayLike, "..."], depth: Float[ArrayLike, "..
     low, high = jax.lax.fori_loop(0, jnp.finfo(x.dtype).nmant + 10, halve, ends)
     density = jnp.exp(_fuss_catalan((low + high) / 2, depth)[1])
     return jnp.where(inside, density, jnp.where(x == 0, jnp.inf, 0.0))
+
+
+def marchenko_pastur_edges(ratio: Float[ArrayLike, "..."]) -> Edges:
+    r"""Smallest and largest squared singular value that is not zero: :math:`(1 \mp \sqrt{c})^2`.
+
+    Limit of a large M x N matrix with independent entries of variance 1/N, of any law, c = M / N. In terms of
+    a network: c = fan_out / fan_in, at sigma_w = 1.
+
+    Args:
+        ratio: c, above zero.
+
+    References:
+        Marchenko & Pastur (1967), Mathematics of the USSR-Sbornik 1, 457.
+    """
+    ratio = jnp.asarray(ratio, jnp.result_type(float, ratio))
+    return Edges((1 - jnp.sqrt(ratio)) ** 2, (1 + jnp.sqrt(ratio)) ** 2)
+
+
+def marchenko_pastur_density(
+    x: Float[ArrayLike, "..."], ratio: Float[ArrayLike, "..."]
+) -> Float[Array, "..."]:
+    r"""Density of the M eigenvalues of W W^T for a large M x N matrix of entries with variance 1/N.
+
+    .. math:: \rho(x) = \frac{\sqrt{(x - x_-)(x_+ - x)}}{2 \pi c x}, \qquad c = M / N
+
+    Its mass is min(1, 1/c): for c above 1 the rest, 1 - 1/c, is an atom at zero, because the rank is at most
+    N. The mean is 1 and the second moment 1 + c.
+
+    Args:
+        x: Squared singular values, of any shape.
+        ratio: c, above zero, of a shape that broadcasts with ``x``.
+
+    Returns:
+        Density with respect to x, without the atom; 0 outside the edges, and at x = 0.
+
+    References:
+        Marchenko & Pastur (1967), Mathematics of the USSR-Sbornik 1, 457.
+    """
+    x = jnp.asarray(x, jnp.result_type(float, x))
+    lower, upper = marchenko_pastur_edges(jnp.asarray(ratio, x.dtype))
+    inside = (x > lower) & (x < upper)
+    safe = jnp.where(inside, x, upper)
+    root = jnp.sqrt(jnp.maximum(safe - lower, 0) * jnp.maximum(upper - safe, 0))
+    return jnp.where(inside, root / (2 * jnp.pi * ratio * safe), 0.0)
+
+
+def largest_singular_value(rows: Float[ArrayLike, "..."], columns: Float[ArrayLike, "..."]) -> LargestLaw:
+    r"""Mean and variance of the largest squared singular value of a finite Gaussian matrix.
+
+    .. math:: N s_1^2 \approx \mu + \sigma \, \mathrm{TW}_1, \qquad \mu = (\sqrt{N - 1} + \sqrt{M})^2, \qquad
+        \sigma = (\sqrt{N - 1} + \sqrt{M}) \Bigl(\frac{1}{\sqrt{N - 1}} + \frac{1}{\sqrt M}\Bigr)^{1/3}
+
+    for entries of variance 1/N. The Tracy-Widom law of order 1 has mean -1.2065 and variance 1.6078, so the
+    largest value is below the edge by a term of order N^(-2/3). What is left out is of order 1/N^(4/3).
+
+    Args:
+        rows: M, at least 1.
+        columns: N, at least 2.
+
+    References:
+        Johnstone (2001), Annals of Statistics 29, 295; Bornemann (arXiv 0904.1581) for the constants.
+    """
+    root_n, root_m = jnp.sqrt(jnp.asarray(columns - 1.0)), jnp.sqrt(jnp.asarray(rows * 1.0))
+    width = (root_n + root_m) * (1 / root_n + 1 / root_m) ** (1 / 3)
+    mean = ((root_n + root_m) ** 2 + TRACY_WIDOM_MEAN * width) / columns
+    return LargestLaw(mean, TRACY_WIDOM_VARIANCE * (width / columns) ** 2)
+
+
+def smallest_singular_value_cdf(t: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
+    r"""Law of the smallest singular value of a large square matrix: :math:`1 - e^{-t^2/2 - t}`.
+
+    The probability that N s_N <= t for entries of variance 1/N, of any law: the smallest singular value is of
+    order 1/N, not of order 1. The mean of t is 0.6557, its median 0.5441.
+
+    Args:
+        t: N times the smallest singular value, at least 0.
+
+    References:
+        Edelman (1988), SIAM Journal on Matrix Analysis 9, 543; Tao & Vu (arXiv 0903.0614) for any law.
+    """
+    t = jnp.asarray(t)
+    return -jnp.expm1(-(t**2) / 2 - t)
 
 
 def _fuss_catalan(place: Array, depth: Array) -> tuple[Array, Array]:

@@ -167,3 +167,40 @@ def test_the_fuss_catalan_density_keeps_float32():
     np.testing.assert_allclose(
         density, randommatrix.fuss_catalan_density(np.array([0.01, 1.0, 3.0]), 4), rtol=2e-5
     )
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 2.0])
+def test_the_marchenko_pastur_density_has_its_mass_mean_and_second_moment(ratio):
+    lower, upper = (float(end) for end in randommatrix.marchenko_pastur_edges(ratio))
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    angles = (nodes + 1) * np.pi / 4
+    x = lower + (upper - lower) * np.sin(angles) ** 2  # removes both square roots
+    slope = (upper - lower) * np.sin(2 * angles)
+    mass = np.asarray(randommatrix.marchenko_pastur_density(x, ratio)) * slope * weights * np.pi / 4
+    assert mass.sum() == pytest.approx(min(1, 1 / ratio), rel=1e-10)
+    assert mass @ x == pytest.approx(1, rel=1e-10)
+    assert mass @ x**2 == pytest.approx(1 + ratio, rel=1e-10)
+    outside = np.array([-1.0, 0.0, upper + 1e-9, 100.0])
+    assert np.all(randommatrix.marchenko_pastur_density(outside, ratio) == 0)
+
+
+def test_the_square_case_of_marchenko_pastur_is_fuss_catalan_of_one_factor():
+    x = np.array([1e-6, 0.3, 2.0, 3.99])
+    square, one = randommatrix.marchenko_pastur_density(x, 1.0), randommatrix.fuss_catalan_density(x, 1)
+    np.testing.assert_allclose(square, one, rtol=1e-11)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(48, 48), (24, 48), (48, 24)])
+def test_extreme_singular_values_of_sampled_matrices_have_their_laws(rows, columns):
+    count = 1500
+    matrices = np.random.default_rng(rows).standard_normal((count, rows, columns)) / np.sqrt(columns)
+    values = np.linalg.svd(matrices, compute_uv=False)
+    law, largest = randommatrix.largest_singular_value(rows, columns), values[:, 0] ** 2
+    # What the law leaves out is of relative order (size)^(-4/3), a few times 0.006 here.
+    assert abs(largest.mean() - law.mean) < 5 * largest.std() / np.sqrt(count) + 0.015
+    assert largest.var() == pytest.approx(float(law.variance), rel=0.25)
+    if rows == columns:
+        t = np.sort(columns * values[:, -1])
+        places = (np.arange(count) + 0.5) / count
+        distance = np.abs(np.asarray(randommatrix.smallest_singular_value_cdf(t)) - places).max()
+        assert distance < 2.72 / np.sqrt(count) + 1 / columns
