@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float
 from scipy import stats
-from scipy.special import gammaln, polygamma, psi
+from scipy.special import gammaln, loggamma, polygamma, psi
 
 from signalprop.analysis.freeprob import Weights
 
@@ -149,10 +149,36 @@ def asymptotic_log_gain(widths: tuple[int, ...]) -> LogGain:
     return LogGain(float(np.log(widths[-1] / widths[0]) - beta / 2), beta)
 
 
-def fourth_moment(widths: tuple[int, ...]) -> float:
-    r"""Return E|Ju|^4 / (E|Ju|^2)^2 of a relu network: :math:`\prod_l (1 + 5/n_l)`, exactly.
+def log_gain_density(x: Float[ArrayLike, " x"], widths: tuple[int, ...]) -> Float[np.ndarray, " x"]:
+    r"""Exact density of log |Ju|^2 for a relu network at He variance; `log_gain` gives its mean and variance.
 
-    E|Ju|^2 itself is n_L/n_0.
+    .. math:: \rho(x) = \frac1\pi \int_0^\infty \mathrm{Re} \, e^{-itx} \prod_l
+        \Bigl(\frac{4}{n_{l-1}}\Bigr)^{it} E \frac{\Gamma(N_l / 2 + it)}{\Gamma(N_l / 2)} \, dt
+
+    Conditioned on at least one active unit in every layer. Exact to about 1e-8 of the peak within 25
+    standard deviations of the mean.
+
+    Args:
+        x: Natural logarithms of |Ju|^2.
+        widths: (n_0, ..., n_L).
+
+    Raises:
+        ValueError: If there is no layer or a width is below 1.
+    """
+    layers = _layers(widths)
+    t = np.arange(2000) * 0.1 / np.sqrt(log_gain(widths).variance)
+    log_laws = {n: _log_gated_law(n, t) for _, n in layers}
+    log_law = sum(log_laws[n] + 1j * t * np.log(2 / below) for below, n in layers)
+    law = np.where(np.isfinite(log_law), np.exp(log_law), 0) * t[1] / np.pi
+    law[0] /= 2
+    return np.asarray((np.exp(-1j * np.outer(x, t)) @ law).real)
+
+
+def death_probability(widths: tuple[int, ...]) -> float:
+    r"""Probability that a relu network is dead at one input: :math:`1 - \prod_l (1 - 2^{-n_l})`, exactly.
+
+    A layer without an open gate makes the signal and the whole Jacobian zero, for all that follow. Without
+    bias, for symmetric weights of any scale.
 
     Args:
         widths: (n_0, ..., n_L).
@@ -160,19 +186,72 @@ def fourth_moment(widths: tuple[int, ...]) -> float:
     Raises:
         ValueError: If there is no layer or a width is below 1.
     """
-    return float(np.prod([1 + 5 / n for _, n in _layers(widths)]))
+    return float(-np.expm1(sum(np.log1p(-(0.5**n)) for _, n in _layers(widths))))
 
 
-def linear_fourth_moment(widths: tuple[int, ...]) -> float:
-    r"""Return E|Ju|^4 / (E|Ju|^2)^2 of a linear network: :math:`\prod_l (1 + 2/n_l)`, exactly.
+def gain_moment(widths: tuple[int, ...], order: int) -> float:
+    r"""Return E|Ju|^2k / (E|Ju|^2)^k of a relu network at He variance, exactly.
+
+    .. math:: \prod_l \Bigl(\frac{2}{n_l}\Bigr)^k E \prod_{i=0}^{k-1} (N_l + 2i), \qquad
+        N_l \sim \mathrm{Binomial}(n_l, 1/2)
+
+    Order 2 is `fourth_moment`; order 4 gives the sampling error of an average of |Ju|^4.
 
     Args:
         widths: (n_0, ..., n_L).
+        order: k, at least 1.
 
     Raises:
         ValueError: If there is no layer or a width is below 1.
     """
-    return float(np.prod([1 + 2 / n for _, n in _layers(widths)]))
+    found = 1.0
+    for _, n in _layers(widths):
+        k, weights = _open_gates(n)
+        alive = -np.expm1(-n * np.log(2))
+        rising = np.prod([k + 2 * i for i in range(order)], axis=0)
+        found *= alive * float(weights @ rising) * (2 / n) ** order
+    return found
+
+
+def fourth_moment(widths: tuple[int, ...], kurtosis: float = 3.0, concentration: float = 1.0) -> float:
+    r"""Return E|Ju|^4 / (E|Ju|^2)^2 of a relu network, exactly: :math:`\prod_l (1 + 5/n_l)` if Gaussian.
+
+    .. math:: P_l = (1 - 1/n_l) P_{l-1} + T_l, \qquad
+        T_l = \frac{2}{n_l} \bigl(3 P_{l-1} + (\kappa - 3) T_{l-1}\bigr), \qquad
+        P_0 = 1, \quad T_0 = \sum_i u_i^4
+
+    P is the fourth moment of the norm and T that of the entries, in units of (E|y|^2)^2. For weights of any
+    symmetric law with kurtosis :math:`\kappa` only: the gates stay fair coins. At order 1/n the first layer
+    alone sees the kurtosis, by a factor :math:`1 + (5 + 2 (\kappa - 3) \sum_i u_i^4) / n_1`, because after it
+    T is of order 1/n. E|Ju|^2 itself is n_L/n_0. With a random linear read-out the derivative Z of one output
+    has :math:`E Z^4 / (E Z^2)^2 = 3 P_L` (Gaussian read-out).
+
+    Args:
+        widths: (n_0, ..., n_L).
+        kurtosis: E W^4 / (E W^2)^2: 3 Gaussian, 1.8 uniform, 2.3655 normal cut at two deviations, 1 signs.
+        concentration: Sum of u_i^4 over the unit vector u: 1 for one input, 1/n_0 if spread evenly.
+
+    Raises:
+        ValueError: If there is no layer or a width is below 1.
+    """
+    return _fourth(widths, 0.5, kurtosis, concentration)
+
+
+def linear_fourth_moment(widths: tuple[int, ...], kurtosis: float = 3.0, concentration: float = 1.0) -> float:
+    r"""Return E|Ju|^4 / (E|Ju|^2)^2 of a linear network, exactly: :math:`\prod_l (1 + 2/n_l)` if Gaussian.
+
+    As `fourth_moment` with :math:`T_l = (3 P_{l-1} + (\kappa - 3) T_{l-1}) / n_l`. One layer has
+    :math:`E|Wu|^4 = 1 + (2 + (\kappa - 3) \sum_i u_i^4) / n` at n = n_0.
+
+    Args:
+        widths: (n_0, ..., n_L).
+        kurtosis: E W^4 / (E W^2)^2.
+        concentration: Sum of u_i^4 over the unit vector u.
+
+    Raises:
+        ValueError: If there is no layer or a width is below 1.
+    """
+    return _fourth(widths, 1.0, kurtosis, concentration)
 
 
 def spectral_moments(
@@ -249,12 +328,34 @@ def _sum(widths: tuple[int, ...], log_variance: float, law: Callable[[int], tupl
     return LogGain(float(mean), float(sum(laws[n][1] for _, n in layers)))
 
 
-def _gated_log_chi_square(n: int) -> tuple[float, float]:
-    """Mean and variance of log chi^2_N, N binomial(n, 1/2) given N > 0."""
+def _fourth(widths: tuple[int, ...], gate: float, kurtosis: float, concentration: float) -> float:
+    """Fourth moment of the norm when a gate passes with probability ``gate``, by that of the entries."""
+    norm, entries = 1.0, concentration
+    for _, n in _layers(widths):
+        entries = (3 * norm + (kurtosis - 3) * entries) / (gate * n)
+        norm = (1 - 1 / n) * norm + entries
+    return norm
+
+
+def _open_gates(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers k = 1 .. n of open gates among n fair ones, and their probabilities given that one is open."""
     k = np.arange(1, n + 1)
     log_weights = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
     weights = np.exp(log_weights - log_weights.max())
-    weights /= weights.sum()
+    return k, weights / weights.sum()
+
+
+def _log_gated_law(n: int, t: np.ndarray) -> np.ndarray:
+    """Logarithm of the characteristic function of log chi^2_N, N binomial(n, 1/2) given N > 0."""
+    k, weights = _open_gates(n)
+    ratio = np.exp(loggamma(k[:, None] / 2 + 1j * t) - gammaln(k / 2)[:, None])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log(weights @ ratio) + 1j * t * np.log(2))
+
+
+def _gated_log_chi_square(n: int) -> tuple[float, float]:
+    """Mean and variance of log chi^2_N, N binomial(n, 1/2) given N > 0."""
+    k, weights = _open_gates(n)
     means = np.log(2) + psi(k / 2)
     mean = weights @ means
     return mean, weights @ polygamma(1, k / 2) + weights @ (means - mean) ** 2

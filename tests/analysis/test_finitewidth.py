@@ -140,6 +140,68 @@ def test_the_rank_of_a_relu_network_has_the_mean_and_variance_of_sampled_coins()
     assert_moments(samples, *finitewidth.relu_rank(12, 6))
 
 
+def sampled_fourth_moments(widths, relu, draw, direction, num_samples):
+    """Sample |Ju|^4 in units of (E|Ju|^2)^2 at weights of unit variance given by ``draw``."""
+    rng = np.random.default_rng(11)
+    x = rng.standard_normal((num_samples, widths[0], 1))
+    u = np.broadcast_to(direction[:, None], x.shape)
+    for fan_in, fan_out in pairwise(widths):
+        weights = draw(rng, (num_samples, fan_out, fan_in)) * np.sqrt((1 + relu) / fan_in)
+        z, u = weights @ x, weights @ u
+        x, u = (z, u) if not relu else (np.maximum(z, 0), (z > 0) * u)
+    return (u**2).sum((1, 2)) ** 2 * (widths[0] / widths[-1]) ** 2
+
+
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize(("kurtosis", "spread"), [(1.8, False), (1.0, False), (1.0, True), (6.0, False)])
+def test_weights_of_any_symmetric_law_give_the_fourth_moment_of_their_kurtosis(kurtosis, relu, spread):
+    draws = {
+        1.8: lambda rng, shape: rng.uniform(-np.sqrt(3), np.sqrt(3), shape),
+        1.0: lambda rng, shape: rng.choice([-1.0, 1.0], shape),
+        6.0: lambda rng, shape: rng.laplace(0, np.sqrt(0.5), shape),
+    }
+    widths = (6, 5, 9)
+    direction = np.full(6, 6**-0.5) if spread else np.eye(6)[0]
+    samples = sampled_fourth_moments(widths, relu, draws[kurtosis], direction, 30_000)
+    law = finitewidth.fourth_moment if relu else finitewidth.linear_fourth_moment
+    expected = law(widths, kurtosis, (direction**4).sum())
+    assert abs(samples.mean() - expected) < 5 * samples.std() / np.sqrt(samples.size)
+    assert abs(law(widths) - expected) > 0.05 * expected, "the kurtosis must matter"
+
+
+def test_gaussian_fourth_moments_are_the_printed_products():
+    widths = (6, 20, 12, 16)
+    relu, linear = (np.prod([1 + c / n for n in widths[1:]]) for c in (5, 2))
+    assert finitewidth.fourth_moment(widths) == pytest.approx(relu, rel=1e-14)
+    assert finitewidth.linear_fourth_moment(widths) == pytest.approx(linear, rel=1e-14)
+    assert finitewidth.gain_moment(widths, 2) == pytest.approx(relu, rel=1e-14)
+    assert finitewidth.gain_moment(widths, 1) == pytest.approx(1, rel=1e-14)
+    one = finitewidth.linear_fourth_moment((20, 20), 1.8, 1.0)
+    assert one == pytest.approx(1 + (2 - 1.2) / 20, rel=1e-14)
+
+
+def test_the_exact_density_has_the_exact_mean_and_variance_and_the_law_of_samples():
+    widths = (4, 5, 3, 6)
+    law = finitewidth.log_gain(widths)
+    x = np.linspace(-60, 20, 4001)
+    density = finitewidth.log_gain_density(x, widths) * (x[1] - x[0])
+    assert density.sum() == pytest.approx(1, abs=1e-6)
+    assert density @ x == pytest.approx(law.mean, abs=1e-5)
+    assert density @ (x - law.mean) ** 2 == pytest.approx(law.variance, rel=1e-5)
+    samples = np.sort(sampled_log_gains(widths, True, 4000, along_input=True))
+    places = (np.arange(samples.size) + 0.5) / samples.size
+    distance = np.abs(np.interp(samples, x, np.cumsum(density)) - places).max()
+    assert distance < 2.72 / np.sqrt(samples.size)  # Kolmogorov: five sigma
+
+
+def test_networks_die_as_often_as_a_layer_without_an_open_gate_comes_up():
+    widths, num_samples = (4, 3, 5, 2), 20_000
+    alive = sampled_log_gains(widths, True, num_samples, along_input=True).size / num_samples
+    expected = finitewidth.death_probability(widths)
+    assert abs(1 - alive - expected) < 5 * np.sqrt(expected * (1 - expected) / num_samples)
+    assert finitewidth.death_probability((8, 60)) == pytest.approx(2.0**-60, rel=1e-12)
+
+
 def test_bad_arguments_are_refused_in_one_line():
     with pytest.raises(ValueError, match=r"widths must be \(n_0, ..., n_L\)"):
         finitewidth.log_gain((3,))
