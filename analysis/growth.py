@@ -1,12 +1,24 @@
-"""Growth of a back-propagated gradient per layer, with what a finite width takes off its mean logarithm."""
+r"""Growth of signals and back-propagated gradients per layer or block: plain, residual, normalized, dropout.
+
+Everything is for squared norms, summed over the units of a layer, at infinite width unless a width is an
+argument, with independent weights of variance sigma_w^2 / fan-in and a gradient from above that does not
+depend on them. A factor is what a squared gradient gains on the way down through one layer. A `Profile`
+follows a whole network, in logarithms.
+"""
 
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
-from signalprop.analysis.gaussian import Elementwise
-from signalprop.analysis.meanfield import Scalar, derivative_moment
+from signalprop.analysis.gaussian import Elementwise, derivative, expectation, kinks_of, pair_expectation
+from signalprop.analysis.meanfield import Scalar, chi_1, correlation_map, derivative_moment, length_map
+from signalprop.analysis.roots import first_crossing
+from signalprop.analysis.spherical import pair_average
+
+_DECAY = np.polynomial.laguerre.laggauss(48)
 
 
 class LayerGrowth(NamedTuple):
@@ -14,6 +26,51 @@ class LayerGrowth(NamedTuple):
 
     log_chi_1: Float[Array, "..."]
     shift: Float[Array, "..."]
+
+
+class Profile(NamedTuple):
+    """Signal and gradient at the ends of L blocks, l = 0..L, as `signalprop.models.chain` measures them.
+
+    Attributes:
+        log_mean_square: Log of the mean square of y^l over units.
+        log_gradient: Log of |dE/dy^l|^2 relative to |dE/dy^L|^2; the last entry is 0.
+    """
+
+    log_mean_square: Float[Array, " L+1"]
+    log_gradient: Float[Array, " L+1"]
+
+
+class Gains(NamedTuple):
+    """What a branch x -> W_2 phi(W_1 x) does: mean square of its output, and its factor of |gradient|^2."""
+
+    signal: Float[Array, "..."]
+    gradient: Float[Array, "..."]
+
+
+class BatchGains(NamedTuple):
+    """What BatchNorm -> phi does over a batch of B, before the division by the variance of its input.
+
+    Attributes:
+        square: E phi(h)^2.
+        spread: Variance of phi(h) over the batch times B / (B - 1): kappa = E phi_a^2 - E phi_a phi_b.
+        within: Factor of the |gradient|^2 of a gradient that sums to 0 over the batch and is isotropic else:
+            tr(P D G D) / (B - 1), with D = diag phi', G the projection on sums of 0, and P that on sums of 0
+            and orthogonal to h.
+        common: The |gradient|^2 per B - 1 examples that comes from one that is equal for all examples.
+    """
+
+    square: Float[Array, ""]
+    spread: Float[Array, ""]
+    within: Float[Array, ""]
+    common: Float[Array, ""]
+
+
+class Dropout(NamedTuple):
+    """One layer with inverted dropout, and the correlation two masks of one input settle at."""
+
+    q: Float[Array, "..."]
+    chi_1: Float[Array, "..."]
+    c_star: Float[Array, "..."]
 
 
 def layer_growth(phi: Elementwise, q: Scalar, sigma_w: Scalar) -> LayerGrowth:
@@ -37,3 +94,255 @@ def layer_growth(phi: Elementwise, q: Scalar, sigma_w: Scalar) -> LayerGrowth:
     """
     mu_1, mu_2 = (derivative_moment(phi, q, order) for order in (1, 2))
     return LayerGrowth(jnp.log(jnp.asarray(sigma_w) ** 2 * mu_1), (3 * mu_2 / mu_1**2 - 1) / 2)
+
+
+def branch_gains(phi: Elementwise, q: Scalar, sigma_in: Scalar = 1.0, sigma_out: Scalar = 1.0) -> Gains:
+    r"""Gains of the two-layer branch W_2 phi(W_1 x) for an input of mean square q.
+
+    .. math:: \sigma_{out}^2 E \phi(\sigma_{in} \sqrt q z)^2, \qquad
+        \sigma_{out}^2 \sigma_{in}^2 E \phi'(\sigma_{in} \sqrt q z)^2
+
+    Both are q sigma_in^2 sigma_out^2 / 2 (the second without q) for relu: 1 for He and LeCun weights, 1/2 for
+    two Xavier (LeCun) layers.
+    """
+    sigma_in, sigma_out = jnp.asarray(sigma_in), jnp.asarray(sigma_out)
+    inside = sigma_in**2 * q
+    return Gains(length_map(phi, inside, sigma_out, 0.0), sigma_out**2 * chi_1(phi, inside, sigma_in))
+
+
+def residual(branch_gain: Scalar, scale: Scalar, depth: Scalar) -> Float[Array, ""]:
+    r"""Log of the growth of |x|^2 and of |gradient|^2 over ``depth`` blocks x + scale F(x), natural.
+
+    .. math:: L \log(1 + \alpha^2 \rho)
+
+    For branches F with zero mean over their last weights, such as W_2 phi(W_1 x), whose own gain rho is the
+    same at every length (homogeneous phi; He and LeCun weights: rho = 1). Then 2^L at scale 1, towards e at
+    L^(-1/2) and 1 at 1/L (arXiv 2010.12859, 1902.04742), and exactly 1 at the start of ReZero (2003.04887),
+    SkipInit (2002.10444) and Fixup (1901.09321), whose scale or last layer is 0. For two-layer relu branches
+    the mean over networks is exact at every width.
+
+    Args:
+        branch_gain: rho, from `branch_gains` at q = 1.
+        scale: alpha, may depend on the depth.
+        depth: Number L of blocks.
+    """
+    return jnp.asarray(depth) * jnp.log1p(jnp.asarray(scale) ** 2 * branch_gain)
+
+
+def tanh_residual(sigma_w: Scalar, depth: Scalar) -> Float[Array, ""]:
+    r"""Leading growth of log |gradient|^2 over ``depth`` blocks x + tanh(W x).
+
+    .. math:: 8 \sigma_w \sqrt L / (3 \sqrt{2 \pi})
+
+    The signal grows linearly, |x|^2 / N ~ l, and E tanh'^2 ~ (4/3) / sqrt(2 pi sigma_w^2 l), whose sum this
+    is: slower than exponential, faster than every power (arXiv 1712.08969). Corrections are logarithmic in L;
+    `signalprop.analysis.residual.one_layer` has none.
+    """
+    slope = float(8 / (3 * np.sqrt(2 * np.pi)))
+    return slope * jnp.asarray(sigma_w) * jnp.sqrt(jnp.asarray(depth))
+
+
+def layer_norm(phi: Elementwise) -> Float[Array, ""]:
+    r"""Factor of |gradient|^2 through Linear -> LayerNorm or RMSNorm -> phi: E phi'^2 / E phi^2 at N(0, 1).
+
+    The norm divides by the second moment of the signal below, which contains the squared mean of phi, while
+    the gradient does not see that mean: 1 for relu, 1.178 for tanh, but 0.318 for softplus, whose gradients
+    vanish. sigma_w drops out. The two norms differ by O(1/N). Not for the first layer, whose input is not
+    phi(z). The factor of an unnormalized layer of length 1 with the scale that keeps that length.
+    """
+    return chi_1(phi, 1.0, 1.0) / length_map(phi, 1.0, 1.0, 0.0)
+
+
+def batch_norm(phi: Elementwise, batch_size: float = np.inf) -> Float[Array, ""]:
+    r"""Factor of |gradient|^2 per layer Linear -> BatchNorm -> phi.
+
+    .. math:: \frac{B \, E \, tr(P D G D)}{\kappa (B - 3) (B - 1)} \;\to\; \frac{E \phi'^2}{Var \phi}
+        \text{ at } N(0, 1) \text{ for } B \to \infty
+
+    with the projections of `BatchGains`. The limit is at least 1 by the Gaussian Poincare inequality, and 1
+    only for affine phi: gradients explode for every nonlinearity, by pi / (pi - 1) = 1.467 per layer for
+    relu. A linear network has (B - 2) / (B - 3). sigma_w and sigma_b drop out (arXiv 1902.08129). Valid for
+    widths N >> B, some 8 layers above the input.
+
+    Args:
+        phi: Activation.
+        batch_size: B, at least 4, or inf.
+
+    Raises:
+        ValueError: If the batch is smaller than 4, where the mean of 1 / variance is infinite.
+    """
+    gains = batch_gains(phi, batch_size)
+    return _inverse_variance(batch_size) * gains.within / gains.spread
+
+
+def pre_batch_norm(
+    phi: Elementwise, depth: int, sigma_w: Scalar, batch_size: float = np.inf, q_0: Scalar = 1.0
+) -> Profile:
+    r"""Profile of blocks x + W phi(BatchNorm(x)), as in arXiv 1603.05027, for independent inputs.
+
+    The branch has mean zero over W, so its contributions add up: the variance over the batch is
+    :math:`q_0 + l \sigma_w^2 \kappa`, and the gradient gains :math:`1 + \lambda / (l + q_0 / (\sigma_w^2
+    \kappa))` in block l + 1, with the factor lambda of `batch_norm`. It grows as the power
+    :math:`L^\lambda` of the depth. The share 1/B of the gradient that is equal for all examples passes the
+    skip unchanged and feeds the rest.
+
+    Args:
+        phi: Activation.
+        depth: Number L of blocks.
+        sigma_w: Weight scale.
+        batch_size: B, at least 4, or inf.
+        q_0: Mean square of the input.
+
+    Returns:
+        The profile, for a gradient dE/dy^L of independent entries.
+
+    Raises:
+        ValueError: If the batch is smaller than 4.
+    """
+    gains, variance = batch_gains(phi, batch_size), jnp.asarray(sigma_w) ** 2
+    signal, spread = (q_0 + variance * gain * jnp.arange(depth + 1) for gain in gains[:2])
+
+    def pull(size: Array, factor: Array) -> tuple[Array, Array]:
+        size = size + factor * (gains.within * size + gains.common)
+        return size, size
+
+    factors = variance * _inverse_variance(batch_size) / spread[:-1]
+    top = jnp.ones_like(spread[0])
+    _, sizes = lax.scan(pull, top, factors, reverse=True)
+    return Profile(jnp.log(signal), jnp.log(jnp.append(sizes, top) * (1 - 1 / batch_size) + 1 / batch_size))
+
+
+def post_batch_norm(
+    phi: Elementwise, sigma_in: Scalar = 1.0, sigma_out: Scalar = 1.0, batch_size: float = np.inf
+) -> Float[Array, ""]:
+    r"""Factor of |gradient|^2 per block BatchNorm(x + W_2 phi(W_1 x)).
+
+    .. math:: \frac{1 + \chi}{1 + f}, \quad \chi = \sigma_{in}^2 \sigma_{out}^2 E \phi'^2, \quad
+        f = \sigma_{out}^2 (E \phi^2 - E \phi_a \phi_b)
+
+    at B = inf, for pre-activations of variance sigma_in^2 and correlation r: 2 / (2 - 1/pi) = 1.189 for relu
+    with He and LeCun weights, where the norm takes the mean of the branch out of its scale. At finite B the
+    mean of 1 / variance is that of a noncentral chi-squared variable, as |x|^2 = B exactly.
+
+    Args:
+        phi: Activation.
+        sigma_in: Scale of W_1.
+        sigma_out: Scale of W_2.
+        batch_size: B, at least 4, or inf.
+
+    Raises:
+        ValueError: If the batch is smaller than 4.
+    """
+    _check(batch_size)
+    b, r, q = batch_size, -1 / (batch_size - 1), jnp.asarray(sigma_in) ** 2
+    scale, kinks = jnp.asarray(sigma_out) ** 2, kinks_of(phi)
+    f = scale * pair_expectation(lambda x, y: (phi(x) - phi(y)) ** 2 / 2, q, q, r, kinks)
+    chi = scale * q * expectation(lambda x: derivative(phi, x) ** 2, q, kinks)
+    if np.isinf(b):
+        return (1 + chi) / (1 + f)
+    pair = scale * q * pair_expectation(lambda x, y: derivative(phi, x) * derivative(phi, y), q, q, r, kinks)
+    half = b / f / 2
+    rate = half + (b - 3) / 2
+    y, weights = (jnp.asarray(values, f.dtype) for values in _DECAY)
+    y = y / rate
+    inverse = jnp.dot(weights, jnp.exp(half * (y - 1 + jnp.exp(-y)))) * half / rate
+    return inverse * (b - 2) / (b - 1) * (1 + chi - (chi - pair) / b)
+
+
+def batch_gains(phi: Elementwise, batch_size: float = np.inf) -> BatchGains:
+    """Averages of phi and phi' over a normalized batch of ``batch_size``, at least 4; see `BatchGains`."""
+    _check(batch_size)
+    b, kinks = batch_size, kinks_of(phi)
+    if np.isinf(b):
+        mean, square, slope = expectation(
+            lambda x: jnp.stack([phi(x), phi(x) ** 2, derivative(phi, x) ** 2], -1), 1.0, kinks
+        )
+        return BatchGains(square, square - mean**2, slope, jnp.zeros_like(slope))
+
+    def integrand(x: Array, y: Array) -> Array:
+        f, g, d, e = phi(x), phi(y), derivative(phi, x), derivative(phi, y)
+        terms = f**2, (f - g) ** 2 / 2, d**2, d * e, (x * d) ** 2, x * y * d * e
+        return jnp.stack(jnp.broadcast_arrays(*terms))
+
+    square, spread, slope, slopes, radial, radials = pair_average(integrand, int(b), kinks)
+    within = (1 - 1 / b) * slope + (slopes - radial + radials) / b
+    return BatchGains(square, spread, within, slope - radial / (b - 1) - within)
+
+
+def pre_layer_norm(
+    depth: int, signal_gain: Scalar = 0.5, gradient_gain: Scalar = 0.5, q_0: Scalar = 1.0
+) -> Profile:
+    r"""Profile of blocks x + F(LayerNorm(x)) with a branch F of mean zero.
+
+    .. math:: p^l = q_0 + l v, \qquad |g^l|^2 / |g^{l+1}|^2 = 1 + \chi / p^l
+
+    The defaults are the feed-forward block W_2 relu(W_1 .) with Xavier weights: (L + 2) / (l + 2) (arXiv
+    2002.04745; here for the feed-forward blocks alone). After a last LayerNorm, which divides |g^L|^2 by p^L,
+    the gradient at the input does not depend on the depth if v = chi. RMSNorm gives the same.
+
+    Args:
+        depth: Number L of blocks.
+        signal_gain: v, mean square of F; from `branch_gains` at q = 1.
+        gradient_gain: chi, factor of |gradient|^2 through F; from `branch_gains` at q = 1.
+        q_0: Mean square of the input.
+    """
+    p = jnp.asarray(q_0) + signal_gain * jnp.arange(depth + 1)
+    return Profile(jnp.log(p), _from_the_top(jnp.log1p(gradient_gain / p[:-1])))
+
+
+def post_layer_norm(signal_gain: Scalar = 0.5, gradient_gain: Scalar = 0.5) -> Float[Array, ""]:
+    r"""Factor of |gradient|^2 per block LayerNorm(x + F(x)): (1 + chi) / (1 + v).
+
+    v is the variance of F over units, chi its factor of |gradient|^2. The defaults, W_2 relu(W_1 .) with
+    Xavier weights, give exactly 1: the often quoted (2/3)^(1/2) per block leaves the branch's own Jacobian
+    out. A one-layer branch relu(W x) with He weights has v = 1 - 1/pi, as the norm takes out its mean, and
+    chi = 1: 1.189 per block.
+    """
+    return (1 + jnp.asarray(gradient_gain)) / (1 + jnp.asarray(signal_gain))
+
+
+def dropout(phi: Elementwise, q: Scalar, keep: Scalar, sigma_w: Scalar, sigma_b: Scalar = 0.0) -> Dropout:
+    r"""A layer W (mask phi(z) / keep) + b above one of length q: its length, chi_1, and c* at length q.
+
+    .. math:: q' = \frac{\sigma_w^2}{k} E \phi^2 + \sigma_b^2, \quad \chi_1 = \frac{\sigma_w^2}{k} E \phi'^2,
+        \quad c' = [\sigma_w^2 E \phi(u_a) \phi(u_b) + \sigma_b^2] / q'
+
+    Two masks are independent, so that the overlap has no 1/k: c = 1 is no fixed point (arXiv 1611.01232,
+    section 5). relu keeps length and gradient at sigma_w^2 = 2k.
+
+    Args:
+        phi: Activation.
+        q: Length of the layer below; a fixed point for c_star to be one.
+        keep: Probability k to keep a unit, above 0.
+        sigma_w: Weight scale.
+        sigma_b: Standard deviation of the biases.
+
+    Returns:
+        q' and chi_1 of one layer; the lowest fixed point c_star of the map of c, 1 without dropout if there
+        is none below.
+    """
+    scale, keep = jnp.asarray(sigma_w) / jnp.sqrt(jnp.asarray(keep)), jnp.asarray(keep)
+    above = length_map(phi, q, scale, sigma_b)
+    bias = jnp.asarray(sigma_b) ** 2 / above
+
+    def excess(c: Array) -> Array:
+        return c - bias - keep * (correlation_map(phi, c, q, q, scale, sigma_b) - bias)
+
+    points = jnp.linspace(0, 1, 65, dtype=above.dtype)
+    c_star, _ = first_crossing(excess, points, 64 * float(np.finfo(above.dtype).eps))
+    return Dropout(above, chi_1(phi, q, scale), c_star)
+
+
+def _from_the_top(log_factors: Array) -> Array:
+    """Sums of the factors from every block to the last, and 0 above it."""
+    return jnp.append(jnp.cumsum(log_factors[::-1])[::-1], 0)
+
+
+def _inverse_variance(batch_size: float) -> float:
+    """Mean of kappa over the biased variance of a batch."""
+    return 1.0 if np.isinf(batch_size) else batch_size / (batch_size - 3)
+
+
+def _check(batch_size: float) -> None:
+    if not batch_size >= 4:
+        raise ValueError(f"batch_size is {batch_size}, give at least 4")
