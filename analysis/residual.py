@@ -27,7 +27,7 @@ def one_layer(
     mean and its overlap with x hand down. Both are of relative size 1/N at the top and grow faster than g
     itself, so that they take over after about log N blocks: this is followed by the second moments of the
     sum of g and of x . g, to leading order. Deep relu nets with He weights gain 2 per block at first and
-    2.90 in the end, as their signals do. For odd phi the width drops out.
+    2.90 in the end, as their signals do. For odd phi the width matters at order 1/N only.
 
     Args:
         phi: Activation.
