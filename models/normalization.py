@@ -1,7 +1,7 @@
 """Normalization and dropout as they are when training begins: batch statistics, gain 1, bias 0.
 
-The three norms agree with ``nnx.BatchNorm``, ``nnx.LayerNorm`` and ``nnx.RMSNorm`` but hold no state: they can
-be vmapped, scanned and differentiated like any function.
+The three norms agree with ``nnx.BatchNorm``, ``nnx.LayerNorm`` and ``nnx.RMSNorm`` but hold no state: they
+can be vmapped, scanned and differentiated like any function.
 """
 
 from collections.abc import Callable

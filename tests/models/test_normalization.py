@@ -16,13 +16,14 @@ Z = 3 + 2 * jax.random.normal(KEY, (16, 6), "float64")
 @pytest.mark.parametrize(
     ("name", "flax"),
     [
-        ("batch", lambda: nnx.BatchNorm(6, use_running_average=False, param_dtype=float, rngs=nnx.Rngs(0))),
+        ("batch", lambda: nnx.BatchNorm(6, use_running_average=False, rngs=nnx.Rngs(0))),
         ("layer", lambda: nnx.LayerNorm(6, epsilon=1e-5, rngs=nnx.Rngs(0))),
         ("rms", lambda: nnx.RMSNorm(6, epsilon=1e-5, rngs=nnx.Rngs(0))),
     ],
 )
 def test_a_norm_is_flax_own_layer_at_the_start_of_training(name, flax):
-    np.testing.assert_allclose(norm(name)(Z), flax()(Z), rtol=1e-9)
+    z = Z.astype("float32")
+    np.testing.assert_allclose(norm(name)(z), flax()(z), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["batch", "layer", "rms"])
