@@ -1,12 +1,16 @@
-"""Moments of squared singular values against closed forms and sampled wide networks."""
+"""Moments, edges, atoms and densities of squared singular values: closed forms and sampled wide networks."""
+
+from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import erf
+from scipy.special import erf, ndtr
+from scipy.stats import norm
 
 from signalprop.analysis import freeprob
+from signalprop.analysis.randommatrix import fuss_catalan_density, fuss_catalan_edge
 
 
 def hard_tanh(x):
@@ -14,6 +18,49 @@ def hard_tanh(x):
 
 
 hard_tanh.kinks = (-1.0, 1.0)
+
+
+def relu(x):
+    return jnp.maximum(x, 0)
+
+
+relu.kinks = (0.0,)
+
+
+def exact_gelu(x):
+    return jax.nn.gelu(x, approximate=False)
+
+
+NAMES = ("linear", "relu", "hard_tanh", "tanh", "erf", "gelu")
+PHIS = (lambda x: x, relu, hard_tanh, jnp.tanh, jax.scipy.special.erf, exact_gelu)
+LENGTHS = (1.0, 1.0, 0.5, 0.4, 0.4, 8.0)
+DEPTHS = (1, 2, 4, 16, 64)
+NUM_POINTS = 200
+
+
+def chosen(index):
+    """One of the activations, with the kinks of all, so that they share one program."""
+
+    def phi(x):
+        return PHIS[index](x)
+
+    phi.kinks = (-1.0, 0.0, 1.0)
+    return phi
+
+
+@cache
+def solved(name, depth, gaussian, sigma_w=1.1):
+    """Spectrum, edge and atoms of one of the activations."""
+    index = NAMES.index(name)
+    at = chosen(index), sigma_w, LENGTHS[index], float(depth), "gaussian" if gaussian else "orthogonal"
+    return freeprob.spectrum(*at, NUM_POINTS), freeprob.edge(*at), freeprob.atoms(*at)
+
+
+@cache
+def log_mean(name, depth):
+    """Logarithm of the mean squared singular value at sigma_w = 1.1."""
+    index = NAMES.index(name)
+    return float(freeprob.moments(chosen(index), 1.1, LENGTHS[index], depth).log_mean)
 
 
 def relative_variance_of_samples(phi, sigma_w, q, depth, orthogonal, width=96, num_samples=24):
@@ -69,3 +116,172 @@ def test_log_mean_of_a_deep_network_stays_finite_where_the_mean_underflows():
 def test_unknown_weights_are_refused():
     with pytest.raises(ValueError, match="weights must be 'gaussian' or 'orthogonal', got 'uniform'"):
         freeprob.moments(jnp.tanh, 1.0, 1.0, 2, "uniform")
+
+
+def bernoulli_edge(share, depth, gaussian):
+    """Largest squared singular value over the mean, in closed form, for slopes 0 and 1."""
+    p = share
+    if gaussian:
+        z = (-(depth - 1) + np.sqrt((depth - 1) ** 2 + 4 * depth * p)) / (2 * depth)
+        return (1 + z) / z * (1 + z / p) ** depth
+    if depth * (1 - p) <= 1:
+        return p**-depth
+    z = p / (depth * (1 - p) - 1)
+    return (1 + z) / z * ((1 + z / p) / (1 + z)) ** depth
+
+
+@pytest.mark.parametrize("gaussian", [True, False])
+@pytest.mark.parametrize(("name", "share"), [("linear", 1.0), ("relu", 0.5), ("hard_tanh", erf(1.0))])
+def test_edges_of_gated_networks_are_the_closed_forms(name, share, gaussian):
+    for depth in DEPTHS:
+        log_edge = solved(name, depth, gaussian)[1].log_edge
+        expected = depth * np.log(1.1**2 * share) + np.log(bernoulli_edge(share, depth, gaussian))
+        np.testing.assert_allclose(log_edge, expected, rtol=1e-11, atol=1e-12)
+
+
+def test_edges_of_linear_and_relu_networks_have_their_well_known_values():
+    for depth in (2.0, 4.0, 16.0):
+        linear = freeprob.upper_edge(chosen(0), 1.0, 1.0, depth)
+        np.testing.assert_allclose(linear, fuss_catalan_edge(depth), rtol=1e-12)
+        gated = freeprob.upper_edge(chosen(1), np.sqrt(2), 1.0, depth, "orthogonal")
+        np.testing.assert_allclose(gated, depth**depth / (depth - 1) ** (depth - 1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("gaussian", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_mass_of_every_density_is_one_and_its_mean_that_of_the_moments(name, gaussian):
+    for depth in (1, 4, 64):
+        density, _, atoms = solved(name, depth, gaussian)
+        assert bool(density.converged), depth
+        assert abs(float(density.mass) - 1) < 0.002, depth
+        relative = np.asarray(density.log_x) - log_mean(name, depth)
+        mean = np.trapezoid(density.per_log * np.exp(relative), relative)
+        mean += float(atoms.share) * np.exp(float(atoms.log_place) - log_mean(name, depth))
+        np.testing.assert_allclose(mean, 1, atol=0.03, err_msg=str(depth))  # of the trapezoids
+
+
+def test_linear_gaussian_densities_are_those_of_fuss_and_catalan():
+    for depth in (1, 16):
+        density, end, _ = solved("linear", depth, True, 1.0)
+        inside = np.asarray(density.log_x) < float(end.log_edge) - 1e-3
+        x = np.exp(np.asarray(density.log_x))[inside]
+        np.testing.assert_allclose(density.density[inside], fuss_catalan_density(x, depth), rtol=1e-7)
+
+
+def test_one_gaussian_layer_is_marchenko_and_pastur():
+    x = 4 * np.linspace(0.01, 0.999, NUM_POINTS)
+    found = freeprob.jacobian_density(x, chosen(0), 1.0, 1.0, 1.0)
+    np.testing.assert_allclose(found.density, np.sqrt(x * (4 - x)) / (2 * np.pi * x), rtol=1e-6)
+    expected = 2 / np.pi * (np.arccos(np.sqrt(x) / 2) - np.sqrt(x * (4 - x)) / 4)
+    np.testing.assert_allclose(found.above, expected, atol=1e-3)
+
+
+def test_one_orthogonal_layer_has_the_law_of_its_squared_slopes():
+    found, *_ = solved("tanh", 1, False)
+    x = np.exp(np.asarray(found.log_x)) / 1.1**2
+    expected = 1 - 2 * ndtr(-np.arccosh(np.maximum(x**-0.25, 1)) / np.sqrt(0.4))
+    np.testing.assert_allclose(found.above, expected, atol=3e-3)
+    np.testing.assert_allclose(found.above[x < 0.9], expected[x < 0.9], atol=5e-5)
+
+
+def squared_singular_values(index, depth, gaussian, width, rng):
+    """Logarithms for one product over the mean; slopes are quantiles, of which only the order is random."""
+    product, slope = np.eye(width), jax.vmap(jax.grad(PHIS[index]))
+    z = np.sqrt(LENGTHS[index]) * norm.ppf((np.arange(width) + 0.5) / width)
+    slopes = np.asarray(slope(z))
+    for _ in range(depth):
+        weights = rng.normal(size=(width, width)) / np.sqrt(width)
+        weights = weights if gaussian else np.linalg.qr(weights)[0] * rng.choice([-1, 1], width)
+        product = rng.permutation(slopes)[:, None] * weights @ product
+    s = np.linalg.svd(product, compute_uv=False)
+    return 2 * np.log(s) - np.log(np.mean(s**2))
+
+
+@pytest.mark.parametrize(
+    ("name", "gaussian", "depth"), [("tanh", False, 4), ("erf", True, 4), ("gelu", False, 2)]
+)
+def test_sampled_products_have_the_density_and_their_largest_value_the_law_of_the_edge(name, gaussian, depth):
+    width, num_samples, rng = 192, 6, np.random.default_rng(0)
+    density, end, _ = solved(name, depth, gaussian)
+    index = NAMES.index(name)
+    logs = [squared_singular_values(index, depth, gaussian, width, rng) for _ in range(num_samples)]
+    values = np.sort(np.ravel(logs)) + log_mean(name, depth)
+    share = 1 - np.interp(values, density.log_x, density.above, left=1)
+    distance = np.abs(share - (np.arange(values.size) + 0.5) / values.size).max()
+    assert distance < 4 / width  # eigenvalues repel: far below the 1/sqrt of independent ones
+    largest = np.max(logs, axis=1) + log_mean(name, depth) - float(end.log_edge)
+    scale = float(end.scale) * width ** (-2 / 3)
+    assert abs(largest.mean() + 1.2065 * scale) < 5 * 1.268 * scale / np.sqrt(num_samples) + depth / width
+
+
+def test_zero_is_as_frequent_as_closed_gates_at_every_depth_and_one_value_only_in_shallow_networks():
+    for depth in DEPTHS:
+        for gaussian in (True, False):
+            np.testing.assert_allclose(solved("relu", depth, gaussian)[2].zero, 0.5, rtol=1e-12)
+            top = solved("hard_tanh", depth, gaussian)[2]
+            share = max(0.0, 1 - depth * (1 - erf(1.0))) * (not gaussian)
+            np.testing.assert_allclose(top.share, share, atol=1e-12)
+            if share:
+                np.testing.assert_allclose(top.log_place, 2 * depth * np.log(1.1), rtol=1e-12)
+    assert solved("tanh", 1, False)[2].share == 0
+
+
+def test_deep_isometric_edges_approach_the_universal_limits():
+    spread, depth = 2.0, 20000
+    share = depth / (depth + spread)  # L (1/p - 1) = 2
+    gates = bernoulli_edge(share, depth, gaussian=False)
+    np.testing.assert_allclose(freeprob.universal_edge(spread, smooth=False), gates, rtol=1e-3)
+    q = np.sqrt(spread / depth / 8)  # mu_2 / mu_1^2 - 1 = 8 q^2 for tanh
+    relative = freeprob.moments(chosen(3), 1.0, q, depth, "orthogonal")
+    end = freeprob.edge(chosen(3), 1.0, q, float(depth), "orthogonal").log_edge - relative.log_mean
+    limit = freeprob.universal_edge(float(relative.relative_variance), smooth=True)
+    np.testing.assert_allclose(np.exp(float(end)), limit, rtol=0.01)  # of order L^(-1/2)
+    np.testing.assert_allclose(freeprob.universal_edge(0.5, smooth=False), np.exp(0.5), rtol=1e-12)
+
+
+def test_a_nearly_isometric_spectrum_is_resolved():
+    found = freeprob.spectrum(chosen(3), 1.0, 1e-8, 16.0, "orthogonal", NUM_POINTS)
+    assert bool(found.converged)
+    assert float(found.log_x[0]) > -1e-4
+
+
+def test_a_step_function_has_no_density_and_all_its_values_at_zero():
+    def step(x):
+        return jnp.sign(x)
+
+    step.kinks = (-1.0, 0.0, 1.0)
+    found = freeprob.spectrum(step, 1.0, 1.0, 3.0, "gaussian", NUM_POINTS)
+    assert float(found.mass) == pytest.approx(1)
+    assert np.all(found.per_log == 0)
+    assert float(freeprob.atoms(step, 1.0, 1.0, 3.0).zero) == pytest.approx(1)
+    assert float(freeprob.upper_edge(step, 1.0, 1.0, 3.0)) == 0
+
+
+def test_what_cannot_be_solved_is_nan_and_mass_that_the_points_miss_is_not_called_converged():
+    x = np.geomspace(1e-3, 1, NUM_POINTS)
+    lost = freeprob.jacobian_density(x, chosen(3), 1.0, -1.0, 4.0)
+    assert not bool(lost.converged)
+    assert np.isnan(lost.density).all()
+    assert np.isnan(lost.mass)
+
+    def sigmoid(x):
+        return jax.nn.sigmoid(x)
+
+    sigmoid.kinks = (-1.0, 0.0, 1.0)
+    wide = freeprob.spectrum(sigmoid, 100.0, 2500.0, 16.0, "gaussian", NUM_POINTS)
+    assert not bool(wide.converged)
+    assert abs(float(wide.mass) - 1) > 0.005
+
+
+def test_float32_is_good_to_a_thousandth():
+    x = jnp.geomspace(1e-3, 12, NUM_POINTS)
+    one = jnp.float32(1)
+    single = freeprob.jacobian_density(x.astype("float32"), chosen(0), one, one, 4)
+    assert single.density.dtype == jnp.float32
+    np.testing.assert_allclose(single.density, fuss_catalan_density(x, 4), rtol=2e-3)
+
+
+@pytest.mark.parametrize("function", [freeprob.edge, freeprob.atoms, freeprob.spectrum])
+def test_unknown_weights_are_refused_everywhere(function):
+    with pytest.raises(ValueError, match="weights must be 'gaussian' or 'orthogonal', got 'uniform'"):
+        function(jnp.tanh, 1.0, 1.0, 2, weights="uniform")
