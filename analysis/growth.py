@@ -220,9 +220,11 @@ def post_batch_norm(
     .. math:: \frac{1 + \chi}{1 + f}, \quad \chi = \sigma_{in}^2 \sigma_{out}^2 E \phi'^2, \quad
         f = \sigma_{out}^2 (E \phi^2 - E \phi_a \phi_b)
 
-    at B = inf, for pre-activations of variance sigma_in^2 and correlation r: 2 / (2 - 1/pi) = 1.189 for relu
-    with He and LeCun weights, where the norm takes the mean of the branch out of its scale. At finite B the
-    mean of 1 / variance is that of a noncentral chi-squared variable, as |x|^2 = B exactly.
+    at B = inf, for pre-activations of variance sigma_in^2 and correlation -1 / (B - 1): 2 / (2 - 1/pi) = 1.189
+    for relu with He and LeCun weights, as the norm takes the mean of the branch out of its scale. At finite B
+    the mean of 1 / variance is that of a noncentral chi-squared variable, as |x|^2 = B exactly, and of what
+    comes down the skip connection the norm below takes less away: it is orthogonal to x + F already. Valid
+    some blocks away from both ends.
 
     Args:
         phi: Activation.
@@ -241,12 +243,14 @@ def post_batch_norm(
     if np.isinf(b):
         return (1 + chi) / (1 + f)
     pair = scale * q * pair_expectation(lambda x, y: derivative(phi, x) * derivative(phi, y), q, q, r, kinks)
+    gain = chi - (chi - pair) / b
     half = b / f / 2
     rate = half + (b - 3) / 2
     y, weights = (jnp.asarray(values, f.dtype) for values in _DECAY)
     y = y / rate
-    inverse = jnp.dot(weights, jnp.exp(half * (y - 1 + jnp.exp(-y)))) * half / rate
-    return inverse * (b - 2) / (b - 1) * (1 + chi - (chi - pair) / b)
+    weights = weights * jnp.exp(half * (y - 1 + jnp.exp(-y)))
+    removed = jnp.dot(weights, 1 - jnp.exp(-y)) / jnp.sum(weights) / 2
+    return jnp.sum(weights) * half / rate * (1 - removed + gain * (b - 2) / (b - 1))
 
 
 def batch_gains(phi: Elementwise, batch_size: float = np.inf) -> BatchGains:
