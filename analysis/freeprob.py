@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from signalprop.analysis import spectraldensity
-from signalprop.analysis.gaussian import Elementwise, derivative, expectation, kinks_of
+from signalprop.analysis.gaussian import Elementwise
+from signalprop.analysis.meanfield import derivative_moment
 from signalprop.analysis.roots import first_crossing
 from signalprop.analysis.spectraldensity import Layer, layer
 
@@ -49,7 +50,7 @@ def moments(
     Args:
         phi: Activation.
         sigma_w: Weight scale, above zero.
-        q: Mean squared pre-activation, the same in every layer.
+        q: Mean squared pre-activation, the same in every layer; at 0 the limit of small q.
         depth: Number L of layers.
         weights: ``gaussian`` or ``orthogonal``.
 
@@ -62,9 +63,8 @@ def moments(
     References:
         Pennington, Schoenholz & Ganguli (arXiv 1711.04735), where the variance is printed for chi_1 = 1.
     """
-    gaussian, kinks = _gaussian(weights), kinks_of(phi)
-    mu_1 = expectation(lambda z: derivative(phi, z) ** 2, q, kinks)
-    mu_2 = expectation(lambda z: derivative(phi, z) ** 4, q, kinks)
+    gaussian = _gaussian(weights)
+    mu_1, mu_2 = (derivative_moment(phi, q, order) for order in (1, 2))
     log_mean = depth * (2 * jnp.log(jnp.asarray(sigma_w)) + jnp.log(mu_1))
     return Moments(log_mean, depth * (mu_2 / mu_1**2 - 1 + gaussian))
 
@@ -97,7 +97,7 @@ class Density(NamedTuple):
     atoms; ``above`` the share above each point, atoms included; ``mass`` the share above or at the first
     point plus that at 0, which is 1 if the points cover the spectrum. Where the continuation failed the
     densities are NaN, so is ``above`` from there down, and ``converged`` is False; it is also False if more
-    mass than 1 was found.
+    mass than 1 was found. ``edge`` and ``atoms`` are as the functions of these names give them.
     """
 
     log_x: Float[Array, " points"]
@@ -106,6 +106,8 @@ class Density(NamedTuple):
     above: Float[Array, " points"]
     mass: Float[Array, ""]
     converged: Bool[Array, ""]
+    edge: Edge
+    atoms: Atoms
 
 
 def edge(
@@ -321,7 +323,7 @@ def _density(log_x: Array, given: _Given, end: Edge) -> Density:
     above = above + jnp.where(single, 0, atom.share * (log_x < atom.log_place))
     mass = above[0] + atom.zero
     converged = jnp.all(solved | ~exists) & (mass < 1.01)
-    return Density(log_x, per_log * jnp.exp(-log_x), per_log, above, mass, converged)
+    return Density(log_x, per_log * jnp.exp(-log_x), per_log, above, mass, converged, end, atom)
 
 
 def _above(log_x: Array, per_log: Array, end: Edge) -> Array:

@@ -144,3 +144,10 @@ def _divide(numerator: Array, denominator: Array) -> Array:
     """Quotient that stays finite where the denominator vanishes; its size is clipped afterwards."""
     tiny = float(np.finfo(denominator.dtype).tiny) ** 0.5
     return numerator / jnp.where(jnp.abs(denominator) < tiny, tiny, denominator)
+
+
+def resolvable(q: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    """Move a length into the range where quadrature resolves phi'; beyond it phi' has reached its limit."""
+    q = jnp.asarray(q, jnp.result_type(0.0, q))
+    floor = float(np.finfo(q.dtype).eps) ** 1.5
+    return jnp.clip(q, floor, floor**-1)

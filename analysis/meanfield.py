@@ -5,8 +5,7 @@ q = mean z^2. Exact for infinite width; a network of width N departs by O(1/N) p
 al. (arXiv 1606.05340), Schoenholz et al. (arXiv 1611.01232). Functions are for one point; callers vmap. For
 many points of `fixed_point` on a CPU, `jax.lax.map` is several times faster than `jax.vmap`.
 
-chi_1, chi_q and the slope of the correlation map use the classical derivative of phi, which is what
-back-propagation uses. For a step function it is 0, and the true slope of its correlation map is not.
+Slopes use the classical derivative of phi, as back-propagation does: for a step function it is 0.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +17,14 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from signalprop.analysis.gaussian import Elementwise, derivative, expectation, kinks_of, pair_expectation
+from signalprop.analysis.gaussian import (
+    Elementwise,
+    derivative,
+    expectation,
+    kinks_of,
+    pair_expectation,
+    resolvable,
+)
 from signalprop.analysis.roots import RootFinder, first_crossing
 
 Scalar = Real[ArrayLike, ""]
@@ -96,7 +102,7 @@ def correlation_slope(phi: Elementwise, c: Scalar, q: Scalar, sigma_w: Scalar) -
     """Slope of the correlation map at lengths q: sigma_w^2 E phi'(u_a) phi'(u_b); at c = 1 it is chi_1."""
     c, q, sigma_w = _floats(c, q, sigma_w)
     product = pair_expectation(
-        lambda a, b: derivative(phi, a) * derivative(phi, b), _inside(q), _inside(q), c, kinks_of(phi)
+        lambda a, b: derivative(phi, a) * derivative(phi, b), resolvable(q), resolvable(q), c, kinks_of(phi)
     )
     return sigma_w**2 * product
 
@@ -107,7 +113,7 @@ def derivative_moment(phi: Elementwise, q: Scalar, order: int = 1) -> Float[Arra
     Beyond the dtype's resolution of phi' it is the limit of small or large q.
     """
     (q,) = _floats(q)
-    return expectation(lambda x: derivative(phi, x) ** (2 * order), _inside(q), kinks_of(phi))
+    return expectation(lambda x: derivative(phi, x) ** (2 * order), resolvable(q), kinks_of(phi))
 
 
 def chi_1(phi: Elementwise, q: Scalar, sigma_w: Scalar) -> Float[Array, ""]:
@@ -126,7 +132,7 @@ def chi_q(phi: Elementwise, q: Scalar, sigma_w: Scalar) -> Float[Array, ""]:
     delta functions of phi'' does not. At q = 0 it is the limit of small q.
     """
     q, sigma_w = _floats(q, sigma_w)
-    q = _inside(q)
+    q = resolvable(q)
     return sigma_w**2 * expectation(lambda x: x * phi(x) * derivative(phi, x), q, kinks_of(phi)) / q
 
 
@@ -199,7 +205,7 @@ def correlation_fixed_point(
     q = jnp.where(jnp.isinf(q), jnp.nan, q)
     eps = float(np.finfo(q.dtype).eps)
     upper = 1 - eps**0.5
-    length = _inside(q)
+    length = resolvable(q)
 
     def excess(c: Array, _: None) -> Array:
         difference = pair_expectation(lambda a, b: (phi(a) - phi(b)) ** 2, length, length, c, kinks_of(phi))
@@ -392,9 +398,3 @@ def _floats(*values: ArrayLike) -> tuple[Array, ...]:
     """The arguments in their common inexact dtype."""
     dtype = jnp.result_type(0.0, *values)
     return tuple(jnp.asarray(value, dtype) for value in values)
-
-
-def _inside(q: Array) -> Array:
-    """A length within the range where quadrature resolves phi'; beyond it phi' has reached its limit."""
-    floor = float(np.finfo(q.dtype).eps) ** 1.5
-    return jnp.clip(q, floor, floor**-1)

@@ -26,7 +26,7 @@ from jax.scipy.special import ndtr
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Bool, Complex, Float
 
-from signalprop.analysis.gaussian import Elementwise, derivative, kinks_of, nodes
+from signalprop.analysis.gaussian import Elementwise, derivative, kinks_of, nodes, resolvable
 
 RUNGS = 256  # steps down the imaginary axis
 STEP = float(np.log(10) * 0.4)  # largest ratio of successive angles, as a logarithm
@@ -65,13 +65,14 @@ class Image(NamedTuple):
 
 
 def layer(phi: Elementwise, sigma_w: Float[ArrayLike, ""], q: Float[ArrayLike, ""]) -> Layer:
-    """Law of the squared slopes of one layer at pre-activations of mean square q."""
+    """Law of the squared slopes of one layer at mean square pre-activation q; at 0 the limit of small q."""
+    q = resolvable(q)
     x, weights = nodes(q, kinks_of(phi))
     slopes = derivative(phi, x) ** 2
     mean = jnp.dot(weights, slopes)
     log_mean = 2 * jnp.log(jnp.asarray(sigma_w, x.dtype)) + jnp.log(mean)
     mean = jnp.where(mean > 0, mean, 1)
-    return Layer(slopes / mean, weights, _cells(phi, jnp.asarray(q, x.dtype), mean), log_mean)
+    return Layer(slopes / mean, weights, _cells(phi, q, mean), log_mean)
 
 
 def _cells(phi: Elementwise, q: Array, mean: Array) -> Cells:

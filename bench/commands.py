@@ -116,7 +116,7 @@ def theory(args: Sequence[str]) -> int:
     """``signalprop theory``."""
     machine.start("cpu")
     from signalprop.bench.grid import nearest
-    from signalprop.bench.predictions import TOPICS
+    from signalprop.bench.topics import TOPICS
 
     topic, *rest = args or [""]
     if topic in ("-h", "--help"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from signalprop.bench.errors import InputError
-from signalprop.bench.predictions import TOPICS
+from signalprop.bench.topics import TOPICS
 
 SMALL = {"critical-line": {"activation": ("relu", "softplus"), "sigma_b": (0.0, 0.5)}}
 
@@ -53,8 +53,32 @@ def test_the_critical_line_says_where_there_is_no_critical_point():
         ("critical-line", {"activation": ("tahn",)}, "--activation"),
         ("matrix-product", {"width": 0}, "--width"),
         ("finite-width", {"depth": 0}, "--depth"),
+        ("eigenvalues", {"width": 1}, "--width"),
+        ("spectrum", {"activation": "relu", "sigma_w": 2.0}, "--q"),
+        ("growth", {"batch_size": 3}, "--batch-size"),
+        ("dropout", {"keep": 0.0}, "--keep"),
+        ("precision", {"formats": ("flaot16",)}, "float16"),
     ],
 )
 def test_parameters_that_mean_nothing_are_refused_by_name(topic, given, option):
     with pytest.raises(InputError, match=option):
         TOPICS[topic](**given).predict()
+
+
+def test_a_length_of_zero_means_the_limit_of_small_lengths():
+    """Just below its critical scale the length of relu decays to 0, where half of its slopes are still 1."""
+    values = (
+        TOPICS["spectrum"](activation="relu", sigma_w=1.4142, weights="orthogonal", depth=4).predict().values
+    )
+    assert values["q"] == 0
+    assert values["converged"]
+    assert values["share_at_zero"] == pytest.approx(0.5)
+    assert values["log_upper_edge"] == pytest.approx(
+        8 * math.log(1.4142) - 4 * math.log(2) + math.log(4**4 / 3**3), abs=1e-6
+    )
+
+
+def test_slopes_of_zero_leave_only_the_atom_at_zero():
+    prediction = TOPICS["spectrum"](activation="binary_step").predict()
+    assert prediction.values["share_at_zero"] == 1
+    assert prediction.table is None
