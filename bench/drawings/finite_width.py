@@ -96,7 +96,7 @@ def _law(relu: xr.Dataset, places: list[tuple[int, int]]) -> Figure:
 
 
 def _collapse(result: xr.Dataset) -> Figure:
-    """Mean and variance of all profiles at all depths against the sum of reciprocal widths."""
+    """Mean and variance against the sum of reciprocal widths: equal widths at all depths, whole profiles."""
     figure, axes = draw.canvas(1, 2, height=3.4)
     result = result.isel(scheme=0)
     equal = np.array([str(p).startswith("width") for p in result["profile"].values])
@@ -107,6 +107,7 @@ def _collapse(result: xr.Dataset) -> Figure:
             groups.items(), draw.series([*groups]).values(), strict=True
         ):
             at = result.sel(network=network).isel(profile=equal == (kind == "equal"))
+            at = at if kind == "equal" else at.isel(depth=[-1])
             value, error = statistic(at["log_gain"] - np.log(at["widening"]), order)
             value = (value if order else -value).values.ravel()
             place = at["inverse_widths"].values.ravel()

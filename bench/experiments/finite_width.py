@@ -40,7 +40,7 @@ from signalprop.bench.verdict import Verdict, judge, sampling_factor
 TRACES = ("square of the mean", "mean of the square")
 HANIN, HANIN_NICA = "Hanin (arXiv 1801.03744)", "Hanin & Nica (arXiv 1812.05994)"
 WALK = (
-    "A product of random matrices and gates remains. At He variance the mean square of a gradient is kept, but "
+    "A product of random matrices and gates remains. He variance keeps the mean square of a gradient, but "
     "its logarithm walks at random: mean -5/2 and variance 5 times the sum of 1/n. Most vanish, few explode."
 )
 
@@ -57,7 +57,7 @@ class Settings:
     """Numbers of layers at which networks are recorded, increasing."""
     profile_depth: tuple[int, ...] = (3, 5, 10)
     """Numbers of layers of the random profiles."""
-    shapes: int = 3
+    shapes: int = 2
     """Random profiles of each depth, beside the one with equal widths."""
     weights: int = 4000
     """Weights of each random profile, to within rounding."""
@@ -65,7 +65,7 @@ class Settings:
     """Inputs of the random profiles."""
     spectrum: tuple[int, int] = (16, 4)
     """Width and largest depth of the square networks whose whole Jacobian is formed."""
-    draws: int = 50
+    draws: int = 40
     """Networks per seed and profile."""
     seeds: int = 16
     """Independent repetitions."""
@@ -97,7 +97,7 @@ SIZES = {
         profile_depth=(3, 5, 10, 20, 50),
         shapes=10,
         weights=10_000,
-        draws=150,
+        draws=120,
     ),
     "full": Settings(
         scheme=tuple(KURTOSIS),
