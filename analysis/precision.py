@@ -175,7 +175,8 @@ def drift(
         depth: Number of factors.
     """
     per_factor = np.log2(1 + 2.0 ** -number_format(dtype).precision)
-    return np.asarray(depth, float) * per_factor / np.abs(np.log2(np.abs(np.asarray(factor, float))))
+    rate = np.abs(np.log2(np.abs(np.asarray(factor, float))))
+    return np.asarray(np.asarray(depth, float) * per_factor / rate)
 
 
 def network_death_depth(
@@ -242,7 +243,7 @@ def largest_idle_step(
     """
     mantissa, exponent = np.frexp(np.abs(np.asarray(w, float)))
     below_power = toward_zero & (mantissa == 0.5)
-    return np.ldexp(0.5, exponent - number_format(dtype).precision - below_power)
+    return np.asarray(np.ldexp(0.5, exponent - number_format(dtype).precision - below_power))
 
 
 def zero_gradient_edges(dtype: DTypeLike, flush_to_zero: bool) -> dict[str, tuple[float, float]]:
@@ -252,8 +253,8 @@ def zero_gradient_edges(dtype: DTypeLike, flush_to_zero: bool) -> dict[str, tupl
 
     * from the output: S (1 - S) ends where 1 + e^-z rounds to 1, z = p log 2, on the left where e^z
       underflows or e^-z overflows; 1 - tanh^2 where 1 - 2 e^-2z does, (p + 2) log(2) / 2; 1 + expm1(z) of elu
-      and selu at -(p + 1) log 2; a two-class cross entropy by log-softmax, in the lead of the true logit, like
-      the sigmoid (without prediction in the 16-bit types, as its sum may be kept in float32);
+      and selu at -(p + 1) log 2; a two-class cross entropy by log-softmax, in the lead of the true logit,
+      like the sigmoid (without prediction in the 16-bit types, as its sum may be kept in float32);
     * from the input: e^(-z^2) of erf, e^(-z^2/2) of gelu, e^z of softplus and S(z) S(-z) only by underflow.
 
     softsign's 1/(1 + |z|) - |z|/(1 + |z|)^2 loses all digits from 2^p on; it ends for good where 1/|z| does.
