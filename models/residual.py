@@ -61,9 +61,9 @@ def scaling(name: str) -> Scaling:
 
 
 class Branch(nnx.Module):
-    """``phi(y W_1 + b_1) W_2 + b_2``; a branch of one layer ends with ``phi``."""
+    """``phi(y W_1 + b_1) W_2 + b_2``; without its inner or its outer layer it begins or ends with ``phi``."""
 
-    def __init__(self, inner: Layer, phi: Callable[[Array], Array], outer: Layer | None = None):
+    def __init__(self, inner: Layer | None, phi: Callable[[Array], Array], outer: Layer | None = None):
         """Hold the layers and the activation."""
         self.inner = inner
         self.phi = phi
@@ -71,7 +71,7 @@ class Branch(nnx.Module):
 
     def __call__(self, y: Float[Array, "*batch units"]) -> Float[Array, "*batch units"]:
         """Return the branch's output."""
-        hidden = self.phi(self.inner(y))
+        hidden = self.phi(y if self.inner is None else self.inner(y))
         return hidden if self.outer is None else self.outer(hidden)
 
 
