@@ -147,7 +147,10 @@ def _divide(numerator: Array, denominator: Array) -> Array:
 
 
 def resolvable(q: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
-    """Move a length into the range where quadrature resolves phi'; beyond it phi' has reached its limit."""
+    """Move a length into the range where quadrature resolves phi'; beyond it phi' has reached its limit.
+
+    NaN for negative ones.
+    """
     q = jnp.asarray(q, jnp.result_type(0.0, q))
     floor = float(np.finfo(q.dtype).eps) ** 1.5
-    return jnp.clip(q, floor, floor**-1)
+    return jnp.where(q < 0, jnp.nan, jnp.clip(q, floor, floor**-1))
