@@ -78,7 +78,7 @@ def measured_flush_to_zero(dtype: DTypeLike) -> bool:
     Raises:
         ValueError: For float64 without 64-bit mode.
     """
-    if jnp.zeros((), dtype).dtype != jnp.dtype(dtype):
+    if jnp.dtype(dtype).itemsize > jnp.zeros(()).dtype.itemsize:
         raise ValueError(f"dtype: got {jnp.dtype(dtype)} without 64-bit mode; write float32 or enable x64")
     smallest, half = jnp.asarray(jnp.finfo(dtype).smallest_normal, dtype), jnp.asarray(0.5, dtype)
     return not any(np.asarray(jax.jit(jnp.multiply)(smallest, half)).tobytes())
