@@ -39,17 +39,15 @@ class Convolution(nnx.Module):
     def __call__(self, y: Float[Array, "*batch_space fan_in"]) -> Float[Array, "*batch_space fan_out"]:
         """Map the activities below to the pre-activations; the axes before the channels are periodic.
 
-        A sum of shifted matrix products: where kernels differ from one network to the next, as under
+        Shifted copies and one matrix product: where kernels differ from one network to the next, as under
         ``vmap``, this is faster than a grouped convolution.
         """
         kernel = self.kernel[...]
         window = kernel.shape[:-2]
         axes = tuple(range(-1 - len(window), -1))
-        z = self.bias[...]
-        for place in product(*map(range, window)):
-            shift = tuple((size - 1) // 2 - t for t, size in zip(place, window, strict=True))
-            z = z + jnp.roll(y, shift, axes) @ kernel[place]
-        return z
+        shifts = product(*(range((size - 1) // 2, -(size // 2) - 1, -1) for size in window))
+        shifted = jnp.concatenate([jnp.roll(y, shift, axes) for shift in shifts], axis=-1)
+        return shifted @ kernel.reshape(-1, kernel.shape[-1]) + self.bias[...]
 
 
 def draw_convolution(

@@ -70,7 +70,10 @@ class Attention(nnx.Module):
         query, key, value = (
             layer(x).reshape(*x.shape[:-1], self.heads, -1) for layer in (self.query, self.key, self.value)
         )
-        return self.out(jax.nn.dot_product_attention(query, key, value).reshape(x.shape))
+        scores = jnp.einsum("...ihd,...jhd->...hij", query, key) / query.shape[-1] ** 0.5
+        # jax.nn.dot_product_attention does the same, with a softmax in float32 whatever the input.
+        attended = jnp.einsum("...hij,...jhd->...ihd", jax.nn.softmax(scores), value)
+        return self.out(attended.reshape(x.shape))
 
 
 class FeedForward(nnx.Module):
@@ -103,8 +106,8 @@ def draw_attention(
     if width % heads:
         raise ValueError(f"heads must divide the width {width}, got {heads}")
     keys = jax.random.split(jax.random.fold_in(key, 0), 4)
-    layers = [draw_layer(k, number, width, width, XAVIER, dtype=dtype) for k in keys]
-    return Attention(*layers, heads)
+    layers = jax.vmap(lambda k: draw_layer(k, number, width, width, XAVIER, dtype=dtype))(keys)
+    return Attention(*(jax.tree.map(lambda leaf, i=i: leaf[i], layers) for i in range(4)), heads=heads)
 
 
 def draw_feed_forward(

@@ -27,7 +27,7 @@ def test_attention_is_that_of_flax():
     for name in ("query", "key", "value"):
         getattr(flax, name).kernel[...] = getattr(ours, name).kernel.reshape(8, 2, 4)
     flax.out.kernel[...] = ours.out.kernel.reshape(2, 4, 8)
-    np.testing.assert_allclose(ours(X), flax(X), atol=1e-12)
+    np.testing.assert_allclose(ours(X), flax(X), atol=1e-6)  # its softmax is in float32
 
 
 def test_layer_norm_is_that_of_flax_without_parameters():
