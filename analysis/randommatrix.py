@@ -173,6 +173,53 @@ def fuss_catalan_edge(depth: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     return (depth + 1) * (1 + 1 / depth) ** depth
 
 
+def largest_of_product(n: int, depth: int) -> LargestLaw:
+    r"""Mean and variance of the largest squared singular value of a product of L Gaussian n x n matrices.
+
+    .. math:: s_1^2 \approx x_+ + (A n)^{-2/3} \, \mathrm{TW}_1, \qquad
+        A = \frac{L^{L-1}}{(L + 1)^L} \sqrt{\frac{2}{L (L + 1) x_+}}
+
+    for entries of variance 1/n, with the edge x_+ of the Fuss-Catalan density and its slope there,
+    :math:`\rho \approx A \sqrt{x_+ - x} / \pi`, derived here from the parametrised density. What is left out
+    is of relative order L/n; for one factor see `largest_singular_value`.
+
+    Args:
+        n: Size.
+        depth: Number L of factors, at least 1.
+
+    References:
+        Liu, Wang & Zhang (arXiv 1412.6777): soft edges of complex products have the Tracy-Widom law.
+    """
+    edge = fuss_catalan_edge(depth)
+    slope = (1 + 1 / depth) ** -depth / depth * jnp.sqrt(2 / (depth * (depth + 1) * edge))
+    scale = (slope * n) ** (-2 / 3)
+    return LargestLaw(edge + TRACY_WIDOM_MEAN * scale, TRACY_WIDOM_VARIANCE * scale**2)
+
+
+def householder_trace(n: int) -> float:
+    r"""Mean trace of the Q that QR with Householder reflections gives for a Gaussian matrix.
+
+    .. math:: T_1 = 1, \qquad T_k = -c_k + \Bigl(1 - \frac{1 - c_k}{k - 1}\Bigr) T_{k-1}, \qquad
+        c_k = \frac{\Gamma(k/2)}{\sqrt\pi \, \Gamma((k+1)/2)}
+
+    A Haar orthogonal matrix has mean 0. Library routines reflect every column to the side away from its first
+    entry, so the diagonal of R has the signs of a rule, not of a coin, and det Q = (-1)^(n-1) always.
+    Multiplying the columns of Q by the signs of the diagonal of R gives a Haar matrix. Derived here: c_k is
+    the mean of |x_1| / |x|, and a reflection keeps the mean of what follows but for its own direction.
+
+    Args:
+        n: Size, at least 1.
+
+    References:
+        Mezzadri (math-ph/0609050): how to generate random matrices from the classical compact groups.
+    """
+    trace = 1.0
+    for k in range(2, n + 1):
+        c = np.exp(special.gammaln(k / 2) - special.gammaln((k + 1) / 2)) / np.sqrt(np.pi)
+        trace = -c + (1 - (1 - c) / (k - 1)) * trace
+    return float(trace)
+
+
 def fuss_catalan_density(x: Float[ArrayLike, "..."], depth: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     r"""Density of the squared singular values of a product of L large square matrices.
 

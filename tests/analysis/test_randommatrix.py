@@ -204,3 +204,27 @@ def test_extreme_singular_values_of_sampled_matrices_have_their_laws(rows, colum
         places = (np.arange(count) + 0.5) / count
         distance = np.abs(np.asarray(randommatrix.smallest_singular_value_cdf(t)) - places).max()
         assert distance < 2.72 / np.sqrt(count) + 1 / columns
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_the_largest_singular_value_of_a_sampled_product_is_below_the_edge_as_predicted(depth):
+    n, count = 60, 300
+    factors = np.random.default_rng(depth).standard_normal((depth, count, n, n)) / np.sqrt(n)
+    product = factors[0]
+    for factor in factors[1:]:
+        product = factor @ product
+    largest = np.linalg.svd(product, compute_uv=False)[:, 0] ** 2
+    law = randommatrix.largest_of_product(n, depth)
+    error = largest.std() / np.sqrt(count)
+    assert abs(largest.mean() - law.mean) < 5 * error + float(law.mean) * depth / n
+    assert largest.var() == pytest.approx(float(law.variance), rel=0.5)
+
+
+@pytest.mark.parametrize("n", [3, 8, 9])
+def test_q_without_the_sign_fix_has_a_determinant_of_one_sign_and_the_predicted_trace(n):
+    q = np.linalg.qr(np.random.default_rng(n).standard_normal((20_000, n, n)))[0]
+    assert np.all(np.sign(np.linalg.det(q)) == (-1) ** (n - 1))
+    traces = np.trace(q, axis1=1, axis2=2)
+    error = traces.std() / np.sqrt(traces.size)
+    assert abs(traces.mean() - randommatrix.householder_trace(n)) < 5 * error
+    assert abs(traces.mean()) > 10 * error, "Haar has mean 0"
