@@ -43,7 +43,7 @@ def edge_verdicts(once: xr.Dataset) -> list[Verdict]:
             "float32, -6.2 in bfloat16, -8.3 in float16.",
         ),
         _edge(
-            once, ["B1"], ["relu", "maximum"], BOTH,
+            once, ["B1"], ["relu", "maximum"], LEFT + RIGHT,
             "|z| from which on the slopes of jax.nn.relu and jnp.maximum(z, 0) are exactly 0: the left side "
             "as far as the device tells it from 0, nothing on the right",
         ),

@@ -77,7 +77,7 @@ def _edges(axes: Axes, rows: xr.Dataset) -> None:
     axes.plot([], [], "|", color="0.1", markeredgewidth=1.1, label="half-ulp analysis")
     axes.axvspan(HIGHEST, 8e3, color="0.5", alpha=0.15, linewidth=0)
     axes.axvspan(0.45, LOWEST, color="0.5", alpha=0.15, linewidth=0)
-    ticks = {ALL: "all", 1: "1", 10: "10", 100: "100", 1000: "1000", NEVER: "never"}
+    ticks = {ALL: "all", 1: "1", 10: "10", 100: "100", 1000: "1000", NEVER: "never or\n$> 10^{18}$"}
     axes.set(xscale="log", xlim=(0.45, 8e3), ylim=(-0.6, len(place) - 0.4))
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.minorticks_off()
@@ -197,8 +197,8 @@ def _rest(axes: Axes, once: xr.Dataset) -> None:
         draw.measured(
             axes, once["rate"] + shift, np.abs(once["rest"].sel(format=name)), None, look, label=name
         )
-    for place, state in ((0.27, "frozen"), (1.0, "arrives"), (1.74, "alternates")):
-        axes.text(place, 10.4, state, ha="center", va="center", fontsize=7)
+    for place, state in ((0.25, "frozen"), (1.0, "arrives"), (1.75, "alternates")):
+        axes.text(place, 10.4, state, ha="center", va="center", fontsize=6.5)
     axes.set(xlim=(0, 2), ylim=(-0.4, 11), xlabel=r"rate times curvature, $\eta h$")
     axes.set(ylabel="gaps from the minimum", title="Descent ends off the minimum")
     axes.legend(loc="center")
@@ -209,13 +209,14 @@ def _slope_error(axes: Axes, once: xr.Dataset) -> None:
     z = once["z"].values
     for name, look in _looks(once).items():
         limits = precision.number_format(name)
-        lowest = 2.0 ** (limits.smallest_subnormal - 1) * (2 + np.exp(-z))
-        bound = np.minimum(2.0**-limits.precision * (1 + np.exp(z)) + lowest, 1)
+        zero = precision.zero_gradient_edges(name, bool(once["flushes"].sel(format=name)))["sigmoid"]
+        bound = np.minimum(2.0**-limits.precision * (1 + np.exp(z)), 1)
+        bound = np.where((z < -zero[1]) | (z >= zero[0]), 1, bound)
         draw.theory(axes, z, bound, {**look, "linestyle": "-"}, linewidth=1.0)
         error = once["slope_error"].sel(format=name)
         some = slice(None, None, 4)
         draw.measured(axes, z[some], error.where(error > 0)[some], None, look)
-    axes.set(yscale="log", ylim=(1e-18, 30), xlabel="$z$", ylabel="relative error of $S (1 - S)$")
-    axes.plot([], [], "-", color="0.4", label=r"$2^{-p} (1 + e^z)$, underflow")
+    axes.set(yscale="log", ylim=(1e-18, 1e4), xlabel="$z$", ylabel="relative error of $S (1 - S)$")
+    axes.plot([], [], "-", color="0.4", label=r"$2^{-p} (1 + e^z)$; 1 where $S' = 0$")
     axes.set_title("$1 - S$ loses its digits")
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.36), handlelength=1.2)
+    axes.legend(loc="upper left")

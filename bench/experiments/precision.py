@@ -168,12 +168,15 @@ def _depths(result: xr.Dataset) -> list[Verdict]:
     found = []
     parts = {"kept": "its entries are all 0, or one infinite", "plain": "the root of its sum of squares is"}
     for name, what in parts.items():
-        table = lost_layers(result, name).stack(place=("network", "format")).dropna("place")
+        layers = lost_layers(result, name)
+        single = float(layers["measured"].sel(network="sigmoid", format="float32"))
+        table = layers.stack(place=("network", "format")).dropna("place")
         if table.sizes["place"]:
             factor = sampling_factor(table.sizes["place"], result.sizes["seed"])
             found.append(judge(
-                ["C4", "B28"], f"Layers that a gradient passes before {what}: vanishing sigmoids, exploding "
-                "sines, four formats", "exponent of the limit over log2 sqrt(chi_1), to first order in 1/N",
+                ["C4", "B28"], f"Layers that a gradient passes before {what}: vanishing sigmoids "
+                f"({single:.3g} in float32) and exploding sines, four formats",
+                "exponent of the limit over log2 sqrt(chi_1), to first order in 1/N",
                 measured=table["measured"], predicted=table["predicted"], uncertainty=table["error"],
                 tolerance=1 + factor * table["error"], tolerance_from="one layer, five standard errors",
             ))  # fmt: skip
