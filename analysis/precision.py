@@ -84,6 +84,11 @@ def measured_flush_to_zero(dtype: DTypeLike) -> bool:
     return not any(np.asarray(jax.jit(jnp.multiply)(smallest, half)).tobytes())
 
 
+def measured_expm1_slope_from_output() -> bool:
+    """Whether JAX differentiates expm1 to 1 + expm1(z), as version 0.10 does, or to e^z, as 0.12 does."""
+    return float(jax.grad(jnp.expm1)(jnp.asarray(-30.0, jnp.float32))) == 0
+
+
 def zero_edge(dtype: DTypeLike, flush_to_zero: bool) -> float:
     """Log2 of the size at which results become exactly 0.
 
@@ -246,15 +251,18 @@ def largest_idle_step(
     return np.asarray(np.ldexp(0.5, exponent - number_format(dtype).precision - below_power))
 
 
-def zero_gradient_edges(dtype: DTypeLike, flush_to_zero: bool) -> dict[str, tuple[float, float]]:
+def zero_gradient_edges(
+    dtype: DTypeLike, flush_to_zero: bool, expm1_slope_from_output: bool
+) -> dict[str, tuple[float, float]]:
     r"""Inputs from which the slope of an activation is exactly 0, on the right and (as -z) on the left.
 
     Half-ulp analysis of the expressions that JAX differentiates to, with correctly rounded functions:
 
     * from the output: S (1 - S) ends where 1 + e^-z rounds to 1, z = p log 2, on the left where e^z
       underflows or e^-z overflows; 1 - tanh^2 where 1 - 2 e^-2z does, (p + 2) log(2) / 2; 1 + expm1(z) of elu
-      and selu at -(p + 1) log 2; a two-class cross entropy by log-softmax, in the lead of the true logit,
-      like the sigmoid (without prediction in the 16-bit types, as its sum may be kept in float32);
+      and selu, in versions of JAX that compute it so, at -(p + 1) log 2; a two-class cross entropy by
+      log-softmax, in the lead of the true logit, like the sigmoid (without prediction in the 16-bit types, as
+      its sum may be kept in float32);
     * from the input: e^(-z^2) of erf, e^(-z^2/2) of gelu, e^z of softplus and S(z) S(-z) only by underflow.
 
     softsign's 1/(1 + |z|) - |z|/(1 + |z|)^2 loses all digits from 2^p on; it ends for good where 1/|z| does.
@@ -263,6 +271,7 @@ def zero_gradient_edges(dtype: DTypeLike, flush_to_zero: bool) -> dict[str, tupl
     Args:
         dtype: The format.
         flush_to_zero: Whether subnormal numbers count as 0.
+        expm1_slope_from_output: Whether the slope of expm1 is 1 + expm1(z), else e^z.
 
     Returns:
         For each name the first numbers with slope 0 or NaN, before rounding up to the format; inf where there
@@ -272,7 +281,7 @@ def zero_gradient_edges(dtype: DTypeLike, flush_to_zero: bool) -> dict[str, tupl
     p, under = limits.precision, -zero_edge(dtype, flush_to_zero) * LN2
     sigmoid_left = min(under, overflow_edge(dtype) * LN2)
     tanh = (p + 2) / 2 * LN2
-    elu = (p + 1) * LN2
+    elu = (p + 1) * LN2 if expm1_slope_from_output else under
     first = 2.0 ** (limits.smallest_normal if flush_to_zero else limits.smallest_subnormal)
     above_one = 1 + 2.0 ** (1 - p)
     # 1/|z| leaves the normal numbers before |z| leaves the format

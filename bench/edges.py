@@ -28,7 +28,8 @@ def edge_verdicts(once: xr.Dataset) -> list[Verdict]:
         _edge(
             once, ["B28"], everything, BOTH,
             "|z| from which on a slope is exactly 0, every activation and loss, both sides, four formats",
-            correction="Every slope but those of linear, leaky_relu and sin has such an edge on some side.",
+            correction="At ordinary inputs every slope has such an edge on some side, but those of linear, "
+            "leaky_relu, softsign and sin.",
         ),
         _edge(
             once, ["B23", "B28"], ["sigmoid"], BOTH,
@@ -39,8 +40,8 @@ def edge_verdicts(once: xr.Dataset) -> list[Verdict]:
         _edge(
             once, ["B14"], ["elu"], LEFT,
             "|z| from which on the slope of elu is exactly 0, z < 0, four formats", REPAIR,
-            "In a format of p bits its slope 1 + expm1(z) is exactly 0 below -(p + 1) log 2: -17.3 in "
-            "float32, -6.2 in bfloat16, -8.3 in float16.",
+            "Computed as 1 + expm1(z), as JAX 0.10 does, its slope is exactly 0 below -(p + 1) log 2: -17.3 "
+            "in float32, -6.2 in bfloat16; as e^z, as JAX 0.12 does, below -87.",
         ),
         _edge(
             once, ["B1"], ["relu", "maximum"], LEFT + RIGHT,

@@ -134,7 +134,8 @@ def predictions(names: Sequence[str], flushes: dict[str, bool]) -> xr.Dataset:
         ``flushes`` (format) and ``<measured>_predicted``; NaN for functions without an analysis and products
         without an end.
     """
-    edges_of = [precision.zero_gradient_edges(f, flush) for f, flush in flushes.items()]
+    rule = precision.measured_expm1_slope_from_output()
+    edges_of = [precision.zero_gradient_edges(f, flush, rule) for f, flush in flushes.items()]
     rates, factors = (np.stack([_kept(x, f) for f in FORMATS]) for x in (RATES, FACTORS))
     deaths = [precision.death_depth(r, f, flushes[f]) for r, f in zip(factors, FORMATS, strict=True)]
     overflows = [precision.overflow_depth(r, f) for r, f in zip(factors, FORMATS, strict=True)]

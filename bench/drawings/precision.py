@@ -197,8 +197,8 @@ def _rest(axes: Axes, once: xr.Dataset) -> None:
         draw.measured(
             axes, once["rate"] + shift, np.abs(once["rest"].sel(format=name)), None, look, label=name
         )
-    for place, state in ((0.25, "frozen"), (1.0, "arrives"), (1.75, "alternates")):
-        axes.text(place, 10.4, state, ha="center", va="center", fontsize=6.5)
+    for place, state in ((0.25, "frozen"), (1.0, "arrives"), (1.74, "alternates")):
+        axes.text(place, 10.4, state, ha="center", va="center", fontsize=6)
     axes.set(xlim=(0, 2), ylim=(-0.4, 11), xlabel=r"rate times curvature, $\eta h$")
     axes.set(ylabel="gaps from the minimum", title="Descent ends off the minimum")
     axes.legend(loc="center")
@@ -209,7 +209,8 @@ def _slope_error(axes: Axes, once: xr.Dataset) -> None:
     z = once["z"].values
     for name, look in _looks(once).items():
         limits = precision.number_format(name)
-        zero = precision.zero_gradient_edges(name, bool(once["flushes"].sel(format=name)))["sigmoid"]
+        flush = bool(once["flushes"].sel(format=name))
+        zero = precision.zero_gradient_edges(name, flush, True)["sigmoid"]
         bound = np.minimum(2.0**-limits.precision * (1 + np.exp(z)), 1)
         bound = np.where((z < -zero[1]) | (z >= zero[0]), 1, bound)
         draw.theory(axes, z, bound, {**look, "linestyle": "-"}, linewidth=1.0)
@@ -219,4 +220,4 @@ def _slope_error(axes: Axes, once: xr.Dataset) -> None:
     axes.set(yscale="log", ylim=(1e-18, 1e4), xlabel="$z$", ylabel="relative error of $S (1 - S)$")
     axes.plot([], [], "-", color="0.4", label=r"$2^{-p} (1 + e^z)$; 1 where $S' = 0$")
     axes.set_title("$1 - S$ loses its digits")
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left", handlelength=1.2)

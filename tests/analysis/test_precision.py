@@ -150,19 +150,21 @@ def test_a_network_dies_as_a_product_of_its_mean_factor():
     assert np.isinf(precision.network_overflow_depth(0.9, "float32"))
 
 
+@pytest.mark.parametrize("from_output", [False, True])
 @pytest.mark.parametrize("flush_to_zero", [False, True])
-def test_sigmoid_and_elu_end_where_their_rounded_outputs_reach_the_limit(flush_to_zero):
+def test_slopes_end_where_rounded_outputs_reach_the_limit_or_inputs_underflow(flush_to_zero, from_output):
     """Correctly rounded float16 functions of all numbers, from float64."""
     z = np.arange(1, 0x7C00, dtype=np.uint16).view(np.float16).astype(float)
-    edges = precision.zero_gradient_edges("float16", flush_to_zero)
+    edges = precision.zero_gradient_edges("float16", flush_to_zero, from_output)
     exp = np.exp(-z).astype(np.float16)
+    lost = 2.0**-14 if flush_to_zero else 2.0**-24
     ends = {
         ("sigmoid", 0): (np.float16(1) + exp) == 1,
         ("tanh", 0): np.tanh(z).astype(np.float16) == 1,
-        ("elu", 1): np.expm1(-z).astype(np.float16) == -1,
+        ("elu", 1): np.expm1(-z).astype(np.float16) == -1 if from_output else exp < lost,
         ("log_softmax_loss", 0): (np.float16(1) + exp) == 1,
-        ("softplus", 1): exp < (2.0**-14 if flush_to_zero else 2.0**-24),
-        ("erf", 0): np.exp(-(z**2)).astype(np.float16) < (2.0**-14 if flush_to_zero else 2.0**-24),
+        ("softplus", 1): exp < lost,
+        ("erf", 0): np.exp(-(z**2)).astype(np.float16) < lost,
     }
     for (name, side), zero in ends.items():
         edge = edges[name][side]
