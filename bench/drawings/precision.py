@@ -77,7 +77,7 @@ def _edges(axes: Axes, rows: xr.Dataset) -> None:
     axes.plot([], [], "|", color="0.1", markeredgewidth=1.1, label="half-ulp analysis")
     axes.axvspan(HIGHEST, 8e3, color="0.5", alpha=0.15, linewidth=0)
     axes.axvspan(0.45, LOWEST, color="0.5", alpha=0.15, linewidth=0)
-    ticks = {ALL: "all", 1: "1", 10: "10", 100: "100", 1000: "1000", NEVER: "never or\n$> 10^{18}$"}
+    ticks = {ALL: "all", 1: "1", 10: "10", 100: "100", 1000: "1000", NEVER: "never,\n$> 10^{18}$"}
     axes.set(xscale="log", xlim=(0.45, 8e3), ylim=(-0.6, len(place) - 0.4))
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.minorticks_off()

@@ -115,7 +115,7 @@ def theory(settings: Settings) -> xr.Dataset:
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge slopes, losses, steps, products and networks."""
     once = result.isel(seed=0)
-    networks = [*_depths(result), *_log_domain(result), _explosion(result)]
+    networks = [*_depths(result), *_log_domain(result), *_explosion(result)]
     return [*edge_verdicts(once), *_steps(once), *_products(once), *networks]
 
 
@@ -202,19 +202,21 @@ def _log_domain(result: xr.Dataset) -> list[Verdict]:
     ]  # fmt: skip
 
 
-def _explosion(result: xr.Dataset) -> Verdict:
+def _explosion(result: xr.Dataset) -> list[Verdict]:
     sines = result.sel(network="sin")
     first = first_lost(sines["step"].where(sines["step"] <= 0))
+    if first.isnull().any():
+        return []
     error = float(first.std("seed", ddof=1)) / np.sqrt(first.sizes["seed"])
-    overflow = float(first_lost(sines["kept"].sel(format="float32")).mean())
-    return judge(
+    overflow = float(sines["kept_lost_predicted"].sel(format="float32"))
+    return [judge(
         ["C10"], f"Layers that an exploding gradient passes before one step of learning rate {STEP:g} "
         f"exceeds the weights; float32 overflows after {overflow:.0f}", "mean field: sqrt(chi_1) per layer",
         measured=float(first.mean()), predicted=float(sines["oversized_predicted"]), uncertainty=error,
         tolerance=1 + sampling_factor(1, first.sizes["seed"]) * error,
         tolerance_from="one layer, five standard errors", claim="right after repair",
         correction="Overflow is the extreme. A step exceeds the weights that it changes long before.",
-    )  # fmt: skip
+    )]  # fmt: skip
 
 
 def table(result: xr.Dataset) -> pd.DataFrame:
