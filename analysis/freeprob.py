@@ -37,7 +37,7 @@ def moments(
     phi: Elementwise,
     sigma_w: Float[ArrayLike, ""],
     q: Float[ArrayLike, ""],
-    depth: int,
+    depth: Float[ArrayLike, ""],
     weights: Weights = "gaussian",
 ) -> Moments:
     r"""First two moments of the squared singular values of the Jacobian of a wide network.
@@ -65,8 +65,8 @@ def moments(
     """
     gaussian = _gaussian(weights)
     mu_1, mu_2 = (derivative_moment(phi, q, order) for order in (1, 2))
-    log_mean = depth * (2 * jnp.log(jnp.asarray(sigma_w)) + jnp.log(mu_1))
-    return Moments(log_mean, depth * (mu_2 / mu_1**2 - 1 + gaussian))
+    log_mean = jnp.asarray(depth) * (2 * jnp.log(jnp.asarray(sigma_w)) + jnp.log(mu_1))
+    return Moments(log_mean, jnp.asarray(depth) * (mu_2 / mu_1**2 - 1 + gaussian))
 
 
 class Edge(NamedTuple):
@@ -137,7 +137,8 @@ def edge(
         Pennington, Schoenholz & Ganguli (arXiv 1711.04735). The scale is that of every soft edge: Soshnikov
         (arXiv math/0104113) for one Gaussian layer.
     """
-    return _edge(*_given(phi, sigma_w, q, depth, weights))
+    found: Edge = _edge(*_given(phi, sigma_w, q, depth, weights))
+    return found
 
 
 def upper_edge(
@@ -174,7 +175,8 @@ def atoms(
         Pennington, Schoenholz & Ganguli (arXiv 1711.04735); Bercovici & Voiculescu (1998) for the atoms of
         free products.
     """
-    return _atoms(*_given(phi, sigma_w, q, depth, weights))
+    found: Atoms = _atoms(*_given(phi, sigma_w, q, depth, weights))
+    return found
 
 
 def universal_edge(spread: Float[ArrayLike, ""], smooth: bool) -> Float[Array, ""]:
@@ -212,7 +214,8 @@ def jacobian_density(
     """Density of the squared singular values of the Jacobian of an infinitely wide network.
 
     Relative error about 1e-7 in float64, 1e-3 in float32. The share above is summed from `upper_edge` down,
-    so the points should reach close to it and be dense there: `spectrum` chooses them itself.
+    so the points should reach close to it and be dense there: `spectrum` chooses them itself. One Gaussian
+    layer shows the nodes of the quadrature as ripples where its slopes spread over decades.
 
     Args:
         x: Squared singular values, ascending, above zero.
@@ -232,7 +235,8 @@ def jacobian_density(
         Pennington, Schoenholz & Ganguli (arXiv 1711.04735).
     """
     given = _given(phi, sigma_w, q, depth, weights)
-    return _density(jnp.log(jnp.asarray(x, given.depth.dtype)), given, _edge(*given))
+    found: Density = _density(jnp.log(jnp.asarray(x, given.depth.dtype)), given, _edge(*given))
+    return found
 
 
 def spectrum(
@@ -252,7 +256,7 @@ def spectrum(
     end = _edge(*given)
     bottom = given.depth * given.law.log_mean + _low_end(*given)
     fraction = (jnp.arange(num_points, 0, -1, given.depth.dtype) - 0.5) ** 2 / num_points**2
-    found = _density(end.log_edge - (end.log_edge - bottom) * fraction, given, end)
+    found: Density = _density(end.log_edge - (end.log_edge - bottom) * fraction, given, end)
     return found._replace(converged=found.converged & (jnp.abs(found.mass - 1) < 0.005))
 
 

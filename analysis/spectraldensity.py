@@ -151,12 +151,12 @@ def density(
 
 def reach_of_atoms(dtype: DTypeLike) -> float:
     """Distance in log lambda up to which an atom, widened by the last angle, spoils the density."""
-    return 50 * _last_angle(dtype) ** 0.5
+    return float(50 * np.sqrt(_last_angle(dtype)))
 
 
 def _last_angle(dtype: DTypeLike) -> float:
     """How close to the real axis the density is taken."""
-    return float(jnp.finfo(dtype).eps ** 0.6)
+    return float(np.power(float(jnp.finfo(dtype).eps), 0.6))
 
 
 class _Iterate(NamedTuple):
@@ -164,7 +164,7 @@ class _Iterate(NamedTuple):
     error: Array
     slope: Array
     damping: Array
-    count: Array
+    steps: Array
 
 
 def _newton(
@@ -177,7 +177,7 @@ def _newton(
         return at.log_w - log_w, at.log_w_slope
 
     def unfinished(state: _Iterate) -> Array:
-        going = (state.damping > 1e-7) & (state.count < MAX_ITERATIONS)
+        going = (state.damping > 1e-7) & (state.steps < MAX_ITERATIONS)
         return going & ~(jnp.abs(state.error) <= tolerance)
 
     def step(state: _Iterate) -> _Iterate:
@@ -185,8 +185,8 @@ def _newton(
         error, slope = residual(v)
         better = (v.imag > 0) & (v.imag < np.pi) & (jnp.abs(error) < jnp.abs(state.error))
         damping = jnp.where(better, jnp.minimum(1, 4 * state.damping), state.damping / 2)
-        kept = [jnp.where(better, new, old) for new, old in zip((v, error, slope), state[:3], strict=True)]
-        return _Iterate(*kept, damping, state.count + 1)
+        v, error = jnp.where(better, v, state.v), jnp.where(better, error, state.error)
+        return _Iterate(v, error, jnp.where(better, slope, state.slope), damping, state.steps + 1)
 
     start = _Iterate(v, *residual(v), jnp.ones((), v.real.dtype), jnp.zeros((), int))
     end = lax.while_loop(unfinished, step, start)

@@ -14,6 +14,10 @@ from signalprop.bench import figures as draw
 LN10 = float(np.log(10))
 TRACY_WIDOM = -1.2065335745820  # mean for real symmetric matrices
 SPREAD = 1.2680340580  # its standard deviation
+STORY = {
+    "gaussian": "Gaussian weights: all grow with depth",
+    "orthogonal": "Orthogonal weights: bounded at fixed $\\sigma_0^2$",
+}
 NEAR = 0.15  # nats around an atom, which no finite spectrum has in the very same place
 EDGES = np.arange(-4.05, 2.7, 0.1)  # decades of s^2 around its mean
 
@@ -24,8 +28,8 @@ RESOLVED = float(np.log(1e-13))  # of the largest s: below, an SVD in float64 gi
 def log_squares(result: xr.Dataset) -> xr.DataArray:
     """Logarithm of s^2 over the mean of its network; NaN where it is not resolved."""
     relative = result["log_singular_values"] - result["log_singular_values"].isel(index=0)
-    squares = 2 * relative.where(relative > RESOLVED)
-    return squares - np.log(np.exp(squares).fillna(0).mean("index"))
+    found: xr.DataArray = 2 * relative.where(relative > RESOLVED)
+    return found - np.log(_exp(found).fillna(0).mean("index"))
 
 
 def largest(result: xr.Dataset) -> xr.DataArray:
@@ -35,8 +39,13 @@ def largest(result: xr.Dataset) -> xr.DataArray:
 
 def relative_variance(result: xr.Dataset) -> xr.DataArray:
     """Variance of s^2 over its squared mean."""
-    squares = np.exp(log_squares(result)).fillna(0)
+    squares = _exp(log_squares(result)).fillna(0)
     return (squares * squares).mean("index") - 1
+
+
+def _exp(logs: xr.DataArray) -> xr.DataArray:
+    found: xr.DataArray = xr.apply_ufunc(np.exp, logs)
+    return found
 
 
 def predicted_largest(result: xr.Dataset) -> xr.DataArray:
@@ -46,7 +55,8 @@ def predicted_largest(result: xr.Dataset) -> xr.DataArray:
 
 def largest_scale(result: xr.Dataset) -> xr.DataArray:
     """Unit of the fluctuations of the largest s^2; their standard deviation is 1.268 of it."""
-    return result["edge_scale"] * result.sizes["index"] ** (-2 / 3)
+    found: xr.DataArray = result["edge_scale"] * result.sizes["index"] ** (-2 / 3)
+    return found
 
 
 def distances(result: xr.Dataset) -> xr.DataArray:
@@ -155,16 +165,16 @@ def _isometry(result: xr.Dataset) -> Figure:
     for panel, family in zip(axes[0], families, strict=True):
         at = result.sel(weights=family)
         for name, look in looks.items():
-            values = np.exp(top.sel(weights=family, network=name))
+            values = _exp(top.sel(weights=family, network=name))
             curve = np.exp(at["edge_curve"].sel(activation=name) / 2)
             draw.theory(panel, at["fine"], curve, look, label=name)
             draw.measured(panel, at["depth"], values.mean("seed"), values.std("seed") / root, look)
-        _isometric_panel(panel, at, np.exp(top.sel(weights=family)), root)
-        panel.set(xscale="log", yscale="log", xlabel="depth $L$", title=f"{family} weights")
+        _isometric_panel(panel, at, _exp(top.sel(weights=family)), root)
+        panel.set(xscale="log", yscale="log", xlabel="depth $L$", title=STORY[str(family)])
         panel.set(xlim=(0.8, 1500), ylim=(0.8, 60))
         panel.yaxis.set_major_formatter("{x:g}")
-        panel.plot([8, 512], 0.35 * np.sqrt([8, 512]), color="0.6", linewidth=0.8)
-        panel.text(130, 2.6, r"$\propto \sqrt{L}$", color="0.4")
+        panel.plot([2, 100], 3.6 * np.sqrt([2, 100]), color="0.6", linewidth=0.8)
+        panel.text(5, 13, r"$\propto \sqrt{L}$", color="0.4")
     axes[0, 0].set_ylabel(r"largest $s$ / root mean square")
     handles, labels = axes[0, -1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
@@ -217,7 +227,7 @@ def _isometric_densities(panel: Axes, at: xr.Dataset, name: str) -> None:
     depths = [int(d) for d in at["depth"].values if f"{name}, isometric to {d}" in at["network"]]
     for look, depth in zip(draw.series([str(d) for d in depths]).values(), depths, strict=True):
         one = at.sel(network=f"{name}, isometric to {depth}", depth=depth)
-        s = np.exp(log_squares(one) / 2).fillna(0).values.ravel()
+        s = _exp(log_squares(one) / 2).fillna(0).values.ravel()
         share = np.histogram(s, bins)[0] / s.size / np.diff(bins)
         draw.measured(
             panel, (bins[1:] + bins[:-1]) / 2, share, None, look, label=f"$L$ = {depth}", markersize=3

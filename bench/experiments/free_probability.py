@@ -46,10 +46,9 @@ from signalprop.bench.drawings.free_probability import (
 from signalprop.bench.errors import InputError
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
-from signalprop.bench.jacobians import chosen
 from signalprop.bench.spectra import prefix_spectra
 from signalprop.bench.verdict import Verdict, judge, sampling_factor
-from signalprop.models.activations import ACTIVATIONS
+from signalprop.models.activations import ACTIVATIONS, chosen
 
 WEIGHTS = ("gaussian", "orthogonal")
 DIMS = ("weights", "network", "depth", "index")
@@ -125,7 +124,7 @@ def grid(settings: Settings) -> Grid:
     """One compilation per weight family; all networks share their draws and their program."""
     names, lengths = zip(*networks(settings).values(), strict=True)
     sigma_w, sigma_b, signal, _ = isometry.critical_networks(names, lengths)
-    axis = {"position": np.arange(len(names), dtype=float), "q": np.array(lengths)}
+    axis: dict[str, Any] = {"position": np.arange(len(names), dtype=float), "q": np.array(lengths)}
     axis |= {"sigma_w": sigma_w, "sigma_b": sigma_b, "signal": signal}
     constants = {k: asdict(settings)[k] for k in ("width", "depth", "dtype")}
     return Grid(
@@ -148,12 +147,10 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     x = jax.random.normal(input_key, (width,), dtype)
     x = x * jnp.sqrt(width * point["signal"] / jnp.sum(x * x)).astype(dtype)
     phi = chosen(static["names"], point["position"].astype(int))
-    scales = (point[name].astype(dtype) for name in ("sigma_w", "sigma_b"))
-    return {
-        "log_singular_values": prefix_spectra(
-            weight_key, phi, static["weights"], *scales, width, static["depth"], x, "fast"
-        )
-    }
+    sigma_w, sigma_b = (point[name].astype(dtype) for name in ("sigma_w", "sigma_b"))
+    depth, family = static["depth"], static["weights"]
+    found = prefix_spectra(weight_key, phi, family, sigma_w, sigma_b, width, depth, x, "fast")
+    return {"log_singular_values": found}
 
 
 def theory(settings: Settings) -> xr.Dataset:
@@ -183,7 +180,7 @@ def theory(settings: Settings) -> xr.Dataset:
         "atom_share": found.atoms.share,
         "atom_log_place": found.atoms.log_place,
     }
-    arrays = {k: np.asarray(v).reshape(depth.shape + np.shape(v)[1:]) for k, v in columns.items()}
+    arrays = {k: np.reshape(v, depth.shape + np.shape(v)[1:]) for k, v in columns.items()}
     variables: dict[str, Any] = {k: (curve if v.ndim == 4 else place, v) for k, v in arrays.items()}
     variables["relative_variance_predicted"] = (place, depth * (ratio + gaussian))
     ranks = [finitewidth.relu_rank(settings.width, depth) for depth in settings.depth]
@@ -203,8 +200,8 @@ def _rows(result: xr.Dataset, columns: dict[str, Any], deepest: float) -> pd.Dat
     """Numbers of all networks at depths up to a share of the width, without those that are not defined."""
     at = xr.Dataset(columns)
     names, depths = result["network"].values, result["depth"].values
-    own = [[not str(n).rpartition(" to ")[1] or str(n).endswith(f" to {d}") for d in depths] for n in names]
-    own = xr.DataArray(own, {"network": names, "depth": depths}, ("network", "depth"))
+    judged = [[" to " not in str(n) or str(n).endswith(f" to {d}") for d in depths] for n in names]
+    own = xr.DataArray(judged, {"network": names, "depth": depths}, ("network", "depth"))
     at = at.where(own & (at["depth"] <= max(1, result.sizes["index"] * deepest)))
     return at.to_dataframe()[list(columns)].dropna()
 
@@ -233,7 +230,7 @@ def _densities(result: xr.Dataset) -> list[Verdict]:
         np.vectorize(lambda p, depth: fewest_open(result.sizes["index"], 1 - p, int(depth))),
         result["zero_predicted"], result["depth"].broadcast_like(result["zero_predicted"]),
     )  # fmt: skip
-    tolerance = xr.where(result["depth"] <= 16, 0.02, 0.04) * _by_width(result, 0.5)
+    tolerance = (0.02 + 0.02 * (result["depth"] > 16)) * _by_width(result, 0.5)
     tolerance = tolerance + 1 - result["zero_predicted"] - gates
     rows = _rows(result, {"distance": distances(result), "tolerance": tolerance}, 1 / 8)
     if rows.empty:
@@ -289,7 +286,8 @@ def _zeros(result: xr.Dataset) -> list[Verdict]:
         return []
     at, width = at.sel(network="relu", drop=True), result.sizes["index"]
     measured = log_squares(at).isnull().mean(("index", "seed")).transpose("weights", "depth")
-    error = (np.sqrt(at["rank_variance"] / at.sizes["seed"]) / width).broadcast_like(measured)
+    variance = (at["rank_variance"] / at.sizes["seed"]).broadcast_like(measured)
+    error = np.sqrt(variance.values) / width
     return _judged(
         ["C14", "B3"], "Share of zeros among the singular values of a relu network, both families: 1/2 at "
         "every depth in the wide limit; at width N that of the layer with the fewest open gates",
@@ -307,7 +305,7 @@ def _growth(result: xr.Dataset) -> list[Verdict]:
     if len(depths) < 2:
         return []
     first, last, names = depths[0], depths[-1], [str(name) for name in result["network"].values]
-    pairs = [(name, name) for name in names if " to " not in name]
+    pairs = [(n, n) for n in names if " to " not in n]
     pairs += [(n, n.removesuffix(str(first)) + str(last)) for n in names if n.endswith(f" to {first}")]
     rows, told = [], []
     for family, (before, after) in product(result["weights"].values, pairs):
@@ -315,7 +313,7 @@ def _growth(result: xr.Dataset) -> list[Verdict]:
             start = result.sel(weights=family, network=before, depth=first)
             end = result.sel(weights=family, network=after, depth=last)
             tops = [(float(largest(at).mean()), float(predicted_largest(at))) for at in (end, start)]
-            rows.append(np.subtract(*tops) / 2 / np.log(last / first))
+            rows.append(np.subtract(tops[0], tops[1]) / 2 / np.log(last / first))
             if family == "orthogonal":
                 told.append(f"{before.removesuffix(f' to {first}')} {rows[-1][0]:.2f}")
     measured, predicted = np.array(rows).T
@@ -374,10 +372,8 @@ def table(result: xr.Dataset) -> pd.DataFrame:
         "distance": distances(result),
         "relative_variance": relative_variance(result).mean("seed"),
         "relative_variance_predicted": result["relative_variance_predicted"],
-        "zero_predicted": result["zero_predicted"],
-        "atom_share": result["atom_share"],
-        "mass_predicted": result["mass_predicted"],
     }
+    columns |= {name: result[name] for name in ("zero_predicted", "atom_share", "mass_predicted")}
     order = ["weights", "network", "depth"]
     return xr.Dataset(columns).to_dataframe(order).reset_index()[[*order, *columns]]
 
