@@ -30,14 +30,16 @@ def scheme(name: str) -> Scheme:
 
 def draw_kernels(name: str, keys: jax.Array, width: int, dtype: str) -> jax.Array:
     """One matrix W, (out, in), for every key; sigma_w = 1 where the scheme leaves it free."""
-    return jax.vmap(lambda key: scheme(name).draw(key, width, width, dtype=dtype).T)(keys)
+    drawn: jax.Array = jax.vmap(lambda key: scheme(name).draw(key, width, width, dtype=dtype).T)(keys)
+    return drawn
 
 
 def corners(matrices: jax.Array, size: int) -> jax.Array:
     """The first rows and columns at variance 1/size, filled up with zeros: further eigenvalues 0."""
     width = matrices.shape[-1]
     kept = jnp.arange(width) < size
-    return matrices * (kept & kept[:, None]) * (width / size) ** 0.5
+    kept_matrices: jax.Array = matrices * (kept & kept[:, None]) * (width / size) ** 0.5
+    return kept_matrices
 
 
 def count_real(values: jax.Array) -> jax.Array:

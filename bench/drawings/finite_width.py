@@ -8,6 +8,7 @@ from scipy import stats
 
 from signalprop.analysis import finitewidth
 from signalprop.bench import figures as draw
+from signalprop.bench.rates import exp
 
 SHOWN = ((20, 10), (10, 20), (50, 20), (50, 50), (100, 50), (20, 20))  # width and depth, best first
 RESOLVED = 0.1  # relative error above which an average of |Ju|^4 is ruled by rare draws and not shown
@@ -18,7 +19,7 @@ LAWS = {"gaussian": "Gaussian", "he_normal": "cut normal", "he_uniform": "unifor
 
 def pooled(values: xr.DataArray) -> xr.DataArray:
     """All networks of all seeds along the dimension x; NaN where the network is dead."""
-    return values.where(np.isfinite(values)).stack(x=("seed", "draw"))
+    return values.where(abs(values) < np.inf).stack(x=("seed", "draw"))
 
 
 def statistic(values: xr.DataArray, order: int) -> tuple[xr.DataArray, xr.DataArray]:
@@ -34,7 +35,7 @@ def fourth_moments(result: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
 
     NaN where the exact eighth moment says that the mean is ruled by rare draws.
     """
-    x = np.exp(2 * result["log_gain"]).stack(x=("seed", "draw")) / result["widening"] ** 2
+    x = exp(2 * result["log_gain"]).stack(x=("seed", "draw")) / result["widening"] ** 2
     resolved = result["fourth_spread"] / np.sqrt(x.sizes["x"]) < RESOLVED
     return x.mean("x").where(resolved), (x.std("x", ddof=1) / np.sqrt(x.sizes["x"])).where(resolved)
 
@@ -109,9 +110,9 @@ def _collapse(result: xr.Dataset) -> Figure:
             at = result.sel(network=network).isel(profile=equal == (kind == "equal"))
             at = at if kind == "equal" else at.isel(depth=[-1])
             value, error = statistic(at["log_gain"] - np.log(at["widening"]), order)
-            value = (value if order else -value).values.ravel()
+            shown = (value if order else -value).values.ravel()
             place = at["inverse_widths"].values.ravel()
-            draw.measured(panel, place, value, error.values.ravel(), look, label=label, markersize=3.4)
+            draw.measured(panel, place, shown, error.values.ravel(), look, label=label, markersize=3.4)
         for constant, dashes in ((5, "-"), (2, "--")):
             factor = constant if order else constant / 2
             look = {"color": "0.2", "linestyle": dashes}
@@ -182,7 +183,7 @@ def _deaths(axes: Axes, relu: xr.Dataset) -> None:
     narrow = [p for p in relu["profile"].values if str(p).startswith("width")][:2]
     for profile, look in zip(narrow, draw.series([str(p) for p in narrow]).values(), strict=True):
         at = relu.sel(profile=profile)
-        share, count = np.isneginf(at["log_gain"]).mean(("seed", "draw")), at["log_gain"].isel(depth=0).size
+        share, count = (at["log_gain"] == -np.inf).mean(("seed", "draw")), at["log_gain"].isel(depth=0).size
         error = np.sqrt(at["dead_predicted"] * (1 - at["dead_predicted"]) / count)
         depth = np.arange(1, int(at["depth"][-1]) + 1)
         draw.theory(axes, depth, 1 - (1 - 0.5 ** int(str(profile)[6:])) ** depth, look)

@@ -19,6 +19,11 @@ def over_kernels(values: xr.DataArray, draw: str = "draw") -> xr.DataArray:
     return values.stack(x=("seed", draw))
 
 
+def moduli(at: xr.Dataset) -> xr.DataArray:
+    """Moduli of the eigenvalues over sigma_w."""
+    return (at["real"] ** 2 + at["imaginary"] ** 2) ** 0.5 / at["sigma_w"]
+
+
 def figures(result: xr.Dataset) -> dict[str, Figure]:
     """Both spectra of some schemes, spectral radius and real eigenvalues by size, and traces."""
     at = result.isel(width=0)
@@ -61,7 +66,7 @@ def _spectra(at: xr.Dataset) -> Figure:
 def _size(at: xr.Dataset) -> Figure:
     figure, ((left, right),) = draw.canvas(1, 2, height=3.3)
     sizes = at["size"].values
-    fine = np.unique(np.geomspace(max(4, sizes[0]), 2 * sizes[-1], 12).astype(int))
+    fine = np.unique(np.geomspace(max(4, sizes[0]), 2 * sizes[-1], 8).astype(int))
     for panel, name in ((left, "size_radius"), (right, "size_real")):
         x = over_kernels(at[name], "size_draw")
         error = x.std("x", ddof=1) / np.sqrt(x.sizes["x"])
@@ -98,7 +103,7 @@ def _haar(at: xr.Dataset) -> Figure:
     mean = randommatrix.householder_trace(n)
     for name, label in labels.items():
         here = at.sel(scheme=name)
-        angle = np.abs(np.arctan2(here["imaginary"], here["real"])).values.ravel() / np.pi
+        angle = np.abs(np.arctan2(here["imaginary"].values, here["real"].values)).ravel() / np.pi
         trace = over_kernels(here["real"].sum("index")).values
         common = {"density": True, "alpha": 0.4, "color": looks[name]["color"], "label": label}
         left.hist(angle, np.linspace(0, 1, 21), **common)

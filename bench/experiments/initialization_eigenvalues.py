@@ -29,7 +29,7 @@ import xarray as xr
 
 from signalprop.analysis import ginibre, randommatrix
 from signalprop.analysis.eigenvalues import eigenvalues
-from signalprop.bench.drawings.initialization_eigenvalues import figures, over_kernels
+from signalprop.bench.drawings.initialization_eigenvalues import figures, moduli, over_kernels
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.grid import Grid, Static, require_count, require_known
 from signalprop.bench.kernels import KURTOSIS, UNSIGNED, corners, count_real, draw_kernels, scheme
@@ -230,8 +230,7 @@ def _scales(entries: xr.Dataset) -> list[Verdict]:
 def _circular(entries: xr.Dataset) -> Verdict:
     """Eigenvalues fill the disc evenly."""
     n = entries.sizes["index"]
-    modulus = np.hypot(entries["real"], entries["imaginary"]) / entries["sigma_w"]
-    share = over_kernels((modulus < entries["inside"]).mean("index"))
+    share = over_kernels((moduli(entries) < entries["inside"]).mean("index"))
     return _judged(
         ["C5"], "Share of the eigenvalues within r sigma_w, every scheme with independent entries: r^2",
         "circular law: Girko (1985), Tao & Vu (arXiv 0807.4898)", share, entries["inside"] ** 2, 1 / n,
@@ -245,9 +244,8 @@ def _circular(entries: xr.Dataset) -> Verdict:
 def _universal(entries: xr.Dataset) -> list[Verdict]:
     """Not the distribution but the variance decides: radius and real eigenvalues of every scheme."""
     n = entries.sizes["index"]
-    modulus = np.hypot(entries["real"], entries["imaginary"]) / entries["sigma_w"]
     cases = (
-        ("spectral radius over sigma_w", modulus.max("index"), entries["radius_predicted"]),
+        ("spectral radius over sigma_w", moduli(entries).max("index"), entries["radius_predicted"]),
         ("number of real eigenvalues", entries["num_real"], entries["num_real_predicted"]),
     )
     return [
@@ -315,7 +313,7 @@ def _orthogonal(at: xr.Dataset) -> list[Verdict]:
     if some := [name for name in names if name in ORTHOGONAL]:
         here = at.sel(scheme=some)
         off = max(
-            float(np.abs(np.hypot(here["real"], here["imaginary"]) - 1).max()),
+            float(np.abs(moduli(here) - 1).max()),
             float(np.abs(here["singular"] - 1).max()),
             float(np.abs(here["product_largest"] - 1).max()),
         )
@@ -349,9 +347,8 @@ def _orthogonal(at: xr.Dataset) -> list[Verdict]:
 def table(result: xr.Dataset) -> pd.DataFrame:
     """Scale, radius, real eigenvalues and extreme singular values of every scheme."""
     at = result.isel(width=0)
-    modulus = np.hypot(at["real"], at["imaginary"])
     measured = {
-        "spectral_radius": modulus.max("index"),
+        "spectral_radius_over_sigma_w": moduli(at).max("index"),
         "num_real": at["num_real"],
         "largest": at["singular"].max("index"),
         "smallest": at["singular"].min("index"),
