@@ -208,12 +208,12 @@ def relu_cosine(keep: np.ndarray) -> np.ndarray:
 
 CURE = (
     "The loss does not depend on a weight matrix's scale, and the gradient is inversely proportional to it, "
-    "exactly. Depth is not cured: without skip connections batch norm makes gradients grow in every layer, for "
-    "every nonlinearity, and layer norm lets them vanish where the activation has a mean."
+    "exactly. Depth is not cured: without skip connections batch norm makes gradients grow in every layer, "
+    "for every nonlinearity, and layer norm lets them vanish where the activation has a mean."
 )
 WEIGHTS = (
-    "It is the norm of the product of slopes and weights that decides; with a norm between layers the size of "
-    "the weights drops out altogether."
+    "It is the norm of the product of slopes and weights that decides; with a norm between layers the size "
+    "of the weights drops out altogether."
 )
 
 
@@ -228,21 +228,21 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     return [
         *found,
         *_growth(
-            result, batches, ["C21"], "Linear -> BatchNorm -> phi: log growth of |gradient|^2 per layer, (B - 2) "
-            "/ (B - 3) for linear, more for every nonlinearity, towards pi / (pi - 1) for relu and large B "
-            "(batches B <= N / 8)", "arXiv 1902.08129", CURE,
+            result, batches, ["C21"], "Linear -> BatchNorm -> phi: log growth of |gradient|^2 per layer, "
+            "(B - 2) / (B - 3) for linear, more for every nonlinearity, towards pi / (pi - 1) for relu and "
+            "large B (batches B <= N / 8)", "arXiv 1902.08129", CURE,
         ),
         *_growth(
             result, ["layer", "rms"], ["C21"], "Layer norm and RMS norm: log growth per layer, E phi'^2 / E "
             "phi^2 at N(0, 1): 1 for relu, 0.32 for softplus", "mean field", CURE,
         ),
         *_growth(
-            result, ["none", "none, large"], ["C24"], "No norm: log growth per layer, the mean of log sigma_w^2 "
-            "E phi'^2 over the layers, at both scales of the weights", "arXiv 1611.01232", WEIGHTS,
+            result, ["none", "none, large"], ["C24"], "No norm: log growth per layer, the mean of log "
+            "sigma_w^2 E phi'^2 over the layers, at both scales of the weights", "arXiv 1611.01232", WEIGHTS,
         ),
         *_growth(
-            result, dropped, ["C24"], "Dropout that keeps k, with weights sqrt(k) smaller: log growth per layer "
-            "sigma_w^2 E phi'^2 / k, so that relu is critical at sigma_w^2 = 2k",
+            result, dropped, ["C24"], "Dropout that keeps k, with weights sqrt(k) smaller: log growth per "
+            "layer sigma_w^2 E phi'^2 / k, so that relu is critical at sigma_w^2 = 2k",
             "arXiv 1611.01232, section 5", WEIGHTS,
         ),
         *_saturation(result, ["none, large", *batches]), *_masks(result, dropped),
@@ -261,8 +261,8 @@ def _growth(
         judge(
             claims, text, source, measured=measured["mean"], predicted=at["rate_predicted"],
             uncertainty=measured["error"], tolerance=at["slack"] + factor * measured["error"],
-            tolerance_from="0.02 for terms of order B / N and 1 / N under a norm, without one the known shift of "
-            "a mean logarithm, and five standard errors over networks",
+            tolerance_from="0.02 for terms of order B / N and 1 / N under a norm, without one the known "
+            "shift of a mean logarithm, and five standard errors over networks",
             claim="right after repair", correction=correction,
         )
     ]  # fmt: skip
@@ -278,8 +278,8 @@ def _saturation(result: xr.Dataset, names: list[str]) -> list[Verdict]:
     error = np.sqrt(share * (1 - share) / (result.sizes["seed"] * int(result["width"])))
     return [
         judge(
-            ["C22"], "Share of units whose slope is below a tenth of the largest, with large weights and with "
-            "batch norm of the same weights", "Gaussian pre-activations; a sphere for a batch",
+            ["C22"], "Share of units whose slope is below a tenth of the largest, with large weights and "
+            "with batch norm of the same weights", "Gaussian pre-activations; a sphere for a batch",
             measured=flat["saturated"].mean("seed"), predicted=share, uncertainty=error,
             tolerance=0.01 + sampling_factor(share.size) * error,
             tolerance_from="0.01 for the finite width, and five standard errors of independent units",

@@ -1,10 +1,11 @@
-"""Growth per layer: the two exact shifts, and sampled layers of finite width."""
+"""Growth per layer: exact cases, sampled layers of finite width, and networks of blocks."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from signalprop.analysis import growth
 from signalprop.analysis.growth import layer_growth
 from signalprop.models.activations import ACTIVATIONS
 
@@ -24,3 +25,127 @@ def test_the_mean_logarithm_in_sampled_layers_lies_below_log_chi_1_by_the_shift(
     log_chi, shift = layer_growth(phi, q, sigma_w)
     beyond = 2 * (float(shift) / width) ** 2  # of the next order in 1/N
     assert abs(logs.mean() - float(log_chi - shift / width)) < 5 * logs.std() / count**0.5 + beyond
+
+
+def batch_of(phi, batch, count, seed=1):
+    """Layers z -> phi(BN(z)) at their fixed point, for sampled units, with the gradient they hand down."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(count, batch))  # any isotropic covariance: the scale drops out
+    z -= z.mean(1, keepdims=True)
+    s = np.sqrt((z**2).mean(1, keepdims=True))
+    g = rng.normal(size=(count, batch))
+    g -= g.mean(1, keepdims=True)  # gradients sum to 0 over the batch
+    return np.asarray(z / s), np.asarray(s), g
+
+
+def handed_down(phi, h, s, g):
+    """The gradient below the norm, by its Jacobian."""
+    g = g * np.asarray(phi.derivative(h))
+    return (g - g.mean(1, keepdims=True) - h * (g * h).mean(1, keepdims=True)) / s
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu"])
+def test_batch_norm_multiplies_gradients_of_sampled_units_by_the_factor(name):
+    phi, batch, count = ACTIVATIONS[name], 8, 60_000
+    h, s, g = batch_of(phi, batch, count)
+    y = np.asarray(phi(h))
+    spread = ((y - y.mean(1, keepdims=True)) ** 2).sum(1) / (batch - 1)  # of the layer that z comes from
+    gain = (handed_down(phi, h, s, g) ** 2).sum(1) / (batch - 1)
+    measured = gain.mean() / spread.mean()
+    error = measured * np.hypot(gain.std() / gain.mean(), spread.std() / spread.mean()) / count**0.5
+    assert abs(float(growth.batch_norm(phi, batch)) - measured) < 5 * error
+
+
+@pytest.mark.parametrize("batch", [5, 32])
+def test_batch_norm_of_a_linear_network_is_exact(batch):
+    assert float(growth.batch_norm(ACTIVATIONS["linear"], batch)) == pytest.approx((batch - 2) / (batch - 3))
+
+
+def test_batch_norm_of_relu_has_its_closed_form_and_limit():
+    batch = 8
+    r = -1 / (batch - 1)
+    overlap = (np.sqrt(1 - r**2) + r * (np.pi - np.arccos(r))) / (2 * np.pi)
+    both = 1 / 4 + np.arcsin(r) / (2 * np.pi)
+    trace = batch / 2 * (1 - 1 / batch) ** 2 + (batch - 1) * both / batch
+    radial = 1 / 2 - (1 / 2 + (batch - 1) * overlap) / batch
+    exact = batch / ((1 / 2 - overlap) * (batch - 3) * (batch - 1)) * (trace - radial)
+    relu = ACTIVATIONS["relu"]
+    assert float(growth.batch_norm(relu, batch)) == pytest.approx(exact, rel=1e-8)
+    assert float(growth.batch_norm(relu)) == pytest.approx(np.pi / (np.pi - 1), rel=1e-12)
+    assert float(growth.batch_norm(relu, 10**6)) == pytest.approx(np.pi / (np.pi - 1), rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "batch", "layer"), [
+    ("tanh", 1.177807, 1.177807), ("gelu", 1.318845, 1.072032), ("silu", 1.212081, 1.066634),
+    ("sigmoid", 1.033592, 0.152827), ("softplus", 1.080528, 0.318459), ("linear", 1, 1),
+])  # fmt: skip
+def test_the_limits_of_batch_and_layer_norm(name, batch, layer):
+    phi = ACTIVATIONS[name]
+    np.testing.assert_allclose([growth.batch_norm(phi), growth.layer_norm(phi)], [batch, layer], atol=1e-6)
+
+
+def test_residual_growth_has_its_three_limits():
+    found = [float(growth.residual(1.0, scale, 1000)) for scale in (1.0, 1000**-0.5, 1e-3, 0.0)]
+    np.testing.assert_allclose(found, [1000 * np.log(2), 1, 0, 0], atol=2e-3)
+    gains = growth.branch_gains(ACTIVATIONS["relu"], 3.0, 2**0.5, 1.0)
+    np.testing.assert_allclose(gains, (3.0, 1.0), rtol=1e-12)
+
+
+def test_pre_and_post_layer_norm_of_the_feed_forward_block():
+    profile = growth.pre_layer_norm(24)
+    blocks = np.arange(25)
+    np.testing.assert_allclose(profile.log_mean_square, np.log(1 + blocks / 2), rtol=1e-12)
+    np.testing.assert_allclose(profile.log_gradient, np.log(26 / (blocks + 2)), atol=1e-12)
+    assert float(growth.post_layer_norm()) == 1
+    assert float(growth.post_layer_norm(1 - 1 / np.pi, 1.0)) == pytest.approx(2 / (2 - 1 / np.pi))
+
+
+def test_pre_batch_norm_grows_as_the_power_of_the_factor():
+    relu, depths = ACTIVATIONS["relu"], np.array([200, 20_000])
+    top = [float(growth.pre_batch_norm(relu, int(depth), 1.0).log_gradient[0]) for depth in depths]
+    power = (top[1] - top[0]) / np.log(100)
+    assert power == pytest.approx(np.pi / (np.pi - 1), abs=0.01)
+    finite = growth.pre_batch_norm(relu, 8, 1.0, 10**6)
+    np.testing.assert_allclose(
+        finite.log_gradient, growth.pre_batch_norm(relu, 8, 1.0).log_gradient, atol=1e-4
+    )
+
+
+def test_post_batch_norm_equals_a_unit_followed_through_many_blocks():
+    batch, units, depth = 8, 20_000, 10
+    n, r, rng = batch - 1, -1 / (batch - 1), np.random.default_rng(0)
+    f = 1 - (np.sqrt(1 - r * r) + r * (np.pi - np.arccos(r))) / np.pi
+    chi = 1 - (1 - 2 * (1 / 4 + np.arcsin(r) / (2 * np.pi))) / batch
+    x, passed = rng.normal(size=(units, n)), []
+    for _ in range(depth):
+        x *= np.sqrt(batch) / np.linalg.norm(x, axis=1, keepdims=True)
+        x = x + np.sqrt(f) * rng.normal(size=x.shape)
+        size = np.linalg.norm(x, axis=1, keepdims=True)
+        passed.append((x / size, size / np.sqrt(batch)))
+    g, logs = rng.normal(size=(units, n)), []
+    for unit, s in reversed(passed):
+        g = (g - unit * (g * unit).sum(1, keepdims=True)) / s
+        g = g + np.sqrt(chi * (g**2).mean()) * rng.normal(size=g.shape)
+        logs.append(np.log((g**2).mean()))
+    steps = np.diff(logs)[2:]  # the first gradient is not orthogonal to the signal above it
+    found = np.log(float(growth.post_batch_norm(ACTIVATIONS["relu"], 2**0.5, 1.0, batch)))
+    assert abs(found - steps.mean()) < 5 * steps.std() / len(steps) ** 0.5
+    limits = [float(growth.post_batch_norm(ACTIVATIONS["relu"], 2**0.5, 1.0, b)) for b in (10**6, np.inf)]
+    np.testing.assert_allclose(limits, 2 / (2 - 1 / np.pi), rtol=1e-5)
+
+
+def test_dropout_scales_the_maps_and_separates_masks():
+    keep = jnp.array([0.8, 1.0])
+    law = jax.vmap(lambda k: growth.dropout(ACTIVATIONS["relu"], 1.0, k, jnp.sqrt(2 * k)))
+    q, chi, (c, same) = jax.jit(law)(keep)
+    np.testing.assert_allclose([q, chi], 1, rtol=1e-12)
+    assert same == 1
+    assert float(c) == pytest.approx(0.472799, abs=1e-6)
+    kappa = (np.sqrt(1 - c * c) + c * (np.pi - np.arccos(c))) / np.pi
+    assert float(c) == pytest.approx(0.8 * float(kappa), rel=1e-9)
+
+
+def test_a_batch_without_a_mean_inverse_variance_is_refused():
+    for law in (growth.batch_norm, growth.batch_gains, lambda phi, b: growth.pre_batch_norm(phi, 2, 1.0, b)):
+        with pytest.raises(ValueError, match="batch_size is 3"):
+            law(ACTIVATIONS["relu"], 3)
