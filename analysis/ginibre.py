@@ -44,7 +44,7 @@ def spectral_radius_cdf(r: Float[ArrayLike, "..."], n: int) -> Float[np.ndarray,
     outside = special.gammaincc(k, squares)
     with np.errstate(divide="ignore"):
         logs = np.where(outside < 0.5, np.log1p(-outside), np.log(special.gammainc(k, squares)))
-    return np.exp(logs.sum(-1))
+    return np.asarray(np.exp(logs.sum(-1)))
 
 
 def real_spectral_radius(n: int) -> RadiusLaw:
@@ -167,14 +167,14 @@ def variance_of_real_eigenvalues(n: int) -> float:
 def _panels(largest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Right ends of 64 equal panels of [0, largest], and 8 Gauss-Legendre nodes and weights in each."""
     ends = np.linspace(0, largest, 65)
-    nodes, weights = np.polynomial.legendre.leggauss(8)
+    nodes, weights = special.roots_legendre(8)
     half = largest / 128
     return ends[1:], (ends[:-1, None] + half * (nodes + 1)).ravel(), np.tile(half * weights, 64)
 
 
 def _angular(s: np.ndarray, count: int) -> np.ndarray:
     """T_m(s) for m = 0 .. count - 1, then for m = -count .. -1, so that negative indices are right."""
-    nodes, weights = np.polynomial.legendre.leggauss(300 + 4 * count)
+    nodes, weights = special.roots_legendre(300 + 4 * count)
     theta = (nodes + 1) * np.pi / 4
     decay = special.erfcx(np.sqrt(2) * np.outer(s, np.sin(theta))) * weights * np.pi / 2
     positive = np.sin((2 * np.arange(count)[:, None] + 1) * theta) @ decay.T
