@@ -33,17 +33,17 @@ def layer_norm(x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
 
 def pre_layer_norm(f: Part, x: Array, skip: Float[ArrayLike, ""] = 1.0) -> Array:
     """Return ``skip x + f(LN(x))``."""
-    return skip * x + f(layer_norm(x))
+    return jnp.multiply(skip, x) + f(layer_norm(x))
 
 
 def post_layer_norm(f: Part, x: Array, skip: Float[ArrayLike, ""] = 1.0) -> Array:
     """Return ``LN(skip x + f(x))``."""
-    return layer_norm(skip * x + f(x))
+    return layer_norm(jnp.multiply(skip, x) + f(x))
 
 
 def no_layer_norm(f: Part, x: Array, skip: Float[ArrayLike, ""] = 1.0) -> Array:
     """Return ``skip x + f(x)``."""
-    return skip * x + f(x)
+    return jnp.multiply(skip, x) + f(x)
 
 
 # How a part of a block is joined to its input; the factor `skip` may be traced, and 0 removes the skip.
@@ -107,7 +107,8 @@ def draw_attention(
         raise ValueError(f"heads must divide the width {width}, got {heads}")
     keys = jax.random.split(jax.random.fold_in(key, 0), 4)
     layers = jax.vmap(lambda k: draw_layer(k, number, width, width, XAVIER, dtype=dtype))(keys)
-    return Attention(*(jax.tree.map(lambda leaf, i=i: leaf[i], layers) for i in range(4)), heads=heads)
+    first, second, third, fourth = (jax.tree.map(lambda leaf, i=i: leaf[i], layers) for i in range(4))
+    return Attention(query=first, key=second, value=third, out=fourth, heads=heads)
 
 
 def draw_feed_forward(
