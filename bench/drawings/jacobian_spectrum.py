@@ -10,8 +10,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from signalprop.analysis import randommatrix
+from signalprop.analysis import freeprob, randommatrix
 from signalprop.bench import figures as draw
+from signalprop.models.activations import chosen
 
 LN10 = float(np.log(10))
 MOST_LINES = 32  # singular values drawn per panel
@@ -100,21 +101,47 @@ def _span(panel: Axes) -> None:
 def _density(at: xr.Dataset) -> Figure:
     """Densities of s over its root mean square at a few depths, all networks together."""
     figure, axes = _panels(at, sharey=True)
+    families = at["weights"].values
     depths = [d for d in (2, 8, 32, 128) if d in at["depth"].values] or [int(at["depth"][-1])]
     colours = mpl.colormaps[draw.SEQUENTIAL](np.linspace(0, 0.85, len(depths)))
     log_s = ((at["log_singular_values"] - at["log_mean_square"] / 2) / LN10).sel(depth=depths)
-    for row, family in zip(axes, at["weights"].values, strict=True):
+    for row, family in zip(axes, families, strict=True):
         for panel, name in zip(row, at["activation"].values, strict=True):
             for depth, colour in zip(depths, colours, strict=True):
                 s = log_s.sel(activation=name, weights=family, depth=depth).values.ravel()
                 density = np.histogram(s[np.isfinite(s)], EDGES)[0] / s.size / (EDGES[1] - EDGES[0])
                 panel.stairs(density, EDGES, baseline=None, color=colour, label=f"$L$ = {depth}")
+                if depth <= at.sizes["index"] // 8:
+                    _wide_limit(panel, str(name), str(family), depth, colour)
         row[0].set(yscale="log", ylabel=f"{family} weights\nshare per decade")
         row[0].minorticks_off()
     for panel in axes[-1]:
         panel.set_xlabel(r"$\log_{10} (s / s_{rms})$")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(depths))
+    handles, _ = axes[0, 0].get_legend_handles_labels()
+    handles = [handle for handle in handles if not isinstance(handle, Line2D)]
+    if {"linear", "relu"} & set(at["activation"].values):
+        handles.append(Line2D([], [], color="0.3", linestyle=":", label="edge, free probability"))
+    if "linear" in at["activation"] and "gaussian" in families:
+        handles.append(Line2D([], [], color="0.3", linestyle="--", label="Fuss-Catalan"))
+    axes[0, 0].set_ylim(bottom=4e-3)
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
+
+
+def _wide_limit(panel: Axes, name: str, family: str, depth: int, colour: Any) -> None:
+    """Where the spectrum of a wide homogeneous network ends, whose length q does not matter; its density."""
+    names = ("linear", "relu")
+    if name not in names:
+        return
+    phi, sigma_w = chosen(names, names.index(name)), 1.0 if name == "linear" else np.sqrt(2)
+    weights: freeprob.Weights = "gaussian" if family == "gaussian" else "orthogonal"
+    top = float(freeprob.edge(phi, sigma_w, 1.0, float(depth), weights).log_edge) / 2 / LN10
+    panel.axvline(top, color=colour, linestyle=":", linewidth=0.9)
+    if (name, family) == ("linear", "gaussian"):
+        decades = np.linspace(EDGES[0], top - 1e-4, 200)
+        squares = 10 ** (2 * decades)
+        density = 2 * LN10 * squares * np.asarray(randommatrix.fuss_catalan_density(squares, float(depth)))
+        panel.plot(decades, density, color=colour, linestyle="--", linewidth=0.9)
 
 
 def _mean_square(result: xr.Dataset) -> Figure:
