@@ -316,20 +316,25 @@ def _orthogonal(
 def _gaussian(at: xr.Dataset) -> list[Verdict]:
     """Mean and spread of the gradient's walk, and the floor of the signal, of one network."""
     network, depth, count = str(at["network"].values), int(at["layer"][-1]), at.sizes["seed"]
-    end, factor = at.isel(layer=0), sampling_factor(2)
+    end, ratio = at.isel(layer=0), f"log10 |dE/dy^0| / |dE/dy^L|, L = {depth}"
     spread = float(end["gaussian_spread"])
-    error = spread * np.array([1 / np.sqrt(count), 1 / np.sqrt(2 * (count - 1))])
+    of_mean, of_spread = spread / np.sqrt(count), spread / np.sqrt(2 * (count - 1))
     law = "log chi-squared walk of a deep linear network" if network == "mlp" else RING
-    found = [judge(
-        ["C14", "C1"], f"Gaussian weights at the same critical point, {network}: mean and deviation over "
-        f"networks of log10 |dE/dy^0| / |dE/dy^L|, L = {depth}", law,
-        measured=[end["gradient"].mean(), end["gradient"].std(ddof=1)], uncertainty=error,
-        predicted=[float(end["gaussian_predicted"]), spread],
-        tolerance=factor * error + np.array([DECADES / 2, 0]),
-        tolerance_from="one nat of log |g|^2 for the slopes of tanh, five predicted standard errors",
-        claim="right after repair", correction="Being critical on average is not enough: each Gaussian layer "
-        "takes 1/N (on a ring 1/2N) off log |g|^2, and depth is limited to a few times the width.",
-    )]  # fmt: skip
+    found = [
+        judge(
+            ["C14", "C1"], f"Gaussian weights at the same critical point, {network}: mean of {ratio}", law,
+            measured=end["gradient"].mean(), predicted=float(end["gaussian_predicted"]), uncertainty=of_mean,
+            tolerance=DECADES / 2 + sampling_factor() * of_mean,
+            tolerance_from="one nat of log |g|^2 for the slopes of tanh, five predicted standard errors",
+            claim="right after repair", correction="Being critical on average is not enough: each Gaussian "
+            "layer takes 1/N (on a ring 1/2N) off log |g|^2, and depth is limited to a few times the width.",
+        ),
+        judge(
+            ["C1"], f"The same networks, {network}: standard deviation over networks of {ratio}", law,
+            measured=end["gradient"].std(ddof=1), predicted=spread, uncertainty=of_spread,
+            tolerance=sampling_factor() * of_spread, tolerance_from="five predicted standard errors",
+        ),
+    ]  # fmt: skip
     if network == "mlp" and np.isfinite(end["gaussian_floor"]):
         signal = at["signal"].isel(layer=-1)
         error_of_mean = float(signal.std(ddof=1)) / np.sqrt(count)
