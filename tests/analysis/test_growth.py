@@ -44,9 +44,9 @@ def handed_down(phi, h, s, g):
     return (g - g.mean(1, keepdims=True) - h * (g * h).mean(1, keepdims=True)) / s
 
 
-@pytest.mark.parametrize("name", ["relu", "gelu"])
+@pytest.mark.parametrize("name", ["gelu"])
 def test_batch_norm_multiplies_gradients_of_sampled_units_by_the_factor(name):
-    phi, batch, count = ACTIVATIONS[name], 8, 60_000
+    phi, batch, count = ACTIVATIONS[name], 8, 40_000
     h, s, g = batch_of(phi, batch, count)
     y = np.asarray(phi(h))
     spread = ((y - y.mean(1, keepdims=True)) ** 2).sum(1) / (batch - 1)  # of the layer that z comes from
@@ -112,7 +112,7 @@ def test_pre_batch_norm_grows_as_the_power_of_the_factor():
 
 
 def test_post_batch_norm_equals_a_unit_followed_through_many_blocks():
-    batch, units, depth = 8, 20_000, 10
+    batch, units, depth = 8, 10_000, 10
     n, r, rng = batch - 1, -1 / (batch - 1), np.random.default_rng(0)
     f = 1 - (np.sqrt(1 - r * r) + r * (np.pi - np.arccos(r))) / np.pi
     chi = 1 - (1 - 2 * (1 / 4 + np.arcsin(r) / (2 * np.pi))) / batch
