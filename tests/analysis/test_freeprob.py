@@ -31,37 +31,49 @@ def exact_gelu(x):
     return jax.nn.gelu(x, approximate=False)
 
 
-NAMES = ("linear", "relu", "hard_tanh", "tanh", "erf", "gelu")
-PHIS = (lambda x: x, relu, hard_tanh, jnp.tanh, jax.scipy.special.erf, exact_gelu)
-LENGTHS = (1.0, 1.0, 0.5, 0.4, 0.4, 8.0)
+NAMES = ("linear", "relu", "hard_tanh", "tanh", "erf", "gelu", "sigmoid", "step")
+PHIS = (lambda x: x, relu, hard_tanh, jnp.tanh, jax.scipy.special.erf, exact_gelu, jax.nn.sigmoid, jnp.sign)
+LENGTHS = (1.0, 1.0, 0.5, 0.4, 0.4, 8.0, 2500.0, 1.0)
 DEPTHS = (1, 4, 64)
-NUM_POINTS = 200
 
 
-def chosen(index):
-    """One of the activations, with the kinks of all, so that they share one program."""
-
+@jax.jit
+def program(index, numbers):
     def phi(x):
-        return PHIS[index](x)
+        return jax.lax.switch(index, PHIS, x)
 
     phi.kinks = (-1.0, 0.0, 1.0)
-    return phi
+    return freeprob.spectrum(phi, *numbers, num_points=200)
+
+
+def spectrum(index, sigma_w, q, depth, gaussian):
+    """The spectrum of any of the activations: all tests share one program."""
+    return program(index, jnp.array([sigma_w, q, depth, gaussian], float))
 
 
 @cache
 def solved(name, depth, gaussian, sigma_w=1.1):
-    """Spectrum, edge and atoms of one of the activations."""
+    """The spectrum of one of the activations at its length."""
     index = NAMES.index(name)
-    at = chosen(index), sigma_w, LENGTHS[index], float(depth), "gaussian" if gaussian else "orthogonal"
-    found = freeprob.spectrum(*at, NUM_POINTS)
-    return found, found.edge, found.atoms
+    return spectrum(index, sigma_w, LENGTHS[index], depth, gaussian)
 
 
 @cache
 def log_mean(name, depth):
     """Logarithm of the mean squared singular value at sigma_w = 1.1."""
     index = NAMES.index(name)
-    return float(freeprob.moments(chosen(index), 1.1, LENGTHS[index], depth).log_mean)
+    return depth * float(log_means(index, LENGTHS[index]))
+
+
+@jax.jit
+def log_means(index, q):
+    """For one layer."""
+
+    def phi(x):
+        return jax.lax.switch(index, PHIS, x)
+
+    phi.kinks = (-1.0, 0.0, 1.0)
+    return freeprob.moments(phi, 1.1, q, 1).log_mean
 
 
 def relative_variance_of_samples(phi, sigma_w, q, depth, orthogonal, width=96, num_samples=24):
@@ -135,52 +147,57 @@ def bernoulli_edge(share, depth, gaussian):
 @pytest.mark.parametrize(("name", "share"), [("linear", 1.0), ("relu", 0.5), ("hard_tanh", erf(1.0))])
 def test_edges_of_gated_networks_are_the_closed_forms(name, share, gaussian):
     for depth in DEPTHS:
-        log_edge = solved(name, depth, gaussian)[1].log_edge
+        log_edge = solved(name, depth, gaussian).edge.log_edge
         expected = depth * np.log(1.1**2 * share) + np.log(bernoulli_edge(share, depth, gaussian))
         np.testing.assert_allclose(log_edge, expected, rtol=1e-11, atol=1e-12)
 
 
 def test_edges_of_linear_and_relu_networks_have_their_well_known_values():
     for depth in (2.0, 16.0):
-        linear = freeprob.upper_edge(chosen(0), 1.0, 1.0, depth)
-        np.testing.assert_allclose(linear, fuss_catalan_edge(depth), rtol=1e-12)
-        gated = freeprob.upper_edge(chosen(1), np.sqrt(2), 1.0, depth, "orthogonal")
-        np.testing.assert_allclose(gated, depth**depth / (depth - 1) ** (depth - 1), rtol=1e-12)
+        linear = spectrum(0, 1.0, 1.0, depth, 1.0).edge.log_edge
+        np.testing.assert_allclose(np.exp(linear), fuss_catalan_edge(depth), rtol=1e-12)
+        gated = spectrum(1, np.sqrt(2), 1.0, depth, 0.0).edge.log_edge
+        np.testing.assert_allclose(np.exp(gated), depth**depth / (depth - 1) ** (depth - 1), rtol=1e-12)
 
 
 @pytest.mark.parametrize("gaussian", [True, False])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES[:6])
 def test_the_mass_of_every_density_is_one_and_its_mean_that_of_the_moments(name, gaussian):
     for depth in DEPTHS:
-        density, _, atoms = solved(name, depth, gaussian)
+        density = solved(name, depth, gaussian)
         assert bool(density.converged), depth
         assert abs(float(density.mass) - 1) < 0.002, depth
         if depth == 1 and not gaussian:
             continue  # spikes between the points
         relative = np.asarray(density.log_x) - log_mean(name, depth)
         mean = np.trapezoid(density.per_log * np.exp(relative), relative)
-        mean += float(atoms.share) * np.exp(float(atoms.log_place) - log_mean(name, depth))
+        mean += float(density.atoms.share) * np.exp(float(density.atoms.log_place) - log_mean(name, depth))
         np.testing.assert_allclose(mean, 1, atol=0.03, err_msg=str(depth))  # of the trapezoids
 
 
 def test_linear_gaussian_densities_are_those_of_fuss_and_catalan():
     for depth in (1, 4, 16):
-        density, end, _ = solved("linear", depth, True, 1.0)
-        inside = np.asarray(density.log_x) < float(end.log_edge) - 1e-3
+        density = solved("linear", depth, True, 1.0)
+        inside = np.asarray(density.log_x) < float(density.edge.log_edge) - 1e-3
         x = np.exp(np.asarray(density.log_x))[inside]
         np.testing.assert_allclose(density.density[inside], fuss_catalan_density(x, depth), rtol=1e-7)
 
 
-def test_one_gaussian_layer_is_marchenko_and_pastur():
-    x = 4 * np.linspace(0.01, 0.999, NUM_POINTS)
-    found = freeprob.jacobian_density(x, chosen(0), 1.0, 1.0, 1.0)
+def test_one_gaussian_layer_is_marchenko_and_pastur_and_what_cannot_be_solved_is_nan():
+    x = 4 * np.linspace(0.01, 0.999, 80)
+    found = freeprob.jacobian_density(x, PHIS[0], 1.0, 1.0, 1)
     np.testing.assert_allclose(found.density, np.sqrt(x * (4 - x)) / (2 * np.pi * x), rtol=1e-6)
     expected = 2 / np.pi * (np.arccos(np.sqrt(x) / 2) - np.sqrt(x * (4 - x)) / 4)
-    np.testing.assert_allclose(found.above, expected, atol=1e-3)
+    np.testing.assert_allclose(found.above, expected, atol=5e-3)
+    np.testing.assert_allclose(freeprob.upper_edge(PHIS[0], 1.0, 1.0, 1), 4, rtol=1e-12)
+    lost = freeprob.jacobian_density(x, PHIS[0], np.nan, 1.0, 1)
+    assert not bool(lost.converged)
+    assert np.isnan(lost.density).all()
+    assert np.isnan(lost.mass)
 
 
 def test_one_orthogonal_layer_has_the_law_of_its_squared_slopes():
-    found, *_ = solved("tanh", 1, False)
+    found = solved("tanh", 1, False)
     x = np.exp(np.asarray(found.log_x)) / 1.1**2
     expected = 1 - 2 * ndtr(-np.arccosh(np.maximum(x**-0.25, 1)) / np.sqrt(0.4))
     np.testing.assert_allclose(found.above, expected, atol=3e-3)
@@ -205,7 +222,8 @@ def squared_singular_values(index, depth, gaussian, width, rng):
 )
 def test_sampled_products_have_the_density_and_their_largest_value_the_law_of_the_edge(name, gaussian, depth):
     width, num_samples, rng = 192, 6, np.random.default_rng(0)
-    density, end, _ = solved(name, depth, gaussian)
+    density = solved(name, depth, gaussian)
+    end = density.edge
     index = NAMES.index(name)
     logs = [squared_singular_values(index, depth, gaussian, width, rng) for _ in range(num_samples)]
     values = np.sort(np.ravel(logs)) + log_mean(name, depth)
@@ -220,13 +238,13 @@ def test_sampled_products_have_the_density_and_their_largest_value_the_law_of_th
 def test_zero_is_as_frequent_as_closed_gates_at_every_depth_and_one_value_only_in_shallow_networks():
     for depth in DEPTHS:
         for gaussian in (True, False):
-            np.testing.assert_allclose(solved("relu", depth, gaussian)[2].zero, 0.5, rtol=1e-12)
-            top = solved("hard_tanh", depth, gaussian)[2]
+            np.testing.assert_allclose(solved("relu", depth, gaussian).atoms.zero, 0.5, rtol=1e-12)
+            top = solved("hard_tanh", depth, gaussian).atoms
             share = max(0.0, 1 - depth * (1 - erf(1.0))) * (not gaussian)
             np.testing.assert_allclose(top.share, share, atol=1e-12)
             if share:
                 np.testing.assert_allclose(top.log_place, 2 * depth * np.log(1.1), rtol=1e-12)
-    assert solved("tanh", 1, False)[2].share == 0
+    assert solved("tanh", 1, False).atoms.share == 0
 
 
 def test_deep_isometric_edges_approach_the_universal_limits():
@@ -235,43 +253,29 @@ def test_deep_isometric_edges_approach_the_universal_limits():
     gates = bernoulli_edge(share, depth, gaussian=False)
     np.testing.assert_allclose(freeprob.universal_edge(spread, smooth=False), gates, rtol=1e-3)
     q = np.sqrt(spread / depth / 8)  # mu_2 / mu_1^2 - 1 = 8 q^2 for tanh
-    relative = freeprob.moments(chosen(3), 1.0, q, depth, "orthogonal")
-    end = freeprob.edge(chosen(3), 1.0, q, float(depth), "orthogonal").log_edge - relative.log_mean
+    relative = freeprob.moments(jnp.tanh, 1.0, q, depth, "orthogonal")
+    end = spectrum(3, 1.0, q, depth, 0.0).edge.log_edge - relative.log_mean
     limit = freeprob.universal_edge(float(relative.relative_variance), smooth=True)
     np.testing.assert_allclose(np.exp(float(end)), limit, rtol=0.01)  # of order L^(-1/2)
     np.testing.assert_allclose(freeprob.universal_edge(0.5, smooth=False), np.exp(0.5), rtol=1e-12)
 
 
 def test_a_nearly_isometric_spectrum_is_resolved():
-    found = freeprob.spectrum(chosen(3), 1.0, 1e-8, 16.0, "orthogonal", NUM_POINTS)
+    found = spectrum(3, 1.0, 1e-8, 16.0, 0.0)
     assert bool(found.converged)
     assert float(found.log_x[0]) > -1e-4
 
 
 def test_a_step_function_has_no_density_and_all_its_values_at_zero():
-    def step(x):
-        return jnp.sign(x)
-
-    step.kinks = (-1.0, 0.0, 1.0)
-    found = freeprob.spectrum(step, 1.0, 1.0, 3.0, "gaussian", NUM_POINTS)
+    found = solved("step", 4, True)
     assert float(found.mass) == pytest.approx(1)
     assert np.all(found.per_log == 0)
-    assert float(freeprob.atoms(step, 1.0, 1.0, 3.0).zero) == pytest.approx(1)
-    assert float(freeprob.upper_edge(step, 1.0, 1.0, 3.0)) == 0
+    assert float(found.atoms.zero) == pytest.approx(1)
+    assert np.isneginf(found.edge.log_edge)
 
 
-def test_what_cannot_be_solved_is_nan_and_mass_that_the_points_miss_is_not_called_converged():
-    x = np.geomspace(1e-3, 1, NUM_POINTS)
-    lost = freeprob.jacobian_density(x, chosen(3), 1.0, -1.0, 4.0)
-    assert not bool(lost.converged)
-    assert np.isnan(lost.density).all()
-    assert np.isnan(lost.mass)
-
-    def sigmoid(x):
-        return jax.nn.sigmoid(x)
-
-    sigmoid.kinks = (-1.0, 0.0, 1.0)
-    wide = freeprob.spectrum(sigmoid, 100.0, 2500.0, 16.0, "gaussian", NUM_POINTS)
+def test_mass_that_the_points_miss_is_not_called_converged():
+    wide = solved("sigmoid", 16, True, 100.0)
     assert not bool(wide.converged)
     assert abs(float(wide.mass) - 1) > 0.005
 
