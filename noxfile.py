@@ -42,7 +42,9 @@ def rebuilt(session: nox.Session, *requirements: str) -> None:
 def tests(session: nox.Session) -> None:
     """Run the test suite on the CPU, against the built wheel."""
     rebuilt(session, *group("test"))
-    session.run("pytest", "-n", "auto", "--dist", "loadfile", "--benchmark-disable", *session.posargs, env=ON_CPU)
+    session.run(
+        "pytest", "-n", "auto", "--dist", "loadfile", "--benchmark-disable", *session.posargs, env=ON_CPU
+    )
 
 
 @nox.session
