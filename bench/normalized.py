@@ -1,6 +1,7 @@
 """Kinds of normalized networks, and when their units are saturated."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -26,7 +27,7 @@ class Case(NamedTuple):
 
 def cases(batch_size: tuple[int, ...], keep: tuple[float, ...]) -> list[Case]:
     """All kinds of networks."""
-    over_batches = [Case(f"batch {b}", lambda z, b=b: _by_batch(z, b)) for b in batch_size]
+    over_batches = [Case(f"batch {b}", partial(_by_batch, batch_size=b)) for b in batch_size]
     dropped = [Case(f"dropout {k:g}", norm("none"), k, False) for k in keep]
     plain = [Case("none", norm("none"), large=False), Case("none, large", norm("none"))]
     return [*plain, Case("layer", norm("layer")), Case("rms", norm("rms")), *over_batches, *dropped]
@@ -43,7 +44,7 @@ def own_scale(name: str) -> float:
 
 
 def share_saturated(name: str, kind: Case, q: float) -> float:
-    """Share of saturated units: of Gaussian z of length q, or of points of the sphere of a normalized batch."""
+    """Share of saturated units: of Gaussian z of length q, or of points of a normalized batch."""
     least = SATURATED[name][1]
     if not kind.name.startswith("batch"):
         return float(special.erfc(least / np.sqrt(2 * q)))

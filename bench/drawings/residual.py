@@ -36,7 +36,7 @@ LABELS = {
 def mean_log(values: xr.DataArray) -> xr.Dataset:
     """Log of the mean over seeds of numbers given by their logs, and its standard error."""
     top = values.max("seed")
-    sizes = np.exp(values - top)
+    sizes: xr.DataArray = np.exp(values - top)  # type: ignore[assignment]
     mean = sizes.mean("seed", skipna=False)
     error = sizes.std("seed", ddof=1) / np.sqrt(values.sizes["seed"]) / mean
     return xr.Dataset({"mean": top + np.log(mean), "error": error})
