@@ -7,6 +7,7 @@ network is drawn.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 from signalprop.models.lookup import named
 from signalprop.models.mlp import Layer, draw_layer
 from signalprop.models.normalization import Norm, identity
+
+Factor = Callable[[Any], Any]  # of the depth, a number or traced
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,9 @@ class Scaling:
     """
 
     name: str
-    branch: Callable[[int], float]
-    inner: Callable[[int], float] = lambda depth: 1.0
-    outer: Callable[[int], float] = lambda depth: 1.0
+    branch: Factor
+    inner: Factor = lambda depth: 1.0
+    outer: Factor = lambda depth: 1.0
 
 
 # Fixup scales the other m - 1 layers of a branch by L^(-1/(2m - 2)), here m = 2, and its last layer by 0.

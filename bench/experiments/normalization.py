@@ -59,7 +59,7 @@ class Settings:
     """Layers L."""
     skipped: int = 10
     """Layers at the input end that are left out of the growth per layer; two at the other end are too."""
-    seeds: int = 16
+    seeds: int = 12
     """Independent networks."""
     seed: int = 0
     """Root of all random numbers."""
