@@ -51,7 +51,7 @@ class Settings:
     """Kinds of blocks."""
     depth: tuple[int, ...] = (16, 64, 128)
     """Numbers L of blocks."""
-    width: int = 128
+    width: int = 192
     """Units N."""
     batch_size: int = 32
     """Examples B, over which batch normalization takes its statistics."""
