@@ -78,8 +78,9 @@ def _gradients(result: xr.Dataset) -> Figure:
     row[1].set_ylabel(r"$\log_{10} |\partial E / \partial W_2^L|$")
     figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.suptitle(
-        "Gradients at initialization, layer norm before or after each part "
-        "(lines: theory, on the left without attention only; points: measured)"
+        "Gradients at initialization, layer norm before or after each part\n"
+        "(lines: theory, on the left without attention only; points: measured)",
+        fontsize=9,
     )
     return figure
 
@@ -89,7 +90,7 @@ def _collapse(result: xr.Dataset) -> Figure:
     looks = draw.series([" ".join(line) for line in COLLAPSE])
     for (norm, name), label in COLLAPSE.items():
         look, at = looks[f"{norm} {name}"], deepest(result, norm, name)
-        predicted = at["residual_predicted"].where(at["residual_predicted"] > 2 * LOWEST)
+        predicted = at["residual_predicted"].where(at["residual_predicted"] > 4 * LOWEST)
         draw.theory(row[0], at["block"], predicted, look)
         _measured(row[0], at, at["residual"].where(at["residual"] > LOWEST), look, label)
         _measured(row[1], at, at["query"] - at["value"], look, label)
