@@ -1,8 +1,8 @@
 """Eigenvalues of a general square matrix by one program on every platform.
 
 JAX's own routine for matrices that are not symmetric calls LAPACK on the host, which does not compile for
-every accelerator. This one is a shifted QR iteration in plain JAX, meant for many matrices under ``vmap``. On a
-CPU it is about as fast as LAPACK up to 64 x 64, some 10 ms each; a batch of larger ones leaves the cache.
+every accelerator. This one is a shifted QR iteration in plain JAX, meant for many matrices under ``vmap``. On
+a CPU it is about as fast as LAPACK up to 64 x 64, some 10 ms each; a batch of larger ones leaves the cache.
 """
 
 import jax
