@@ -116,6 +116,6 @@ def _haar(at: xr.Dataset) -> Figure:
     right.axvline(mean, color="0.2", linestyle="--", label=f"QR: mean {mean:.2f}")
     right.set(xlabel=f"trace of Q, $N$ = {n}", ylabel="density", ylim=(0, 0.95))
     right.set_title("The trace tells them apart")
-    for panel in (left, right):
-        panel.legend(loc="upper left")
+    left.legend(loc="upper left")
+    right.legend(loc="upper right")
     return figure
