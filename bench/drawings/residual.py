@@ -80,6 +80,7 @@ def _depth(result: xr.Dataset) -> Figure:
         _against_depth(left, result.sel(architecture=name), looks[name], LABELS[name])
     left.set_xscale("log", base=2)
     left.set_yscale("symlog", linthresh=0.1, linscale=0.6)
+    left.set_ylim(bottom=max(-1.0, left.get_ylim()[0]))
     left.set(xlabel="blocks $L$", title="From constant to exponential: growth of the gradient with depth")
     left.set_ylabel(r"$\log_{10} \; |\partial E / \partial x_0|^2 \, / \, |\partial E / \partial x_L|^2$")
     handles, labels = left.get_legend_handles_labels()

@@ -47,15 +47,15 @@ class Settings:
         "linear", "relu", "tanh", "gelu", "silu", "elu", "sigmoid", "softplus",
     )  # fmt: skip
     """Activations."""
-    batch_size: tuple[int, ...] = (8, 32)
+    batch_size: tuple[int, ...] = (8, 16)
     """Examples B of batch normalization; each divides the largest, which is the number of examples."""
     keep: tuple[float, ...] = (0.8, 0.5)
     """Probabilities of dropout to keep a unit."""
     sigma_w: float = 8.0
     """Scale of the large weights."""
-    width: int = 256
+    width: int = 128
     """Units N."""
-    depth: int = 28
+    depth: int = 24
     """Layers L."""
     skipped: int = 10
     """Layers at the input end that are left out of the growth per layer; two at the other end are too."""

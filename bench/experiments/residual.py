@@ -49,9 +49,9 @@ class Settings:
 
     architecture: tuple[str, ...] = tuple(ARCHITECTURES)
     """Kinds of blocks."""
-    depth: tuple[int, ...] = (16, 64, 128)
+    depth: tuple[int, ...] = (8, 24, 64)
     """Numbers L of blocks."""
-    width: int = 192
+    width: int = 128
     """Units N."""
     batch_size: int = 32
     """Examples B, over which batch normalization takes its statistics."""
@@ -72,7 +72,7 @@ class Settings:
 
 SIZES = {
     "quick": Settings(depth=(8, 24), width=96, batch_size=24),
-    "standard": Settings(seeds=16),
+    "standard": Settings(),
     "full": Settings(depth=(16, 64, 256, 1024), width=512, batch_size=64, seeds=32),
 }
 
