@@ -102,7 +102,7 @@ class Settings:
 
 SIZES = {
     "quick": Settings(
-        ("linear", "relu", "hard_tanh", "tanh"), ("tanh",), width=128, depth=(1, 4, 16), points=150, seeds=12
+        ("linear", "relu", "hard_tanh", "tanh"), ("tanh",), width=128, depth=(1, 4, 16), points=150, seeds=8
     ),
     "standard": Settings(),
     "full": Settings(width=1024, depth=(1, 4, 16, 64, 128), seeds=12),
