@@ -152,7 +152,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     """Walk through networks of all profiles, and form the Jacobians of small square ones."""
     width, depth = static["spectrum"]
     kept = {name: static[name] for name in ("scheme", "profiles", "dtype")}
-    gains = jax.vmap(partial(walk, width=width, **kept))(jax.random.split(key, static["draws"]))
+    gains = jax.vmap(lambda k: walk(k, width=width, **kept))(jax.random.split(key, static["draws"]))
     logs = jnp.moveaxis(gains.logs[:, jnp.array(static["depth"]) - 1], (3, 2), (0, 1))
     traces = jnp.mean(gains.traces[:, :depth], 0)
     return {"log_gain": logs[:2], "log_forward": logs[2], "traces": traces}  # (what, profile, draw, depth)
