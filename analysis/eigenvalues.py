@@ -1,8 +1,8 @@
-"""Eigenvalues of a general square matrix by one program on every platform.
+"""Eigenvalues of a general square matrix on every platform: LAPACK on a CPU, a QR iteration in JAX elsewhere.
 
-JAX's own routine for matrices that are not symmetric calls LAPACK on the host, which does not compile for
-every accelerator. This one is a shifted QR iteration in plain JAX, meant for many matrices under ``vmap``. On
-a CPU it is about as fast as LAPACK up to 64 x 64, some 10 ms each; a batch of larger ones leaves the cache.
+JAX's own routine for matrices that are not symmetric does not compile for every accelerator. The shifted QR
+iteration does, and stays on the device; it is meant for many matrices under ``vmap``. On a CPU it takes some
+30 times as long as LAPACK at 64 x 64.
 """
 
 import jax
@@ -14,7 +14,7 @@ EXCEPTIONAL = 10  # every so many steps an unusual shift breaks a cycle
 
 
 def eigenvalues(matrix: Float[Array, "n n"]) -> Complex[Array, " n"]:
-    """Eigenvalues by the QR algorithm: Hessenberg form, Wilkinson shifts, Givens rotations, deflation.
+    """Eigenvalues by the routine of the platform that the program is compiled for.
 
     Backward stable: exact for a matrix that differs by some eps times its norm. So those of a real matrix
     come in conjugate pairs, and real ones have an imaginary part of 0, up to rounding only.
@@ -24,7 +24,21 @@ def eigenvalues(matrix: Float[Array, "n n"]) -> Complex[Array, " n"]:
 
     Returns:
         Eigenvalues in no particular order, multiple ones repeated, in the complex type of the matrix; NaN if
-        30 steps per eigenvalue do not suffice, which was never seen.
+        the matrix is not finite.
+    """
+    matrix = jnp.array(matrix, matrix.dtype)  # of no weak type, which the routines would treat differently
+    found: Array = jax.lax.platform_dependent(matrix, cpu=jnp.linalg.eigvals, default=qr_eigenvalues)
+    return found
+
+
+def qr_eigenvalues(matrix: Float[Array, "n n"]) -> Complex[Array, " n"]:
+    """Eigenvalues by the QR algorithm: Hessenberg form, Wilkinson shifts, Givens rotations, deflation.
+
+    Args:
+        matrix: As for `eigenvalues`.
+
+    Returns:
+        As `eigenvalues`; NaN also if 30 steps per eigenvalue do not suffice, which was never seen.
 
     References:
         Golub & Van Loan, Matrix Computations, sections 7.4 and 7.5.

@@ -77,8 +77,8 @@ class Settings:
 
 SIZES = {
     "quick": Settings(),
-    "standard": Settings((*SCHEMES, UNSIGNED), 64, (4, 8, 16, 32, 64), 3, 8),
-    "full": Settings((*SCHEMES, UNSIGNED), 256, (4, 8, 16, 32, 64, 128, 256), 4, 8, 32),
+    "standard": Settings((*SCHEMES, UNSIGNED), 256, (4, 8, 16, 32, 64, 128, 256), 3, 8),
+    "full": Settings((*SCHEMES, UNSIGNED), 512, (4, 8, 16, 32, 64, 128, 256, 512), 4, 8, 32),
 }
 
 
