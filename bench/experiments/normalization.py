@@ -17,6 +17,7 @@ needs sigma_w^2 = 2k for relu (Schoenholz et al., arXiv 1611.01232).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -47,19 +48,19 @@ class Settings:
         "linear", "relu", "tanh", "gelu", "silu", "elu", "sigmoid", "softplus",
     )  # fmt: skip
     """Activations."""
-    batch_size: tuple[int, ...] = (8, 16)
+    batch_size: tuple[int, ...] = (8, 32)
     """Examples B of batch normalization; each divides the largest, which is the number of examples."""
     keep: tuple[float, ...] = (0.8, 0.5)
     """Probabilities of dropout to keep a unit."""
     sigma_w: float = 8.0
     """Scale of the large weights."""
-    width: int = 128
+    width: int = 256
     """Units N."""
-    depth: int = 24
+    depth: int = 30
     """Layers L."""
     skipped: int = 10
     """Layers at the input end that are left out of the growth per layer; two at the other end are too."""
-    seeds: int = 12
+    seeds: int = 24
     """Independent networks."""
     seed: int = 0
     """Root of all random numbers."""
@@ -113,6 +114,8 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     x, g = jax.random.normal(x_key, shape, dtype), jax.random.normal(g_key, shape, dtype)
     keeps, own = jnp.array([kind.keep for kind in kinds], dtype), jnp.array([*map(own_scale, names)], dtype)
     is_large = jnp.array([kind.large for kind in kinds])
+    draw_unit = partial(draw_layer, weights_key, fan_in=width, fan_out=width, dtype=dtype)
+    kernels = jax.vmap(lambda number: draw_unit(number).kernel[...])(jnp.arange(1, depth + 1))
 
     def one(place: tuple[jax.Array, jax.Array]) -> dict[str, jax.Array]:
         kind, index = place
@@ -123,8 +126,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
             return dropout(phi(jax.lax.switch(kind, [k.norm for k in kinds], layer(y))))
 
         def draw(number: jax.Array) -> Callable[[jax.Array], jax.Array]:
-            kernel = draw_layer(weights_key, number, width, width, sigma_w=sigma_w, dtype=dtype).kernel[...]
-            layer = Layer(kernel, jnp.zeros(width, dtype))
+            layer = Layer(sigma_w * kernels[number - 1], jnp.zeros(width, dtype))
             return Partial(call, layer, draw_dropout(mask_key, number, shape, keep, dtype))
 
         start = jnp.where(keep < 1, jnp.broadcast_to(x[0], shape), x)

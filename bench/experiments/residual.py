@@ -19,6 +19,7 @@ gives the mean of squares over networks, so the mean over seeds is taken before 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -49,9 +50,9 @@ class Settings:
 
     architecture: tuple[str, ...] = tuple(ARCHITECTURES)
     """Kinds of blocks."""
-    depth: tuple[int, ...] = (8, 24, 64)
+    depth: tuple[int, ...] = (16, 64, 128)
     """Numbers L of blocks."""
-    width: int = 128
+    width: int = 256
     """Units N."""
     batch_size: int = 32
     """Examples B, over which batch normalization takes its statistics."""
@@ -103,6 +104,8 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     weights_key, x_key, g_key = jax.random.split(key, 3)
     x, g = jax.random.normal(x_key, shape, dtype), jax.random.normal(g_key, shape, dtype)
     x, g = x * jax.lax.rsqrt(jnp.mean(x * x, axis=1, keepdims=True)), g / jnp.linalg.norm(g)
+    draw_unit = partial(draw_layer, weights_key, fan_in=width, fan_out=2 * width, dtype=dtype)
+    kernels = jax.vmap(lambda number: draw_unit(number).kernel[...])(jnp.arange(1, max(depths) + 1))
 
     def one(depth_and_kind: tuple[jax.Array, jax.Array]) -> dict[str, jax.Array]:
         depth, index = depth_and_kind
@@ -113,13 +116,9 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
             return out
 
         def draw(number: jax.Array) -> Callable[[jax.Array], jax.Array]:
-            def kernels() -> jax.Array:
-                return draw_layer(weights_key, number, width, 2 * width, dtype=dtype).kernel[...]
-
-            inside = number <= depth
-            drawn = jax.lax.cond(inside, kernels, lambda: jnp.zeros((width, 2 * width), dtype))
-            layers = (Layer(part, jnp.zeros(width, dtype)) for part in jnp.split(drawn, 2, axis=1))
-            return Partial(call, *layers, jnp.where(inside, index, len(kinds)).astype(dtype))
+            parts = jnp.split(kernels[number - 1], 2, axis=1)
+            layers = (Layer(part, jnp.zeros(width, dtype)) for part in parts)
+            return Partial(call, *layers, jnp.where(number <= depth, index, len(kinds)).astype(dtype))
 
         def loss_gradient(y: jax.Array) -> jax.Array:
             has_head = jnp.array([kind.head for kind in kinds])[index]
