@@ -222,9 +222,9 @@ def post_batch_norm(
 
     at B = inf, for pre-activations of variance sigma_in^2 and correlation -1 / (B - 1): 2 / (2 - 1/pi) =
     1.189 for relu with He and LeCun weights, as the norm takes the mean of the branch out of its scale. At
-    finite B the mean of 1 / variance is that of a noncentral chi-squared variable, as |x|^2 = B exactly, and of what
-    comes down the skip connection the norm below takes less away: it is orthogonal to x + F already. Valid
-    some blocks away from both ends.
+    finite B the mean of 1 / variance is that of a noncentral chi-squared variable, as |x|^2 = B exactly, and
+    of what comes down the skip connection the norm below takes less away: it is orthogonal to x + F already.
+    Valid some blocks away from both ends.
 
     Args:
         phi: Activation.

@@ -76,7 +76,8 @@ def plan(programs: Programs) -> Plan:
     best = _probe(programs, min(total, FIRST_POINTS) if on_cpu else total, budget)
     if on_cpu and cost(best) > WORTH_PROBING:
         quarter_second = min(CHUNK_SECONDS / best.point_seconds, 4 * budget / max(1, best.memory))
-        for points in (1, 4 * FIRST_POINTS, int(quarter_second)):
+        larger = (4 * FIRST_POINTS, int(quarter_second)) if quarter_second > 1 else ()
+        for points in (1, *larger):
             chunk = chunk_shape(whole, max(1, min(points, total)))
             if chunk != best.chunk and cost(best) > WORTH_PROBING:
                 best = min(best, _probe(programs, math.prod(chunk), budget), key=cost)
