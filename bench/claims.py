@@ -34,10 +34,13 @@ class Claim:
 
 
 CLAIMS = (
-    Claim("A1", "The sigmoid S satisfies S' = S (1 - S).", KARPATHY, ("activation-slopes",)),
+    Claim("A1", "The sigmoid S satisfies S' = S (1 - S).", KARPATHY, ("activation-slopes", "precision")),
     Claim("A2", "The sigmoid's slope is zero at the inputs 0 and 1.", KARPATHY, ("activation-slopes",)),
     Claim(
-        "A3", "The sigmoid increases everywhere, strictly between 0 and 1.", KARPATHY, ("activation-slopes",)
+        "A3",
+        "The sigmoid increases everywhere, strictly between 0 and 1.",
+        KARPATHY,
+        ("activation-slopes", "precision"),
     ),
     Claim(
         "A4",
@@ -149,17 +152,20 @@ CLAIMS = (
         "B1",
         "relu' is 1 for positive and 0 for negative input; relu saturates on the left only.",
         f"{KARPATHY}; {REMEDIES}",
-        ("activation-slopes",),
+        ("activation-slopes", "precision"),
     ),
     Claim("B2", "relu relieves vanishing gradients and speeds convergence.", KARPATHY),
     Claim(
         "B3",
         "With slope 1 gradients neither vanish nor explode, and all layers learn at one speed.",
         REMEDIES,
-        ("layer-profiles", "jacobian-spectrum"),
+        ("layer-profiles", "jacobian-spectrum", "free-probability", "finite-width"),
     ),
     Claim(
-        "B4", "Deep networks of relu therefore suffer neither vanishing nor exploding gradients.", REMEDIES
+        "B4",
+        "Deep networks of relu therefore suffer neither vanishing nor exploding gradients.",
+        REMEDIES,
+        ("finite-width",),
     ),
     Claim("B5", "A unit whose output is 0 has zero weight gradient and is not updated.", KARPATHY),
     Claim("B6", "A relu unit dies from a bad initialisation or from one large update.", KARPATHY),
@@ -181,7 +187,7 @@ CLAIMS = (
     Claim(
         "B13", "Leaky relu, max(k x, x) with k = 0.01, 0.02 or learned, removes the zero region.", REMEDIES
     ),
-    Claim("B14", "elu has no dead units.", REMEDIES),
+    Claim("B14", "elu has no dead units.", REMEDIES, ("precision",)),
     Claim("B15", "elu's mean output is near zero.", REMEDIES),
     Claim("B16", "relu is cheap to compute and makes training faster.", REMEDIES),
     Claim("B17", "If X W + B < 0 for every input, the loss has zero derivative with respect to W.", EXCHANGE),
@@ -196,16 +202,28 @@ CLAIMS = (
         "B23",
         "A sigmoid's gradient is never zero but can be small enough to stop learning.",
         EXCHANGE,
-        ("sigmoid-saturation",),
+        ("sigmoid-saturation", "precision"),
     ),
     Claim("B24", "Such stuck states are hard to tell from a useful minimum.", EXCHANGE),
     Claim("B25", "Networks are designed to learn even where a unit's or the loss's slope is zero.", EXCHANGE),
     Claim("B26", "The derivative is exactly zero for a binary step.", EXCHANGE),
     Claim("B27", "The derivative is exactly zero for relu on negative input.", EXCHANGE),
-    Claim("B28", "The derivative is zero where floating point cannot represent it.", EXCHANGE),
-    Claim("B29", "The derivative is zero when the loss is zero.", EXCHANGE),
-    Claim("B30", "Products with a loss near zero round to zero, and learning slows to a halt.", EXCHANGE),
-    Claim("B31", "Because of rounding, learning either oscillates, often chaotically, or freezes.", EXCHANGE),
+    Claim(
+        "B28", "The derivative is zero where floating point cannot represent it.", EXCHANGE, ("precision",)
+    ),
+    Claim("B29", "The derivative is zero when the loss is zero.", EXCHANGE, ("precision",)),
+    Claim(
+        "B30",
+        "Products with a loss near zero round to zero, and learning slows to a halt.",
+        EXCHANGE,
+        ("precision",),
+    ),
+    Claim(
+        "B31",
+        "Because of rounding, learning either oscillates, often chaotically, or freezes.",
+        EXCHANGE,
+        ("precision",),
+    ),
     Claim("B32", "relu's zero derivative is intended and one reason for its fast training.", EXCHANGE),
     Claim("B33", "Other units upstream of a silent unit change through the paths around it.", EXCHANGE),
     Claim("B34", "If all derivatives of a layer are zero and nothing else acts, learning stops.", EXCHANGE),
@@ -217,13 +235,23 @@ CLAIMS = (
     Claim("B38", "The curvature lets upstream layers learn where the Jacobian is zero.", EXCHANGE),
     Claim("B39", "Second-order terms may become standard practice as hardware improves.", EXCHANGE),
     Claim("B40", "Local minima also defeat plain gradient descent.", EXCHANGE),
-    Claim("B41", "Values near zero and near overflow are both forms of saturation.", EXCHANGE),
+    Claim(
+        "B41", "Values near zero and near overflow are both forms of saturation.", EXCHANGE, ("precision",)
+    ),
     Claim("B42", "Signals inside the layers can and should be monitored.", EXCHANGE),
     Claim(
         "C1",
         "Initialisation decides stability: the wrong one makes gradients vanish or explode.",
         DIVE,
-        ("matrix-product", "layer-profiles", "phase-diagram", "correlation"),
+        (
+            "matrix-product",
+            "initialization-eigenvalues",
+            "layer-profiles",
+            "phase-diagram",
+            "correlation",
+            "finite-width",
+            "depth-limits",
+        ),
     ),
     Claim(
         "C2",
@@ -241,13 +269,13 @@ CLAIMS = (
         "C4",
         "Long products underflow as those of probabilities do; logarithms avoid it.",
         DIVE,
-        ("matrix-product", "jacobian-spectrum"),
+        ("matrix-product", "jacobian-spectrum", "precision"),
     ),
     Claim(
         "C5",
         "The layers' eigenvalues spread widely, so the product can be very large or very small.",
         DIVE,
-        ("matrix-product", "jacobian-spectrum"),
+        ("matrix-product", "initialization-eigenvalues", "jacobian-spectrum", "free-probability"),
     ),
     Claim("C6", "Unstable gradients threaten the optimiser, not only the number representation.", DIVE),
     Claim(
@@ -260,37 +288,42 @@ CLAIMS = (
     Claim(
         "C9", "Gradients explode by many layers, bad initialisation or a high learning rate.", DIVE_REMEDIES
     ),
-    Claim("C10", "A gradient has exploded when it exceeds the numeric range.", DIVE_REMEDIES),
+    Claim("C10", "A gradient has exploded when it exceeds the numeric range.", DIVE_REMEDIES, ("precision",)),
     Claim(
         "C11",
         "A framework's default normal initialisation suits medium-sized problems.",
         DIVE,
-        ("layer-profiles",),
+        ("initialization-eigenvalues", "layer-profiles"),
     ),
     Claim(
         "C12",
         "Xavier initialisation keeps every layer's activations in a reasonable range.",
         DIVE_REMEDIES,
-        ("layer-profiles", "correlation"),
+        ("initialization-eigenvalues", "layer-profiles", "correlation"),
     ),
     Claim(
         "C13",
         "He initialisation is Xavier's with the fan-in alone, and suits relu.",
         DIVE_REMEDIES,
-        ("layer-profiles",),
+        ("initialization-eigenvalues", "layer-profiles", "finite-width"),
     ),
     Claim(
         "C14",
         "Orthogonal initialisation avoids vanishing and exploding gradients.",
         DIVE_REMEDIES,
-        ("jacobian-spectrum",),
+        ("initialization-eigenvalues", "jacobian-spectrum", "free-probability", "depth-limits"),
     ),
     Claim(
         "C15",
         "Adaptive optimisers such as Adagrad, RMSProp and Adam are an initialisation method.",
         DIVE_REMEDIES,
     ),
-    Claim("C16", "Frameworks ship about a dozen initialisation heuristics.", DIVE, ("layer-profiles",)),
+    Claim(
+        "C16",
+        "Frameworks ship about a dozen initialisation heuristics.",
+        DIVE,
+        ("initialization-eigenvalues", "layer-profiles"),
+    ),
     Claim(
         "C17",
         "Clipping, relu, Xavier or He, batch normalisation and residual connections are remedies.",
@@ -313,18 +346,33 @@ CLAIMS = (
         "C21",
         "Batch normalisation removes the weights' scale from backpropagation and so cures it.",
         REMEDIES,
+        ("normalization",),
     ),
-    Claim("C22", "Batch normalisation moves outputs from the saturated to the sensitive range.", REMEDIES),
+    Claim(
+        "C22",
+        "Batch normalisation moves outputs from the saturated to the sensitive range.",
+        REMEDIES,
+        ("normalization",),
+    ),
     Claim("C23", "Batch normalisation speeds up convergence and steadies training.", REMEDIES),
     Claim(
         "C24",
         "A layer's derivative contains its weight, whose size decides the fate of the gradient.",
         REMEDIES,
+        ("normalization",),
     ),
     Claim(
-        "C25", "A residual block adds 1 to the derivative and so passes the gradient without loss.", REMEDIES
+        "C25",
+        "A residual block adds 1 to the derivative and so passes the gradient without loss.",
+        REMEDIES,
+        ("residual", "attention"),
     ),
-    Claim("C26", "Residual networks of a thousand layers train without vanishing gradients.", REMEDIES),
+    Claim(
+        "C26",
+        "Residual networks of a thousand layers train without vanishing gradients.",
+        REMEDIES,
+        ("residual", "depth-limits", "attention"),
+    ),
     Claim("C27", "Residual networks ended the ImageNet contest, and almost all networks use them.", REMEDIES),
     Claim("C28", "Layerwise pretraining was introduced in 2006 to solve the gradient problem.", REMEDIES),
     Claim("C29", "Pretraining finds local optima that are then combined into the global one.", REMEDIES),
