@@ -371,7 +371,7 @@ CLAIMS = (
         "C26",
         "Residual networks of a thousand layers train without vanishing gradients.",
         REMEDIES,
-        ("residual", "depth-limits", "attention"),
+        ("residual", "attention"),
     ),
     Claim("C27", "Residual networks ended the ImageNet contest, and almost all networks use them.", REMEDIES),
     Claim("C28", "Layerwise pretraining was introduced in 2006 to solve the gradient problem.", REMEDIES),

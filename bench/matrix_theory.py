@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -99,10 +100,17 @@ class Spectrum:
         phi = find_activation(self.activation)
         q = self._length(phi)
         at = (phi, self.sigma_w, q, self.depth, self.weights)
-        moments, edge, atoms = freeprob.moments(*at), freeprob.edge(*at), freeprob.atoms(*at)
+        chi_1, moments, edge, atoms = jax.jit(
+            lambda: (
+                meanfield.chi_1(phi, q, self.sigma_w),
+                freeprob.moments(*at),
+                freeprob.edge(*at),
+                freeprob.atoms(*at),
+            )
+        )()
         values: dict[str, Number] = {
             "q": q,
-            "chi_1": float(meanfield.chi_1(phi, q, self.sigma_w)),
+            "chi_1": float(chi_1),
             "log_mean": float(moments.log_mean),
             "relative_variance": float(moments.relative_variance),
             "log_upper_edge": float(edge.log_edge),
@@ -128,7 +136,7 @@ class Spectrum:
         if self.q is not None:
             require_scale("--q", (self.q,))
             return self.q
-        q, found = meanfield.length_fixed_point(phi, self.sigma_w, self.sigma_b)
+        q, found = jax.jit(partial(meanfield.length_fixed_point, phi))(self.sigma_w, self.sigma_b)
         if not found:
             raise InputError(
                 f"--sigma-w: at {self.sigma_w} the length of the signal has no finite fixed point; write --q"

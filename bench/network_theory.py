@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from signalprop.analysis import growth, meanfield, precision
 from signalprop.bench.errors import InputError
 from signalprop.bench.grid import require_count, require_known, require_scale
 from signalprop.bench.prediction import Number, Prediction, find_activation, require_scales
-from signalprop.models.activations import ACTIVATIONS, chosen
+from signalprop.models.activations import ACTIVATIONS, Activation, chosen
 
 FORMATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -31,7 +32,8 @@ class MeanField:
     def predict(self) -> Prediction:
         """See `signalprop.analysis.meanfield.fixed_point`."""
         require_scales(self.sigma_w, self.sigma_b)
-        point = meanfield.fixed_point(find_activation(self.activation), self.sigma_w, self.sigma_b)
+        phi = find_activation(self.activation)
+        point = jax.jit(partial(meanfield.fixed_point, phi))(self.sigma_w, self.sigma_b)
         return Prediction({name: value.item() for name, value in point._asdict().items()})
 
 
@@ -57,9 +59,14 @@ class Profile:
         require_count("--depth", (self.depth,))
         phi = find_activation(self.activation)
         at = (phi, self.sigma_w, self.sigma_b, self.q_0, self.depth)
-        q = meanfield.length_trajectory(*at)
-        profile = meanfield.gradient_profile(*at)
-        chi_1 = jax.vmap(lambda q: meanfield.chi_1(phi, q, self.sigma_w))(q)
+
+        @jax.jit
+        def profiles() -> tuple[jax.Array, jax.Array, jax.Array]:
+            q = meanfield.length_trajectory(*at)
+            chi_1 = jax.vmap(lambda q: meanfield.chi_1(phi, q, self.sigma_w))(q)
+            return q, chi_1, meanfield.gradient_profile(*at)
+
+        q, chi_1, profile = profiles()
         columns = {"layer": np.arange(1, self.depth + 1), "q": q, "chi_1": chi_1, "gradient_decades": profile}
         return Prediction({"decades_lost": -float(profile[0])}, pd.DataFrame(columns))
 
@@ -108,33 +115,31 @@ class Growth:
         require_scales(self.sigma_w)
         require_count("--batch-size", (self.batch_size,), least=4)
         require_count("--depth", (self.depth,))
-        phi, depth = find_activation(self.activation), self.depth
-        signal, gradient = growth.branch_gains(phi, 1.0, self.sigma_w)
+        gains, logs = jax.jit(partial(self._logs, find_activation(self.activation)))()
+        total = np.array([float(value) for value in logs.values()]).round(12) + 0.0
+        columns = {
+            "block": list(logs),
+            "factor_per_block": np.exp(total / self.depth),
+            "decades_of_norm": total / 2 / np.log(10),
+        }
+        values: dict[str, Number] = {f"branch_{k}_gain": float(v) for k, v in gains._asdict().items()}
+        return Prediction(values, pd.DataFrame(columns))
+
+    def _logs(self, phi: Activation) -> tuple[growth.Gains, dict[str, jax.Array]]:
+        """Gains of the branch, and growth of log |gradient|^2 over all blocks."""
+        depth, gains = self.depth, growth.branch_gains(phi, 1.0, self.sigma_w)
+        in_batches = growth.batch_norm(phi, self.batch_size)
         logs = {
             "phi(LayerNorm(W x))": depth * jnp.log(growth.layer_norm(phi)),
-            f"phi(BatchNorm(W x)), B = {self.batch_size}": depth
-            * jnp.log(growth.batch_norm(phi, self.batch_size)),
+            f"phi(BatchNorm(W x)), B = {self.batch_size}": depth * jnp.log(in_batches),
             "phi(BatchNorm(W x)), B = inf": depth * jnp.log(growth.batch_norm(phi)),
-            "x + F(LayerNorm(x))": growth.pre_layer_norm(depth, signal, gradient).log_gradient[0],
-            "LayerNorm(x + F(x))": depth * jnp.log(growth.post_layer_norm(signal, gradient)),
+            "x + F(LayerNorm(x))": growth.pre_layer_norm(depth, *gains).log_gradient[0],
+            "LayerNorm(x + F(x))": depth * jnp.log(growth.post_layer_norm(*gains)),
         }
         if phi.homogeneous:
-            scales = {
-                "x + F(x)": 1.0,
-                "x + F(x) / sqrt(L)": depth**-0.5,
-                "x + F(x) / L": 1 / depth,
-                "x + 0 F(x)": 0.0,
-            }
-            logs |= {name: growth.residual(gradient, scale, depth) for name, scale in scales.items()}
-        total = np.array([float(value) for value in logs.values()]).round(12)
-        return Prediction(
-            {"branch_signal_gain": float(signal), "branch_gradient_gain": float(gradient)},
-            pd.DataFrame({
-                "block": list(logs),
-                "factor_per_block": np.exp(total / depth),
-                "decades_of_norm": total / 2 / np.log(10),
-            }),
-        )  # fmt: skip
+            scales = {"x + F(x)": 1.0, "x + F(x) / sqrt(L)": depth**-0.5, "x + F(x) / L": 1 / depth}
+            logs |= {name: growth.residual(gains.gradient, scale, depth) for name, scale in scales.items()}
+        return gains, logs
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,7 @@ class Dropout:
         if not 0 < self.keep <= 1:
             raise InputError(f"--keep: got {self.keep}; write a probability above 0 and up to 1")
         phi = find_activation(self.activation)
-        found = growth.dropout(phi, self.q, self.keep, self.sigma_w, self.sigma_b)
+        found = jax.jit(partial(growth.dropout, phi))(self.q, self.keep, self.sigma_w, self.sigma_b)
         return Prediction({name: value.item() for name, value in found._asdict().items()})
 
 

@@ -258,8 +258,8 @@ def _memory(settings: Settings) -> list[float]:
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Orthogonal weights from every start, the walks of Gaussian ones, and memory."""
     found = [
-        _orthogonal(result, ["critical"], "signal", ["C14", "C26"], **ORDER_ONE),
-        _orthogonal(result, ["critical"], "gradient", ["C14", "C26"], **ORDER_ONE),
+        _orthogonal(result, ["critical"], "signal", ["C14"], **ORDER_ONE),
+        _orthogonal(result, ["critical"], "gradient", ["C14"], **ORDER_ONE),
         _orthogonal(result, ["unit input", "no bias"], "gradient", ["C14"], **SLOW),
         _orthogonal(result, ["ordered", "chaotic"], "gradient", ["C14", "C1"], **OFF),
         _orthogonal(result, list(STARTS), "signal", ["C14"], **ALL_SIGNALS),
@@ -354,7 +354,7 @@ def _memories(result: xr.Dataset) -> list[Verdict]:
         return []
     starts_and_weights = len(STARTS) * len(WEIGHTS)
     return [observe(
-        ["C26"], f"GiB that {starts_and_weights} networks of {int(result['layer'][-1])} layers take "
+        ["C14"], f"GiB that {starts_and_weights} networks of {int(result['layer'][-1])} layers take "
         "together, signal and gradient, when layers are drawn in the scan (8 GiB are allowed)",
         "memory analysis of the compiled program", measured=float(result["memory"].max()),
     )]  # fmt: skip

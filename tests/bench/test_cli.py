@@ -118,43 +118,38 @@ def chunks_done(out: Path) -> int:
     return sum(p.is_file() and ".partial" not in p.name for p in paths)
 
 
+KILLED = ["run", "matrix-product", "--width", "2", "4", "8", "16", "--depth", "60"]
+KILLED += ["--draws", "40", "--seeds", "40", "--sigma-w", "0.9", "2", "--out"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """Results of a run that nothing interrupts."""
+    out = tmp_path_factory.mktemp("whole")
+    code, err = finish(command(*KILLED, str(out)))
+    assert code == 0, err
+    return out
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_run_continues_to_the_same_numbers(tmp_path, how) -> None:
-    sizes = [
-        "--width",
-        "2",
-        "4",
-        "8",
-        "16",
-        "--depth",
-        "60",
-        "--draws",
-        "40",
-        "--seeds",
-        "40",
-        "--sigma-w",
-        "0.9",
-        "2",
-    ]
-    args = ["run", "matrix-product", *sizes, "--out"]
-    cut = command(*args, str(tmp_path / "cut"))
+def test_a_killed_run_continues_to_the_same_numbers(tmp_path, whole, how) -> None:
+    cut = command(*KILLED, str(tmp_path))
     deadline = time.monotonic() + 120
-    while chunks_done(tmp_path / "cut") < 1 and cut.poll() is None and time.monotonic() < deadline:
+    while chunks_done(tmp_path) < 1 and cut.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
     cut.send_signal(how)
     code, err = finish(cut)
-    (path,) = (tmp_path / "cut" / "runs").glob("*.zarr")
+    (path,) = (tmp_path / "runs").glob("*.zarr")
     if how == signal.SIGINT and code != 0:
         assert code == 130, err
         assert "resume with: signalprop run matrix-product" in err
     assert store.is_finished(path) or code != 0
-    for out in ("cut", "whole"):
-        code, err = finish(command(*args, str(tmp_path / out)))
-        assert code == 0, err
-    whole = store.load(tmp_path / "whole" / "runs" / path.name)
+    code, err = finish(command(*KILLED, str(tmp_path)))
+    assert code == 0, err
+    once = store.load(whole / "runs" / path.name)
     again = store.load(path)
-    for name in whole.data_vars:
-        if list(whole.attrs["chunk"]) == list(again.attrs["chunk"]):
-            assert whole[name].equals(again[name]), name
+    for name in once.data_vars:
+        if list(once.attrs["chunk"]) == list(again.attrs["chunk"]):
+            assert once[name].equals(again[name]), name
         else:
-            assert abs(whole[name] - again[name]).max() < 1e-3, name
+            assert abs(once[name] - again[name]).max() < 1e-3, name

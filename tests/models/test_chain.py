@@ -9,10 +9,15 @@ import pytest
 from flax import nnx
 from jax.tree_util import Partial
 
-from signalprop.models.chain import chain_profile
+from signalprop.models.chain import chain_profile as eager_profile
 from signalprop.models.mlp import Layer, draw_layer
 
 KEY = jax.random.key(3)
+
+
+def chain_profile(draw, depth, x, loss_gradient):
+    """The profile of a compiled program."""
+    return jax.jit(lambda x: eager_profile(draw, depth, x, loss_gradient))(x)
 
 
 class Skip(nnx.Module):
