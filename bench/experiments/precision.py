@@ -14,6 +14,8 @@ bits, and whether this device flushes subnormal numbers to 0, which is measured 
 * Networks. The gradient of a deep network is kept in each format on its way back, beside the log domain, and
   lost after log(limit of the format) / log sqrt(chi_1) layers (`bench.underflow`; arXiv 1611.01232); a plain
   sum of squares is lost at half the depth.
+* Singular values. J J^T takes half of their digits; the diagonal of one QR sweep has others
+  (`bench.shortcuts`).
 
 Sources: IEEE 754-2019; Goldberg (1991), What every computer scientist should know about floating-point
 arithmetic.
@@ -29,7 +31,7 @@ import xarray as xr
 from jax import Array
 
 from signalprop.analysis import precision
-from signalprop.bench import rounding, underflow
+from signalprop.bench import rounding, shortcuts, underflow
 from signalprop.bench.drawings.precision import figures, first_lost, lost_layers
 from signalprop.bench.edges import BOTH, IEEE, edge_verdicts
 from signalprop.bench.experiment import Experiment, Variable
@@ -116,7 +118,7 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge slopes, losses, steps, products and networks."""
     once = result.isel(seed=0)
     networks = [*_depths(result), *_log_domain(result), *_explosion(result)]
-    return [*edge_verdicts(once), *_steps(once), *_products(once), *networks]
+    return [*edge_verdicts(once), *_steps(once), *_products(once), *networks, *shortcuts.verdicts()]
 
 
 def _steps(once: xr.Dataset) -> list[Verdict]:
