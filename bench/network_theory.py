@@ -13,9 +13,8 @@ from signalprop.analysis import growth, meanfield, precision
 from signalprop.bench.errors import InputError
 from signalprop.bench.grid import require_count, require_known, require_scale
 from signalprop.bench.prediction import Number, Prediction, find_activation, require_scales
+from signalprop.bench.rounding import FORMATS
 from signalprop.models.activations import ACTIVATIONS, Activation, chosen
-
-FORMATS = ("float16", "bfloat16", "float32", "float64")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
+from signalprop.models import normalization
 from signalprop.models.lookup import named
 from signalprop.models.mlp import Layer, draw_layer, scan_run
 
@@ -28,7 +29,7 @@ Part = Callable[[Array], Array]
 
 def layer_norm(x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
     """Shift and scale every token to mean 0 and mean square 1."""
-    return jax.nn.standardize(x, axis=-1, epsilon=EPSILON)
+    return normalization.layer_norm(x, EPSILON)
 
 
 def pre_layer_norm(f: Part, x: Array, skip: Float[ArrayLike, ""] = 1.0) -> Array:

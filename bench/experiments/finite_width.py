@@ -33,8 +33,9 @@ from scipy import stats
 from signalprop.analysis import finitewidth
 from signalprop.bench.drawings.finite_width import RESOLVED, distribution, figures, fourth_moments, statistic
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.gains import KURTOSIS, NETWORKS, padded, random_profile, walk
+from signalprop.bench.gains import NETWORKS, SCHEMES, padded, random_profile, walk
 from signalprop.bench.grid import Grid, Static, require_count, require_known
+from signalprop.bench.kernels import KURTOSIS
 from signalprop.bench.rates import exp
 from signalprop.bench.verdict import Verdict, judge, sampling_factor
 
@@ -76,7 +77,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
-        require_known("scheme", self.scheme, KURTOSIS)
+        require_known("scheme", self.scheme, SCHEMES)
         for axis in ("width", "depth", "profile_depth", "spectrum"):
             require_count(axis, getattr(self, axis))
         for axis in ("shapes", "weights", "inputs", "draws"):
@@ -100,7 +101,7 @@ SIZES = {
         draws=120,
     ),
     "full": Settings(
-        scheme=tuple(KURTOSIS),
+        scheme=SCHEMES,
         width=(4, 10, 20, 50, 100, 200),
         depth=(1, 2, 5, 10, 25, 50, 100),
         profile_depth=(3, 5, 10, 20, 50),
