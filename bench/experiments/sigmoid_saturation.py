@@ -32,11 +32,11 @@ from signalprop.analysis.gaussian import expectation
 from signalprop.bench.drawings.sigmoid_saturation import SATURATED, figures, tail, zero_edges
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.grid import Grid, Static, require_count, require_scale
+from signalprop.bench.rounding import FORMATS
 from signalprop.bench.verdict import Verdict, judge, sampling_factor
 from signalprop.models.activations import ACTIVATIONS
 
 SIGMOID = ACTIVATIONS["sigmoid"]
-FORMATS = ("float16", "bfloat16", "float32", "float64")
 OVER_LAYERS = "five standard errors over layers"
 WIDE = 5.0  # scales from which the asymptotic laws are judged
 LARGEST_BLOCK = 1024  # inputs whose weights are held at a time
