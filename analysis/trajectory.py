@@ -1,0 +1,124 @@
+"""The path of a recurrent state, and the Jacobian of each of its steps, for any cell on its whole carry.
+
+A step is the body of a scan and the call of a Flax cell alike: ``step(carry, x) -> (carry, output)``. The
+carry is that of one sequence, any pytree of floating arrays, such as (c, h) of an LSTM; its leaves are joined
+to one vector in the order of ``jax.flatten_util.ravel_pytree``. Time is the first axis of the inputs.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int
+
+Step = Callable[[Any, Any], tuple[Any, Any]]
+
+
+class Flat(NamedTuple):
+    """A step on vectors.
+
+    Attributes:
+        step: ``(state, x) -> state``.
+        state: The carry as a vector (n,).
+        unravel: Makes a carry of a vector.
+    """
+
+    step: Callable[[Array, Any], Array]
+    state: Float[Array, " n"]
+    unravel: Callable[[Array], Any]
+
+
+def flatten(step: Step, carry: Any) -> Flat:
+    """Write a step as a function of one vector, the joined leaves of its carry.
+
+    Args:
+        step: ``(carry, x) -> (carry, output)``.
+        carry: Pytree of floating arrays, without a batch axis.
+
+    Raises:
+        ValueError: If the carry has no arrays or one that is not floating, or if the step gives back a carry
+            of another shape.
+    """
+    leaves = jax.tree.leaves(carry)
+    kinds = sorted({str(jnp.result_type(leaf)) for leaf in leaves if not _floating(leaf)})
+    if kinds or not leaves:
+        given = f"arrays of type {', '.join(kinds)}" if kinds else "no arrays"
+        raise ValueError(f"carry: got {given}; give a pytree of floating arrays")
+    state, unravel = ravel_pytree(carry)
+
+    def flat_step(state: Array, x: Any) -> Array:
+        after, _ = step(unravel(state), x)
+        if jax.tree.structure(after) != jax.tree.structure(carry) or _shapes(after) != _shapes(carry):
+            raise ValueError(f"step: got back a carry {_shapes(after)} for {_shapes(carry)}; keep its shapes")
+        return ravel_pytree(after)[0].astype(state.dtype)
+
+    return Flat(flat_step, state, unravel)
+
+
+def states(step: Step, carry: Any, inputs: Any) -> Float[Array, "T+1 n"]:
+    """The carries h_0..h_T as vectors.
+
+    Args:
+        step: ``(carry, x) -> (carry, output)``.
+        carry: The first carry, h_0.
+        inputs: Inputs x_1..x_T along the first axis of every leaf.
+    """
+    flat = flatten(step, carry)
+
+    def move(state: Array, x: Any) -> tuple[Array, Array]:
+        after = flat.step(state, x)
+        return after, after
+
+    _, after = jax.lax.scan(move, flat.state, inputs)
+    return jnp.concatenate([flat.state[None], after])
+
+
+def lost_at(states: Float[Array, "T+1 n"]) -> Int[Array, ""]:
+    """The first step t whose state is not finite; 0 if all are, and also if the first carry is not.
+
+    Args:
+        states: Carries h_0..h_T.
+    """
+    bad = ~jnp.all(jnp.isfinite(states), axis=-1)
+    return jnp.argmax(bad)
+
+
+def state_jacobian(step: Step, carry: Any, x: Any) -> Float[Array, "n n"]:
+    """Jacobian dh_t/dh_{t-1} of one step on the whole carry.
+
+    For ``h_t = phi(W h_{t-1} + V x_t)`` it is D_t W with D_t = diag phi' after W.
+
+    Args:
+        step: ``(carry, x) -> (carry, output)``.
+        carry: The carry h_{t-1} before the step.
+        x: Input x_t.
+    """
+    flat = flatten(step, carry)
+    jacobian: Array = jax.jacfwd(flat.step)(flat.state, x)
+    return jacobian
+
+
+def state_jacobians(step: Step, carry: Any, inputs: Any) -> Float[Array, "T n n"]:
+    """Jacobians of all steps, the factors of a product as `signalprop.analysis.products` takes them.
+
+    ``factors[0]`` belongs to t = 1 and acts first.
+
+    Args:
+        step: ``(carry, x) -> (carry, output)``.
+        carry: The first carry, h_0.
+        inputs: Inputs x_1..x_T along the first axis of every leaf.
+    """
+    flat = flatten(step, carry)
+    before = states(step, carry, inputs)[:-1]
+    factors: Array = jax.vmap(jax.jacfwd(flat.step))(before, inputs)
+    return factors
+
+
+def _floating(leaf: Any) -> bool:
+    return bool(jnp.issubdtype(jnp.result_type(leaf), jnp.floating))
+
+
+def _shapes(carry: Any) -> list[tuple[int, ...]]:
+    return [jnp.shape(leaf) for leaf in jax.tree.leaves(carry)]
