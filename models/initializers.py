@@ -13,6 +13,8 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 from signalprop.models.lookup import imported, named
 
 LEAKY_SLOPE = 0.01
+NONZEROS = 15  # per row of a sparse recurrent kernel, Martens (2010)
+SQUARINGS = 24  # Gelfand's formula at the power 2^24
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,30 @@ def _eye(key: PRNGKeyArray, shape: tuple[int, int], dtype: DTypeLike) -> Array:
     return jnp.eye(*shape, dtype=dtype)
 
 
+def _sparse_unit_radius(key: PRNGKeyArray, shape: tuple[int, int], dtype: DTypeLike) -> Array:
+    """15 normal entries per row at random places, rescaled to spectral radius 1."""
+    if shape[0] != shape[1]:
+        raise ValueError(
+            f"scheme smart_tanh needs a square kernel, got {shape}; write orthogonal or gaussian"
+        )
+    place_key, value_key = jax.random.split(key)
+    order = jnp.argsort(jax.random.uniform(place_key, shape), axis=1)
+    kernel = jnp.where(order < NONZEROS, jax.random.normal(value_key, shape, dtype), 0)
+    return kernel / _spectral_radius(kernel)
+
+
+def _spectral_radius(kernel: Array) -> Array:
+    """Gelfand's ``rho = lim |A^m|^(1/m)`` by repeated squaring, which compiles for every accelerator."""
+
+    def square(power: Array, halvings: Array) -> tuple[Array, Array]:
+        largest = jnp.max(jnp.abs(power))
+        power = power / largest
+        return jnp.matmul(power, power, precision="highest"), jnp.log(largest) * 0.5**halvings
+
+    _, logs = jax.lax.scan(square, kernel, jnp.arange(SQUARINGS, dtype=kernel.dtype))
+    return jnp.exp(jnp.sum(logs))
+
+
 # The normal draws of he, lecun and glorot are cut at two standard deviations and rescaled to the exact
 # variance, as everywhere in jax.nn.initializers; `gaussian` and `normal_001` are not cut.
 _he_leaky = initializers.variance_scaling(2 / (1 + LEAKY_SLOPE**2), "fan_in", "truncated_normal")
@@ -120,6 +146,9 @@ SCHEMES = {
     "identity": Scheme("identity", _eye, _isometry),
     "gaussian": Scheme("gaussian", _gaussian, _constant(1.0), free=True),
     "orthogonal": Scheme("orthogonal", initializers.orthogonal(), _isometry, free=True),
+    "scaled_identity": Scheme("scaled_identity", _eye, _isometry, free=True),
+    # Pascanu et al. (2013), arXiv 1211.5063; sigma_w is the spectral radius, 0.95 in their experiments
+    "smart_tanh": Scheme("smart_tanh", _sparse_unit_radius, free=True),
 }
 
 
