@@ -3,8 +3,8 @@
 Flax's cells where they are the same thing. Every gate is drawn by itself: an orthogonal kernel drawn as one
 fused matrix, as Flax does for the GRU, leaves each gate with singular values far below 1.
 
-Cells are called as ``cell(carry, x) -> (carry, output)`` for one sequence or a batch, and work with ``nnx.RNN``.
-The carry of an LSTM is (c, h), that of the others h.
+Cells are called as ``cell(carry, x) -> (carry, output)``, for one sequence or a batch, and work with
+``nnx.RNN``. The carry of an LSTM is (c, h), that of the others h.
 """
 
 from typing import Any
@@ -44,9 +44,10 @@ class _Cell(nnx.RNNCellBase):
         stream = rngs.carry if isinstance(rngs, nnx.Rngs) else rngs
 
         def vector() -> Array:
-            drawn: Array = (carry_init or zeros)(
-                stream() if carry_init else None, (*input_shape[:-1], leaf.shape[-1]), leaf.dtype
-            )
+            shape = (*input_shape[:-1], leaf.shape[-1])
+            if carry_init is None:
+                return jnp.zeros(shape, leaf.dtype)
+            drawn: Array = carry_init(stream(), shape, leaf.dtype)
             return drawn
 
         return (vector(), vector()) if self.memory else vector()
@@ -60,9 +61,9 @@ class _Cell(nnx.RNNCellBase):
 class LSTM1997(_Cell):
     """The LSTM of Hochreiter & Schmidhuber (1997): two gates and a sum that nothing forgets.
 
-    ``c' = c + i g``, ``h' = o tanh(c')`` with i = sigmoid, o = sigmoid and g = tanh of ``U h + V x + b``. With
-    the truncated gradient of the paper, errors that leave a cell by its gates and its input are cut off, and
-    dc'/dc is exactly the identity. Their squashing functions have range [-1, 1] and [-2, 2]; here both are tanh.
+    ``c' = c + i g``, ``h' = o tanh(c')`` with sigmoid gates i and o and g = tanh, each of ``U h + V x + b``.
+    With the truncated gradient of the paper, errors that leave a cell by its gates and its input are cut
+    off, and dc'/dc is exactly the identity. The paper's two squashing functions are here both tanh.
     """
 
     memory = True
@@ -197,8 +198,8 @@ def draw_lstm(
         scheme: How the recurrent kernels are drawn.
         gain: Scale of the recurrent kernels; may be traced.
         input_scale: ``sqrt(inputs Var V_ij)`` of every gate; may be traced.
-        forget_bias: Bias of the forget gates, one for all or one each as of `chrono_biases`; may be traced.
-        input_bias: Bias of the input gates, ``-chrono_biases(...)`` with chrono initialization; may be traced.
+        forget_bias: Bias of the forget gates, one for all or one each, as `chrono_biases`; may be traced.
+        input_bias: Bias of the input gates, minus those of the forget gates with chrono; may be traced.
         dtype: Type of the parameters.
     """
     biases = {"i": input_bias, "g": 0.0, "o": 0.0, "f": forget_bias}
@@ -212,15 +213,13 @@ def draw_lstm(
         param_dtype=dtype,
         rngs=nnx.Rngs(0),
     )
-    ours = {
-        "i": (cell.ii, cell.hi),
-        "g": (cell.ig, cell.hg),
-        "o": (cell.io, cell.ho),
-        "f": (cell.if_, cell.hf),
-    }
-    for name, (from_input, from_state) in ours.items():
-        from_input.kernel = gates[name].input_kernel
-        from_state.kernel, from_state.bias = gates[name].kernel, gates[name].bias
+    for name, gate in gates.items():
+        from_input, from_state = (
+            getattr(cell, "if_" if name == "f" else f"i{name}"),
+            getattr(cell, f"h{name}"),
+        )
+        from_input.kernel = gate.input_kernel
+        from_state.kernel, from_state.bias = gate.kernel, gate.bias
     return cell
 
 
@@ -266,7 +265,7 @@ def draw_gru(
     update_bias: Float[ArrayLike, "*units"] = 0.0,
     dtype: DTypeLike = jnp.float32,
 ) -> nnx.GRUCell:
-    """Draw Flax's GRU, which resets after the product: ``h' = (1-z) n + z h``, ``n = tanh(r (U h) + V x + b)``.
+    """Draw Flax's GRU, ``h' = (1 - z) n + z h`` with the reset in ``n = tanh(r (U h) + V x + b)``.
 
     Args:
         key: Random key.
@@ -351,8 +350,8 @@ def draw_minimal_rnn(
 def chrono_biases(key: PRNGKeyArray, units: int, longest: int) -> Float[Array, " units"]:
     """Forget biases ``log u``, u uniform in [1, longest - 1], so that memories last 2 to ``longest`` steps.
 
-    A forget gate of bias b and no other input keeps its cell for ``1 + e^b`` steps on average. The input gates
-    get the negative of it.
+    A forget gate of bias b and no other input keeps its cell for ``1 + e^b`` steps on average. The input
+    gates get minus these biases.
 
     Args:
         key: Random key.

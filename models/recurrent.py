@@ -1,7 +1,7 @@
 """Recurrent cells without gates: ``h_t = phi(W h_{t-1} + V x_t + b)``.
 
-A cell is the body of a scan, ``cell(carry, x) -> (carry, output)``, for one sequence or a batch, and works with
-``nnx.RNN``. Use it as a plain pytree under ``jax.vmap``, ``jax.jit``, ``jax.grad`` and ``lax.scan``.
+A cell is the body of a scan, ``cell(carry, x) -> (carry, output)``, for one sequence or a batch, and works
+with ``nnx.RNN``. Use it as a plain pytree under ``jax.vmap``, ``jax.jit``, ``jax.grad`` and ``lax.scan``.
 """
 
 from collections.abc import Callable
