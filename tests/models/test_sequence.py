@@ -1,0 +1,43 @@
+"""A cell and a read-out on batches: a loop over one sequence, and training leaves of a plain pytree."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from signalprop.models.cells import cell, zero_carry
+from signalprop.models.mlp import draw_layer
+from signalprop.models.sequence import SequenceModel
+
+
+def draw(name, key):
+    return SequenceModel(cell(name)(key, 2, 5), draw_layer(key, 1, 5, 3))
+
+
+@pytest.mark.parametrize("name", ["tanh", "lstm"])
+def test_outputs_are_those_of_a_loop_over_each_sequence(name):
+    model = draw(name, jax.random.key(1))
+    x = jax.random.normal(jax.random.key(2), (4, 3, 2), jnp.float32)
+    every = jax.jit(lambda m, x: m.every_step(x))(model, x)
+    last = jax.jit(lambda m, x: m(x))(model, x)
+    step = jax.jit(lambda carry, x: model.cell(carry, x))
+    for i in range(3):
+        carry = zero_carry(model.cell)
+        for t in range(4):
+            carry, h = step(carry, x[t, i])
+            expected = np.asarray(h) @ np.asarray(model.readout.kernel[...])
+            np.testing.assert_allclose(every[t, i], expected, atol=1e-5)
+    np.testing.assert_allclose(last, every[-1], atol=1e-6)
+
+
+def test_a_model_is_drawn_and_differentiated_under_vmap():
+    @jax.jit
+    @jax.vmap
+    def gradient(key):
+        model = draw("gru", key)
+        graph, parameters = nnx.split(model, nnx.Param)
+        return jax.grad(lambda p: jnp.sum(nnx.merge(graph, p)(jnp.ones((3, 2, 2))) ** 2))(parameters)
+
+    leaves = jax.tree.leaves(gradient(jax.random.split(jax.random.key(0), 2)))
+    assert all(leaf.shape[0] == 2 and np.isfinite(leaf).all() for leaf in leaves)
