@@ -1,0 +1,117 @@
+"""Predicted exponents of wide random networks against tables, integrals, limits and sampled products."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from signalprop.analysis import chaos, lyapunov, meanfield
+from signalprop.analysis.gaussian import expectation
+
+# g, noise, q, largest exponent: an independent program in NumPy and SciPy
+TABLE = np.array([
+    [1.2, 0.0, 0.2495130402, 0.0164762596],
+    [2.0, 0.0, 2.1214735682, 0.1547242298],
+    [3.0, 0.0, 6.3053914788, 0.3102493151],
+    [10.0, 0.0, 91.7051311953, 0.8564351892],
+    [3.0, 0.5, np.nan, 0.29894],
+    [2.0, 1.0, np.nan, 0.04597504],
+    [1.2, 0.3, np.nan, -0.06962457],
+])  # fmt: skip
+PLACES = (np.arange(100) + 0.5) / 100
+
+
+@pytest.fixture(scope="module")
+def largest():
+    """Length and largest exponent of nine tanh networks."""
+
+    def both(g, noise):
+        return chaos.mean_field_q(jnp.tanh, g, noise), chaos.mean_field_exponent(jnp.tanh, g, noise)
+
+    program = jax.jit(lambda g, noise: jax.lax.map(lambda at: both(*at), (g, noise)))
+    near_the_edge = np.array([[1.01, 0.0], [1.001, 0.0]])
+    return program(*np.concatenate([TABLE[:, :2], near_the_edge]).T)
+
+
+@pytest.fixture(scope="module")
+def spectrum():
+    """Whole spectra of tanh networks at 100 places, for both families of weights."""
+
+    def both(x, g, q):
+        return [chaos.mean_field_spectrum(jnp.tanh, x, g, q, w) for w in ("gaussian", "orthogonal")]
+
+    return jax.jit(jax.vmap(both, (0, None, None)))
+
+
+def test_the_largest_exponent_of_tanh_is_that_of_the_table(largest):
+    q, exponent = (values[: len(TABLE)] for values in largest)
+    known = np.isfinite(TABLE[:, 2])
+    np.testing.assert_allclose(q[known], TABLE[known, 2], rtol=1e-9)
+    np.testing.assert_allclose(exponent, TABLE[:, 3], atol=6e-9)
+
+
+def test_near_the_edge_of_chaos_it_grows_as_two_thirds_of_the_square(largest):
+    q, exponent = (np.asarray(values[len(TABLE) :]) for values in largest)
+    distance = np.array([1e-2, 1e-3])
+    assert np.all(np.abs(exponent / distance**2 - 2 / 3) < 5 * distance)
+    np.testing.assert_allclose(q, distance, rtol=0.03)
+
+
+def test_input_moves_the_edge_of_chaos():
+    edge = jax.jit(lambda s: chaos.edge_of_chaos(jnp.tanh, s))(0.3)
+    exponent = chaos.mean_field_exponent(jnp.tanh, edge, 0.3)
+    assert edge == pytest.approx(1.395583975, abs=1e-8)
+    assert exponent == pytest.approx(0, abs=1e-9)
+
+
+def test_the_spectrum_adds_up_to_the_mean_logarithm_of_the_determinant(spectrum):
+    x, weight = np.polynomial.legendre.leggauss(100)
+    found = spectrum((x + 1) / 2, 2.0, 1.0)[0]
+    log_slopes = expectation(lambda a: -4 * jnp.log(jnp.cosh(a)), 1.0)
+    # The rule misses a part of the logarithm at x = 1.
+    assert weight @ found / 2 == pytest.approx(float(np.log(4) - 1 + log_slopes) / 2, abs=3e-4)
+
+
+def test_the_spectrum_begins_at_the_largest_exponent(spectrum):
+    first = np.log(meanfield.chi_1(jnp.tanh, 1.0, 2.0)) / 2
+    for found in spectrum(np.append([0.0, 1e-9], PLACES[2:]), 2.0, 1.0):
+        np.testing.assert_allclose(found[:2], first, atol=1e-6)
+
+
+def test_dimension_and_entropy_of_tanh_are_those_of_the_table(spectrum):
+    found = spectrum(PLACES, 2.0, TABLE[1, 2])[0]
+    assert lyapunov.kaplan_yorke(found) / 100 == pytest.approx(0.25748, abs=1e-3)
+    assert lyapunov.entropy_bound(found) / 100 == pytest.approx(0.01067, abs=1e-4)
+
+
+def test_constant_slopes_give_newmans_law_and_isometry():
+    gaussian, orthogonal, half = jax.jit(lambda: (
+        chaos.mean_field_spectrum(lambda a: a, 0.3, 2.0, 1.0),
+        chaos.mean_field_spectrum(lambda a: a, 0.3, 2.0, 1.0, "orthogonal"),
+        chaos.mean_field_spectrum(jax.nn.relu, 0.6, 2.0, 1.0),
+    ))()  # fmt: skip
+    assert gaussian == pytest.approx(np.log(4 * 0.7) / 2, abs=1e-12)
+    assert orthogonal == pytest.approx(np.log(2), abs=1e-12)
+    assert half == -np.inf
+
+
+def test_products_of_independent_weights_and_slopes_have_the_predicted_spectrum(spectrum):
+    n, steps, gain, rng = 40, 160, 2.0, np.random.default_rng(0)
+    draws = rng.standard_normal((2, steps, n, n)) / np.sqrt(n)
+    draws[1] = np.linalg.qr(draws[1])[0]
+    factors = gain * draws / np.cosh(rng.standard_normal((2, steps, n, 1))) ** 2
+    found = jax.jit(jax.vmap(
+        lambda m: lyapunov.spectrum(lambda h, a: (a @ h, None), jnp.zeros(n), m, n, transient=40)
+    ))(factors)  # fmt: skip
+    predicted = np.asarray(spectrum(PLACES, gain, 1.0))
+    chosen = np.array([0, 10, 20, 32])
+    for family in range(2):
+        expected = np.interp((chosen + 0.5) / n, PLACES, predicted[family])
+        # O(1/n): a place is blurred by 1/n, where the spectrum falls by 1 to 4 per unit of x.
+        tolerance = 2 / n + 5 * found.standard_error[family, chosen]
+        assert np.all(np.abs(found.exponents[family, chosen] - expected) < tolerance)
+
+
+def test_weights_of_an_unknown_family_are_refused():
+    with pytest.raises(ValueError, match="'gaussian' or 'orthogonal', got 'sparse'"):
+        chaos.mean_field_spectrum(jnp.tanh, 0.5, 1.0, 1.0, "sparse")
