@@ -10,7 +10,7 @@ import pytest
 from signalprop.models.initializers import SCHEMES, Scheme, scheme
 
 SHAPES = [(300, 300), (200, 400), (400, 200)]
-RANDOM = [name for name in SCHEMES if name != "identity"]
+RANDOM = [name for name in SCHEMES if name not in ("identity", "scaled_identity", "smart_tanh")]
 # sqrt(fan_in Var W) at (200, 400) and at 300 x 300, written out from the definitions in the papers
 VARIANCES = {
     "normal_001": lambda n_in, n_out: 1e-4 * n_in,
@@ -66,18 +66,38 @@ def test_orthogonal_kernels_are_haar_so_both_signs_of_the_determinant_are_equall
     assert abs((trace**2).mean() - 1) < 5 * (trace**2).std() / sqrt(len(keys))
 
 
+def test_smart_tanh_has_15_entries_per_row_at_random_places_and_the_spectral_radius_asked_for():
+    keys = jax.random.split(jax.random.key(4), 20)
+    kernels = np.asarray(
+        jax.vmap(lambda key: SCHEMES["smart_tanh"].draw(key, 40, 40, 0.95, jnp.float64))(keys)
+    )
+    assert np.all(np.sum(kernels != 0, axis=2) == 15)
+    np.testing.assert_allclose(np.abs(np.linalg.eigvals(kernels)).max(axis=1), 0.95, rtol=1e-6)
+    filled = np.mean(kernels != 0, axis=(0, 1))
+    assert np.all(abs(filled - 15 / 40) < 5 * sqrt(15 / 40 * 25 / 40 / 800))
+
+
+def test_smart_tanh_draws_single_precision_kernels_of_one_radius_and_only_square_ones():
+    kernel = SCHEMES["smart_tanh"].draw(jax.random.key(4), 100, 100)
+    assert np.abs(np.linalg.eigvals(kernel)).max() == pytest.approx(1, abs=1e-5)
+    with pytest.raises(ValueError, match=r"scheme smart_tanh needs a square kernel, got \(6, 4\)"):
+        SCHEMES["smart_tanh"].draw(jax.random.key(5), 6, 4)
+
+
 @pytest.mark.parametrize("shape", [(3, 3), (2, 5), (5, 2)], ids=str)
 def test_identity_is_the_rectangular_eye_with_the_orthogonal_scale(shape):
     kernel = SCHEMES["identity"].draw(jax.random.key(0), *shape)
     np.testing.assert_array_equal(kernel, np.eye(*shape))
+    np.testing.assert_array_equal(SCHEMES["scaled_identity"].draw(jax.random.key(0), *shape, 3.0), 3 * kernel)
     assert SCHEMES["identity"].sigma_w(*shape) ** 2 == pytest.approx(shape[0] * np.mean(kernel**2))
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64])
 @pytest.mark.parametrize("name", SCHEMES)
 def test_kernels_come_in_the_shape_and_dtype_asked_for(name, dtype):
-    kernel = jax.eval_shape(lambda: SCHEMES[name].draw(jax.random.key(5), 6, 4, 1.3, dtype))
-    assert (kernel.shape, kernel.dtype) == ((6, 4), dtype)
+    shape = (6, 6) if name == "smart_tanh" else (6, 4)
+    kernel = jax.eval_shape(lambda: SCHEMES[name].draw(jax.random.key(5), *shape, 1.3, dtype))
+    assert (kernel.shape, kernel.dtype) == (shape, dtype)
 
 
 @pytest.mark.parametrize("name", ["gaussian", "haar_orthogonal"])
