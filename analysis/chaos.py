@@ -72,7 +72,7 @@ def mean_field_spectrum(
         \text{orthogonal: } \tfrac12 \log\frac{g^2 x v}{1 - x}, \qquad E \frac{d}{d + v} = x
 
     with d = phi'(sqrt(q) z)^2: minus half the logarithm of the S transform, at -x, of the squared singular
-    values of one step, as for a product of free matrices. For d = 1 it is Newman's, (1/2) log(g^2 (1 - x)). The
+    values of one step, as for a product of free matrices. For d = 1 it is Newman's (1/2) log(g^2 (1-x)). The
     integral over x is (1/2) (log g^2 - 1 + E log d) for Gaussian weights. Dimension and entropy per unit are
     `signalprop.analysis.lyapunov.kaplan_yorke` and ``entropy_bound`` of the places (i - 1/2) / M, over M.
 
