@@ -25,7 +25,7 @@ def test_cells_are_pytrees_under_vmap_over_traced_scales_scan_and_grad(name):
     keys, scales = jax.random.split(jax.random.key(0), 2), jnp.array([1.0, 2.0, 3.0])
     (values, carry), gradients = jax.eval_shape(jax.vmap(jax.vmap(run, (None, 0)), (0, None)), keys, scales)
     assert values.shape == (2, 3)
-    assert {leaf.str_short() for leaf in jax.tree.leaves(carry)} == {"float32[2,3,5]"}
+    assert {f"{leaf.dtype}{leaf.shape}" for leaf in jax.tree.leaves(carry)} == {"float32(2, 3, 5)"}
     assert all(leaf.shape[:2] == (2, 3) for leaf in jax.tree.leaves(gradients))
 
 
