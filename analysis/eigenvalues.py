@@ -31,6 +31,11 @@ def eigenvalues(matrix: Float[Array, "n n"]) -> Complex[Array, " n"]:
     return found
 
 
+def routine(platform: str) -> str:
+    """Name of the routine that `eigenvalues` takes on a platform (``cpu``, ``gpu``, ``tpu``), in words."""
+    return "LAPACK" if platform == "cpu" else "QR iteration, on the device"
+
+
 def qr_eigenvalues(matrix: Float[Array, "n n"]) -> Complex[Array, " n"]:
     """Eigenvalues by the QR algorithm: Hessenberg form, Wilkinson shifts, Givens rotations, deflation.
 

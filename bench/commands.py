@@ -144,6 +144,8 @@ def info(options: cli.Info) -> int:
     import jax
     import jax.numpy as jnp
 
+    from signalprop.analysis.eigenvalues import routine
+
     commit, dirty = machine.commit()
     rows = {
         "devices": ", ".join(f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()),
@@ -152,6 +154,7 @@ def info(options: cli.Info) -> int:
         "commit": commit + (" with changes" if dirty else ""),
         "64-bit": str(jnp.zeros(0).dtype == "float64"),
         "BLAS threads": os.environ["OPENBLAS_NUM_THREADS"],
+        "eigenvalues": routine(jax.default_backend()),
         "program cache": os.environ["JAX_COMPILATION_CACHE_DIR"],
         "results": str(Path("results").resolve()),
     }

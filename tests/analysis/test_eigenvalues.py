@@ -7,7 +7,7 @@ import pytest
 from jax import export
 from scipy.optimize import linear_sum_assignment
 
-from signalprop.analysis.eigenvalues import eigenvalues, qr_eigenvalues
+from signalprop.analysis.eigenvalues import eigenvalues, qr_eigenvalues, routine
 
 
 def distance(found, expected):
@@ -39,6 +39,7 @@ def test_lapack_is_called_on_a_cpu_only(platform, calls_lapack):
     program = export.export(jax.jit(jax.vmap(eigenvalues)), platforms=[platform])
     exported = program(jax.ShapeDtypeStruct((3, 8, 8), jnp.float32))
     assert ("geev" in exported.mlir_module()) == calls_lapack
+    assert ("LAPACK" in routine(platform)) == calls_lapack
 
 
 def test_a_batch_on_this_platform_has_the_eigenvalues_of_numpy():
@@ -48,5 +49,5 @@ def test_a_batch_on_this_platform_has_the_eigenvalues_of_numpy():
 
 
 def test_the_eigenvalues_of_a_matrix_that_is_not_finite_are_not_numbers():
-    for routine in (eigenvalues, qr_eigenvalues):
-        assert np.isnan(jax.jit(routine)(jnp.full((3, 3), jnp.nan))).all()
+    for found in (eigenvalues, qr_eigenvalues):
+        assert np.isnan(jax.jit(found)(jnp.full((3, 3), jnp.nan))).all()

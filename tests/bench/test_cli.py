@@ -59,6 +59,13 @@ def test_help_and_version_need_no_experiment(capsys) -> None:
     assert said(capsys, "--version")[1].strip()
 
 
+def test_info_says_which_routine_finds_eigenvalues_here(capsys, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    code, out, _ = said(capsys, "info")
+    assert code == 0
+    assert "eigenvalues    LAPACK" in out
+
+
 def test_theory_prints_the_fixed_point_for_machines(capsys) -> None:
     code, out, _ = said(capsys, "theory", "mean-field", "--activation", "erf", "--sigma-w", "2", "--json")
     assert code == 0
