@@ -281,11 +281,12 @@ def _plan(inputs: Any, transient: int | None, interval: int) -> _Plan:
 
 
 def _start(flat: Flat, num_exponents: int) -> _Position:
-    """Random orthonormal directions at the first carry; a random frame has a part along every direction."""
+    """Random orthonormal directions at the first carry, the same in every dtype."""
     n, dtype = flat.state.size, flat.state.dtype
     if not 1 <= num_exponents <= n:
         raise ValueError(f"num_exponents: got {num_exponents} for a carry of {n} entries; write 1 to {n}")
-    frame = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (n, num_exponents), dtype))[0]
+    frame = jax.random.normal(jax.random.key(0), (n, num_exponents), jnp.float32).astype(dtype)
+    frame = jnp.linalg.qr(frame)[0]
     return _Position(flat.state, frame.T, jnp.zeros((), int))
 
 
