@@ -130,7 +130,7 @@ def _tied_untied(result: xr.Dataset) -> Figure:
             logs = at["log_power"].sel(weights=weights) / LN10
             draw.measured(panel, k, logs.mean("seed"), standard_error(logs), look, label=f"$N$ = {n}")
             if weights == "tied":
-                rate = at["log_radius_predicted"]
+                rate = at["log_radius"].mean("seed")
             else:
                 rate = at["log_power_vector_predicted"].isel(step=0)
             start = float(logs.mean("seed")[-1]) - float(rate) * k[-1] / LN10
@@ -140,8 +140,8 @@ def _tied_untied(result: xr.Dataset) -> Figure:
         panel.set(xscale="log", xlabel="number of factors $k$")
         panel.legend(loc="upper left")
     axes[0].set(ylabel=r"$\log_{10}$ of the norm of the product")
-    axes[0].set_title(r"Tied, $|W^k|$: lines $k \, E \log \rho(W)$")
-    axes[1].set_title(r"Untied, $|W_k \cdots W_1|$: lines $k \lambda_1$ (Newman)")
+    axes[0].set_title(r"Tied, $|W^k|$: lines of slope $\langle \log \rho(W) \rangle$")
+    axes[1].set_title(r"Untied, $|W_k \cdots W_1|$: lines of slope $\lambda_1$ (Newman)")
     return figure
 
 
@@ -167,7 +167,7 @@ def _cosines(axes: Axes, wide: xr.Dataset) -> None:
             draw.measured(axes, k, at.mean("seed"), standard_error(at), look, label=label)
     axes.set(xscale="log", xlabel="step $t$", ylabel=r"$\cos(h_t, h_{t-1})$", ylim=(0.2, 1.03))
     axes.set_title("Tied: the direction settles,\nlater than $N$ often not at all", fontsize=8)
-    axes.legend(loc="center left", bbox_to_anchor=(0, 0.62), fontsize=6.5)
+    axes.legend(loc="center right", bbox_to_anchor=(1, 0.34), fontsize=6.5)
 
 
 def _spread(axes: Axes, at: xr.Dataset) -> None:
@@ -207,7 +207,7 @@ def _rule(axes: Axes, wide: xr.Dataset) -> None:
     draw.theory(axes, [low, high], [low, high])
     axes.set(xlabel=r"$\log$ of the spectral radius of", ylabel="growth of $\\log |h_t|$ per step")
     axes.set_title("The masked matrix decides,\nif the mask stays", fontsize=8)
-    axes.legend(loc="lower right", fontsize=6.5)
+    axes.legend(loc="upper left", fontsize=6.5)
 
 
 def _exceptions() -> Figure:
@@ -226,8 +226,16 @@ def _exceptions() -> Figure:
     draw.measured(
         axes[1], t[::3], measured[::3] / LN10, None, {"color": "C0", "marker": "o"}, label="tanh network"
     )
-    axes[1].axhline(0, color="0.5", linewidth=0.8)
+    limit = -np.log10(np.finfo(float).eps)
+    axes[1].axhline(limit, color="0.5", linewidth=0.8, linestyle="--")
+    axes[1].annotate(
+        "1 / eps: rounding, grown alike,\nleaves the unstable path",
+        (1, limit),
+        xytext=(0, -20),
+        textcoords="offset points",
+        fontsize=6.5,
+    )
     axes[1].set(xlabel="step $t$", ylabel=r"$\log_{10} |\partial h_t / \partial h_0|$")
     axes[1].set_title(r"$W^2 = 0$, $\rho(W) = 0$, driven by input: explodes")
-    axes[1].legend(loc="upper left")
+    axes[1].legend(loc="lower right")
     return figure
