@@ -22,6 +22,7 @@ import optax
 
 from signalprop.bench import data
 from signalprop.bench.errors import InputError
+from signalprop.bench.grid import nearest
 
 CORRECT_SUM = 0.04  # largest error of a sum that counts as correct (Hochreiter & Schmidhuber 1997)
 SYMBOLS, COPIED = 8, 10  # alphabet and number of symbols to copy; then come the blank and the delimiter
@@ -216,3 +217,18 @@ TASKS = {
     "digits_rows": _digits(8),
     "digits_pixels": _digits(1),
 }  # fmt: skip
+
+
+def find_task(name: str) -> tuple[Task, int]:
+    """A task and its length from a name like ``adding-50``; the length of digits is 0.
+
+    Raises:
+        InputError: If there is no such task, or its length is missing or no number.
+    """
+    known, _, length = name.partition("-")
+    if known not in TASKS:
+        raise InputError(f"task: no {known!r}; {nearest(known, TASKS)}")
+    if known.startswith("digits") != (not length) or not (length.isdigit() or not length):
+        wanted = known if known.startswith("digits") else f"{known}-50"
+        raise InputError(f"task: got {name!r}; write {wanted}")
+    return TASKS[known], int(length or 0)
