@@ -15,6 +15,7 @@ from signalprop.bench.programs import Programs
 FIRST_POINTS = 8  # of the first chunk tried on a CPU: a few megabytes of weights at width 128
 CHUNK_OVERHEAD = 0.02  # seconds to dispatch and store one chunk
 WORTH_PROBING = 20.0  # seconds of sweep below which the first chunk shape is good enough
+LONG_CHUNK = 5.0  # seconds of one chunk above which trying other shapes costs more than it can save
 CHUNK_SECONDS = 0.25  # a chunk that takes this long makes the overhead small and still resumes finely
 MEMORY_SHARE = 0.5  # of the available memory that the chunks in flight may take
 
@@ -56,7 +57,8 @@ def plan(programs: Programs) -> Plan:
     """Measure chunk shapes on the first program and keep the fastest that fits.
 
     An accelerator takes the largest chunk that fits. A CPU starts with a few points, because a chunk that
-    fits its cache beats a large batch about threefold, and tries others where compiling them can pay.
+    fits its cache beats a large batch about threefold, and tries others where compiling them can pay: not
+    where a chunk takes seconds, as trained networks do.
 
     Raises:
         InputError: If not even one network fits in memory.
@@ -74,7 +76,8 @@ def plan(programs: Programs) -> Plan:
         return probe.point_seconds * total * cases / devices + CHUNK_OVERHEAD * num_chunks(probe.chunk)
 
     best = _probe(programs, min(total, FIRST_POINTS) if on_cpu else total, budget)
-    if on_cpu and cost(best) > WORTH_PROBING:
+    affordable = best.point_seconds * math.prod(best.chunk) < LONG_CHUNK
+    if on_cpu and affordable and cost(best) > WORTH_PROBING:
         quarter_second = min(CHUNK_SECONDS / best.point_seconds, 4 * budget / max(1, best.memory))
         larger = (4 * FIRST_POINTS, int(quarter_second)) if quarter_second > 1 else ()
         for points in (1, *larger):

@@ -170,3 +170,17 @@ def test_the_plan_counts_points_programs_and_chunks(toy) -> None:
     assert cost.chunks == 2 * int(np.prod(np.ceil(np.array([5, 3]) / cost.chunk)))
     assert cost.memory > 0
     assert cost.disk == 30 * 4 * (1 + 1 + 8)
+
+
+@pytest.mark.parametrize(("seconds", "probes"), [(0.4, 2), (4.0, 1)])
+def test_a_chunk_that_takes_seconds_is_not_timed_in_other_shapes(toy, monkeypatch, seconds, probes) -> None:
+    shapes = []
+
+    def probe(programs, points, budget):
+        shapes.append(points)
+        return plan._Probe((2, 3), 0.0, seconds, 0)
+
+    monkeypatch.setattr(plan, "_probe", probe)
+    monkeypatch.setattr(plan, "WORTH_PROBING", 1.0)
+    assert plan.plan(programs.Programs(toy, toy.sizes["quick"])).chunk == (2, 3)
+    assert len(shapes) == probes
