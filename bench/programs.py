@@ -75,10 +75,13 @@ class Programs:
         )
         return jax.jit(spread).lower(*self.on_devices([(0,) * len(chunk)], chunk))
 
-    def export(self, static: Static, chunk: Block, platforms: Sequence[str]) -> jax.export.Exported:
-        """Lower one chunk for other platforms (``cpu``, ``cuda``, ``tpu``), which need not be present."""
-        program = jax.jit(self.chunk_program(static))
-        return jax.export.export(program, platforms=platforms)(*self.inputs((0,) * len(chunk), chunk))
+    def export(self, static: Static, chunk: Block, platforms: Sequence[str]) -> list[jax.export.Exported]:
+        """Lower one chunk for each of other platforms (``cpu``, ``cuda``, ``tpu``), which need not be present.
+
+        Each by itself, because a routine that only one of them has cannot be lowered for all together.
+        """
+        program, one = jax.jit(self.chunk_program(static)), self.inputs((0,) * len(chunk), chunk)
+        return [jax.export.export(program, platforms=[platform])(*one) for platform in platforms]
 
     def inputs(self, block: Block, chunk: Block) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
         """Seeds and scalars of one block; beyond the end of an axis its last value is repeated."""

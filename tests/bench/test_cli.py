@@ -129,29 +129,28 @@ KILLED = ["run", "matrix-product", "--width", "2", "4", "8", "16", "--depth", "6
 KILLED += ["--draws", "40", "--seeds", "40", "--sigma-w", "0.9", "2", "--out"]
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    """Results of a run that nothing interrupts."""
-    out = tmp_path_factory.mktemp("whole")
-    code, err = finish(command(*KILLED, str(out)))
-    assert code == 0, err
-    return out
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_run_continues_to_the_same_numbers(tmp_path, whole, how) -> None:
-    cut = command(*KILLED, str(tmp_path))
+def cut_short(how: signal.Signals, out: Path, past: int) -> tuple[int, str]:
+    """A run that gets a signal once more than ``past`` chunks are stored."""
+    process = command(*KILLED, str(out))
     deadline = time.monotonic() + 120
-    while chunks_done(tmp_path) < 1 and cut.poll() is None and time.monotonic() < deadline:
+    while chunks_done(out) <= past and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
-    cut.send_signal(how)
-    code, err = finish(cut)
-    (path,) = (tmp_path / "runs").glob("*.zarr")
-    if how == signal.SIGINT and code != 0:
+    process.send_signal(how)
+    return finish(process)
+
+
+def test_a_run_interrupted_and_then_killed_continues_to_the_same_numbers(tmp_path) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "cut"
+    code, err = finish(command(*KILLED, str(whole)))
+    assert code == 0, err
+    code, err = cut_short(signal.SIGINT, out, past=0)
+    if code != 0:
         assert code == 130, err
         assert "resume with: signalprop run matrix-product" in err
+    code, _ = cut_short(signal.SIGKILL, out, past=chunks_done(out))
+    (path,) = (out / "runs").glob("*.zarr")
     assert store.is_finished(path) or code != 0
-    code, err = finish(command(*KILLED, str(tmp_path)))
+    code, err = finish(command(*KILLED, str(out)))
     assert code == 0, err
     once = store.load(whole / "runs" / path.name)
     again = store.load(path)

@@ -6,6 +6,8 @@ from signalprop.bench.experiment import find
 from signalprop.bench.experiments import EXPERIMENTS
 from signalprop.bench.programs import Programs
 
+PLATFORMS = ("cpu", "cuda", "tpu")
+
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_programs_lower_for_cpu_cuda_and_tpu(name) -> None:
@@ -13,5 +15,5 @@ def test_programs_lower_for_cpu_cuda_and_tpu(name) -> None:
     programs = Programs(experiment, experiment.sizes["quick"])
     chunk = (1,) * len(programs.grid.traced_shape)
     for _, static in programs.grid.cases():
-        for platform in ("cpu", "cuda", "tpu"):
-            assert programs.export(static, chunk, [platform]).platforms == (platform,)
+        for platform, exported in zip(PLATFORMS, programs.export(static, chunk, PLATFORMS), strict=True):
+            assert exported.platforms == (platform,)
