@@ -379,8 +379,12 @@ def _draw_gates(
     input_scale: Float[ArrayLike, ""],
     dtype: DTypeLike,
 ) -> dict[str, Gate]:
-    """One gate for each name in ``biases``, the key folded with its place."""
+    """One gate for each name in ``biases``, the key folded with its place; drawn together, compiled once."""
+    keys = jax.vmap(lambda place: jax.random.fold_in(key, place))(jnp.arange(len(biases)))
+    stacked = jnp.stack([jnp.broadcast_to(jnp.asarray(bias, dtype), (units,)) for bias in biases.values()])
+    drawn = jax.vmap(lambda one, bias: draw_gate(one, inputs, units, scheme, gain, input_scale, bias, dtype))(
+        keys, stacked
+    )
     return {
-        name: draw_gate(jax.random.fold_in(key, place), inputs, units, scheme, gain, input_scale, bias, dtype)
-        for place, (name, bias) in enumerate(biases.items())
+        name: jax.tree.map(lambda leaf, place=place: leaf[place], drawn) for place, name in enumerate(biases)
     }

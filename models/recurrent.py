@@ -103,7 +103,9 @@ def draw_vanilla(
     """
     phi = activation(phi) if isinstance(phi, str) else phi
     gate_key, bias_key = jax.random.split(key)
-    bias = bias_scale * jax.random.normal(bias_key, (units,), jnp.promote_types(dtype, jnp.float32))
+    bias: Array | float = 0.0
+    if not (isinstance(bias_scale, int | float) and bias_scale == 0):
+        bias = bias_scale * jax.random.normal(bias_key, (units,), jnp.promote_types(dtype, jnp.float32))
     gate = draw_gate(gate_key, inputs, units, scheme, gain, input_scale, bias, dtype)
     cell = nnx.SimpleCell(
         inputs,
