@@ -60,6 +60,10 @@ class Population(NamedTuple):
         q_h: Mean square of what the recurrent weights see, h.
         q_c: Mean square of the cell state; equal to `q_h` for a GRU.
         jacobian: Mean squared singular value of a step's Jacobian, |J|_F^2 / (size of the carry).
+        terms: |A|_F^2 / N of the four terms of dc_t/dc_{t-1}, in the order of
+            `signalprop.analysis.gated.FourTerms`; their sum is that of the whole. NaN for a GRU.
+        hidden: |dh_t/dh_{t-1}|_F^2 / N, the block that sees h only; half its log is the exponent of the
+            products of such blocks. NaN for a GRU.
     """
 
     exponent: Float[Array, ""]
@@ -67,6 +71,8 @@ class Population(NamedTuple):
     q_h: Float[Array, ""]
     q_c: Float[Array, ""]
     jacobian: Float[Array, ""]
+    terms: Float[Array, " 4"]
+    hidden: Float[Array, ""]
 
 
 def minimal_rnn(
@@ -147,13 +153,16 @@ def lstm(
         c = f * units.c + i * g
         squashed = jnp.tanh(c)
         exposed = (o * (1 - squashed**2)) ** 2
-        paths = weight * ((units.c * f * (1 - f)) ** 2 + (g * i * (1 - i)) ** 2 + (i * (1 - g**2)) ** 2)
+        slopes = jnp.stack([units.c * f * (1 - f), g * i * (1 - i), i * (1 - g**2)]) ** 2
+        paths = weight * jnp.sum(slopes, 0)
         by_output = weight * (squashed * o * (1 - o)) ** 2
         dc_square = f**2 * units.dc_square + units.dh_square * paths
         dh_square = jnp.mean(exposed * dc_square + units.dh_square * by_output)
         entries = f**2 + paths + exposed * (f**2 + paths) + by_output
-        after = _Units(c, dc_square, jnp.mean((o * squashed) ** 2), dh_square)
-        return _Step(after, jnp.mean(dc_square) + dh_square, jnp.mean(entries) / 2)
+        terms = jnp.append(jnp.mean(f**2), weight * jnp.mean(slopes, 1) * units.exposed)
+        after = _Units(c, dc_square, jnp.mean((o * squashed) ** 2), dh_square, jnp.mean(exposed))
+        hidden = jnp.mean(exposed * paths + by_output)
+        return _Step(after, jnp.mean(dc_square) + dh_square, jnp.mean(entries) / 2, terms, hidden)
 
     return _follow(step, key, num_units, num_steps, weight.dtype)
 
@@ -196,27 +205,34 @@ def gru(
         paths = weight * (((units.c - n) * z * (1 - z)) ** 2 + inside)
         h = (1 - z) * n + z * units.c
         square = z**2 * units.dc_square + units.dh_square * paths
-        after = _Units(h, square, jnp.mean(h**2), jnp.mean(square))
-        return _Step(after, after.dh_square, jnp.mean(z**2 + paths))
+        after = _Units(h, square, jnp.mean(h**2), jnp.mean(square), units.exposed)
+        absent = jnp.full(4, jnp.nan, weight.dtype)
+        return _Step(after, after.dh_square, jnp.mean(z**2 + paths), absent, absent[0])
 
     return _follow(step, key, num_units, num_steps, weight.dtype)
 
 
 class _Units(NamedTuple):
-    """State and mean squared perturbation of every unit, and the averages that all units share."""
+    """State and mean squared perturbation of every unit, and the averages that all units share.
+
+    The last is that of (o tanh'(c))^2, by which a cell state is exposed to the gates of the next step.
+    """
 
     c: Array
     dc_square: Array
     q_h: Array
     dh_square: Array
+    exposed: Array
 
 
 class _Step(NamedTuple):
-    """The population after a step, the mean square of its perturbation, and that of the Jacobian's rows."""
+    """The population after a step, the mean square of its perturbation, and those of the Jacobian."""
 
     units: _Units
     size: Array
     jacobian: Array
+    terms: Array
+    hidden: Array
 
 
 def _follow(
@@ -229,15 +245,15 @@ def _follow(
     """Run a population from rest, its perturbation brought back to unit size after every step."""
 
     def move(units: _Units, key: PRNGKeyArray) -> tuple[_Units, tuple[Array, ...]]:
-        after, size, jacobian = step(units, key)
-        found = jnp.log(size) / 2, after.q_h, jnp.mean(after.c**2), jacobian
+        after, size, *jacobian = step(units, key)
+        found = jnp.log(size) / 2, after.q_h, jnp.mean(after.c**2), *jacobian
         unit = after._replace(dc_square=after.dc_square / size, dh_square=after.dh_square / size)
         return unit, found
 
     none, one = jnp.zeros(num_units, dtype), jnp.ones(num_units, dtype)
-    start = _Units(none, one, none[0], one[0])
+    start = _Units(none, one, none[0], one[0], none[0])
     _, found = jax.lax.scan(move, start, jax.random.split(key, num_steps))
-    growth, q_h, q_c, jacobian = (values[num_steps - num_steps // 2 :] for values in found)
+    growth, *averaged = (values[num_steps - num_steps // 2 :] for values in found)
     blocks = growth[: len(growth) // _BLOCKS * _BLOCKS].reshape(_BLOCKS, -1).mean(1)
     error = jnp.std(blocks, ddof=1) / _BLOCKS**0.5
-    return Population(growth.mean(), error, q_h.mean(), q_c.mean(), jacobian.mean())
+    return Population(growth.mean(), error, *(values.mean(0) for values in averaged))
