@@ -75,7 +75,8 @@ def plan(programs: Programs) -> Plan:
     def cost(probe: _Probe) -> float:
         return probe.point_seconds * total * cases / devices + CHUNK_OVERHEAD * num_chunks(probe.chunk)
 
-    best = _probe(programs, min(total, FIRST_POINTS) if on_cpu else total, budget)
+    first = chunk_shape(whole, min(total, FIRST_POINTS) if on_cpu else total)
+    best = _probe(programs, even(whole, first, devices), budget)
     affordable = best.point_seconds * math.prod(best.chunk) < LONG_CHUNK
     if on_cpu and affordable and cost(best) > WORTH_PROBING:
         quarter_second = min(CHUNK_SECONDS / best.point_seconds, 4 * budget / max(1, best.memory))
@@ -83,7 +84,7 @@ def plan(programs: Programs) -> Plan:
         for points in (1, *larger):
             chunk = chunk_shape(whole, max(1, min(points, total)))
             if chunk != best.chunk and cost(best) > WORTH_PROBING:
-                best = min(best, _probe(programs, math.prod(chunk), budget), key=cost)
+                best = min(best, _probe(programs, chunk, budget), key=cost)
     sizes = programs.shapes().values()
     disk = (
         sum(math.prod(lengths) * dtype.itemsize for _, lengths, dtype, _ in sizes) * programs.grid.num_points
@@ -100,18 +101,34 @@ def plan(programs: Programs) -> Plan:
     )
 
 
-def _probe(programs: Programs, points: int, budget: float) -> _Probe:
-    """Compile and time one chunk of about ``points`` points, or of as many as fit in ``budget`` bytes."""
+def even(whole: Block, chunk: Block, devices: int) -> Block:
+    """The chunk with as many seeds, or fewer, as keep every device busy to the end of a static case.
+
+    Example:
+        >>> even((6, 2), (4, 2), devices=2)
+        (3, 2)
+    """
+    others = math.prod(math.ceil(n / c) for n, c in zip(whole[1:], chunk[1:], strict=True))
+
+    def work(seeds: int) -> tuple[int, int]:
+        return seeds * math.ceil(math.ceil(whole[0] / seeds) * others / devices), -seeds
+
+    return min(range(1, chunk[0] + 1), key=work), *chunk[1:]
+
+
+def _probe(programs: Programs, chunk: Block, budget: float) -> _Probe:
+    """Compile and time one chunk, or the largest that fits in ``budget`` bytes."""
     index, static = next(programs.grid.cases())
-    chunk = chunk_shape(programs.grid.traced_shape, points)
     began = time.perf_counter()
     compiled = programs.compile(index, static, chunk)
     compile_seconds = time.perf_counter() - began
     memory = _memory(compiled)
     if memory > budget:
+        points = math.prod(chunk)
         if points == 1:
             raise InputError(_too_large(programs.settings, memory, budget))
-        return _probe(programs, max(1, min(points // 4, int(points * budget / memory))), budget)
+        fewer = max(1, min(points // 4, int(points * budget / memory)))
+        return _probe(programs, chunk_shape(programs.grid.traced_shape, fewer), budget)
     group = [(0,) * len(chunk)]
     seconds = math.inf
     for _ in range(2):  # a second time only where the first is short enough for warming up to matter

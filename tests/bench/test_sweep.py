@@ -176,8 +176,8 @@ def test_the_plan_counts_points_programs_and_chunks(toy) -> None:
 def test_a_chunk_that_takes_seconds_is_not_timed_in_other_shapes(toy, monkeypatch, seconds, probes) -> None:
     shapes = []
 
-    def probe(programs, points, budget):
-        shapes.append(points)
+    def probe(programs, chunk, budget):
+        shapes.append(chunk)
         return plan._Probe((2, 3), 0.0, seconds, 0)
 
     monkeypatch.setattr(plan, "_probe", probe)
