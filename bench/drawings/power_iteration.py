@@ -53,11 +53,11 @@ def _powers(axes: Axes, zoo: xr.Dataset) -> None:
         line = exact if exact.notnull().all() else typical
         draw.theory(axes, k, np.exp(line), look, linewidth=1.0)
         marks = np.exp(typical.sel(k=shown))
-        draw.measured(axes, shown, marks.where(marks > 0), None, look, label=LABELS[name])
+        draw.measured(axes, shown, marks.where(marks > 0), None, look)
     axes.set(xscale="log", yscale="log", xlabel="power $k$", ylabel=r"$|A^k|$")
     axes.set(ylim=(min(1e-3, 0.1 * radius ** k[-1]), None))
     axes.set_title(rf"One spectral radius, $\rho$ = {radius:g}: six fates, and $\rho$ = 0")
-    axes.legend(loc="upper left", ncols=1, fontsize=6.5)
+    axes.legend(loc="lower left", title="marks as on the right", title_fontsize=7)
 
 
 def _intervals(axes: Axes, zoo: xr.Dataset) -> None:
@@ -237,5 +237,6 @@ def _exceptions() -> Figure:
     )
     axes[1].set(xlabel="step $t$", ylabel=r"$\log_{10} |\partial h_t / \partial h_0|$")
     axes[1].set_title(r"$W^2 = 0$, $\rho(W) = 0$, driven by input: explodes")
-    axes[1].legend(loc="lower right")
+    axes[1].set(ylim=(-1, 24))
+    axes[1].legend(loc="upper left")
     return figure
