@@ -1,0 +1,199 @@
+"""Figures of ``gradient-by-lag``: profiles of every cell, rates, bounds, and maps of time and unit."""
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from signalprop.bench import figures as draw
+
+LN10 = float(np.log(10))
+TITLES = {
+    "tanh": "tanh", "sigmoid": "sigmoid", "relu": "relu", "linear": "linear",
+    "tanh_orthogonal": "tanh, orthogonal", "relu_orthogonal": "relu, orthogonal",
+    "tanh_identity": "tanh, identity", "irnn": "IRNN (relu, identity)", "smart_tanh": "smart tanh",
+    "lstm_1997": "LSTM 1997, truncated", "lstm_1997_full": "LSTM 1997, full gradient", "lstm": "LSTM",
+    "lstm_peephole": "LSTM, peepholes", "gru": "GRU", "gru_before": "GRU, reset before",
+    "minimal_rnn": "minimalRNN",
+}  # fmt: skip
+GATED = ("lstm_1997", "lstm_1997_full", "lstm", "lstm_peephole", "gru", "gru_before", "minimal_rnn")
+CAROUSEL = ("lstm_1997", "lstm_1997_full")  # with no gate that keeps, and so no use for a bias
+DECADES = 80  # shown above and below 0
+FORMAT = 38  # decades of float32 above and below 1
+
+
+def figures(result: xr.Dataset) -> dict[str, Figure]:
+    """Gradient against lag in every cell, its rate, Pascanu's bound, and every unit's gradient over time."""
+    found = {"profiles": _profiles(result), "rates": _rates(result), "units": _units(result)}
+    if "tanh" in result["cell"].values:
+        found["bounds"] = _bounds(result.sel(cell="tanh"))
+    return found
+
+
+def rates(result: xr.Dataset, first: float = 0.1, last: float = 1.0) -> xr.DataArray:
+    """Change of log |dL/dh_{T-k}| per step between two lags, given as shares of the largest."""
+    low, high = (int(share * result["lag"].values[-1]) for share in (first, last))
+    change = result["log_norm"].sel(lag=high, drop=True) - result["log_norm"].sel(lag=low, drop=True)
+    return change / (high - low)
+
+
+def mean_and_error(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Mean and standard error over networks; NaN where one of them is exactly 0 or lost."""
+    values = values.where(np.isfinite(values))
+    return values.mean("seed", skipna=False), values.std("seed", ddof=1, skipna=False) / values.sizes[
+        "seed"
+    ] ** 0.5
+
+
+def decades(log_norm: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """log10 of a gradient relative to lag 0, and its error; the root mean square where some are exactly 0."""
+    change = (log_norm - log_norm.isel(lag=0)) / LN10
+    mean, error = mean_and_error(change)
+    logs = 2 * LN10 * change.transpose("seed", ...).astype(float)
+    total = xr.DataArray(np.logaddexp.reduce(logs.values), logs.isel(seed=0, drop=True).coords, logs.dims[1:])
+    square = (total - np.log(change.sizes["seed"])) / (2 * LN10)
+    return xr.where(np.isfinite(change).all("seed"), mean, square), error
+
+
+def settings(result: xr.Dataset, name: str) -> dict[str, int]:
+    """Label and place of every setting that is different for a cell."""
+    if name in CAROUSEL:
+        return {"no forget gate": 0}
+    symbol, axis = ("b", "forget_bias") if name in GATED else ("g", "gain")
+    return {f"${symbol}$ = {float(value):.3g}": place for place, value in enumerate(result[axis].values)}
+
+
+def _profiles(result: xr.Dataset) -> Figure:
+    names = [str(name) for name in result["cell"].values]
+    columns = min(4, len(names))
+    rows = -(-len(names) // columns)
+    figure, axes = draw.canvas(rows, columns, height=2.0, sharex=True, sharey=True)
+    for panel, name in zip(axes.ravel(), names, strict=False):
+        _profile(panel, result.sel(cell=name), name)
+        panel.set(title=TITLES.get(name, name), ylim=(-DECADES, DECADES))
+    for panel in axes.ravel()[len(names) :]:
+        panel.set_axis_off()
+    lags = int(result["lag"][-1])
+    figure.suptitle(
+        f"Gradients over {lags} steps: lines, theory (dotted, exponent measured in the same runs)", fontsize=9
+    )
+    figure.supxlabel("lag $k$ in steps", fontsize=8.5)
+    figure.supylabel(r"$\log_{10} |dL/dh_{T-k}| \, / \, |dL/dh_T|$", fontsize=8.5)
+    return figure
+
+
+def _profile(axes: Axes, at: xr.Dataset, name: str) -> None:
+    """One cell: points with errors over networks, lines of theory, and what float32 can hold."""
+    lag = at["lag"].values
+    shown = np.unique(np.linspace(0, lag[-1], 11).astype(int))
+    mean, error = decades(at["log_norm"])
+    exponent = at["exponent"].mean("seed")
+    places = settings(at, name)
+    for (label, place), look in zip(places.items(), draw.series(list(places)).values(), strict=True):
+        rate, known = float(at["rate_predicted"][place]), np.isfinite(at["rate_predicted"][place])
+        slope = rate if known else float(exponent[place])
+        line = slope * lag / LN10
+        if name == "irnn" and float(at["gain"][place]) == 1:
+            line = np.log10(at["live_predicted"].values) / 2
+        draw.theory(axes, lag, line, {**look, "linestyle": "-" if known else ":"}, linewidth=0.9)
+        y, bars = mean.isel(setting=place, lag=shown), error.isel(setting=place, lag=shown)
+        draw.measured(axes, lag[shown], y, bars, look, label=label, markersize=3)
+    axes.axhspan(-FORMAT, FORMAT, color="0.5", alpha=0.12, linewidth=0)
+    if name in ("tanh", "lstm", "gru", *CAROUSEL):
+        axes.legend(
+            loc="lower left", fontsize=6, ncols=2, columnspacing=0.8, handletextpad=0.2, borderpad=0.1
+        )
+
+
+def _rates(result: xr.Dataset) -> Figure:
+    figure, ((left, right),) = draw.canvas(1, 2, height=3.4)
+    names = [str(name) for name in result["cell"].values]
+    mean, error = mean_and_error(rates(result))
+    for name, look in draw.series([n for n in names if n not in GATED]).items():
+        at = {"cell": name}
+        draw.theory(left, result["gain"], result["rate_predicted"].sel(at), look, linewidth=0.9)
+        draw.measured(left, result["gain"], mean.sel(at), error.sel(at), look, label=TITLES.get(name, name))
+    left.axhline(0, color="0.3", linewidth=0.8)
+    left.set(xscale="log", xlabel="gain $g$ of $W$", ylabel="rate of the gradient, nats per step")
+    left.set_title("Without gates: lines, theory for wide networks")
+    left.legend(loc="upper left")
+    gated = [n for n in names if n in GATED]
+    for name, look in draw.series(gated).items():
+        at, bias = {"cell": name}, result["forget_bias"]
+        draw.theory(right, bias, result["exponent"].sel(at).mean("seed"), look, linewidth=0.9)
+        draw.measured(right, bias, mean.sel(at), error.sel(at), look, label=TITLES.get(name, name))
+    if "lstm" in gated:
+        kept = result["log_kept"].sel(cell="lstm").mean("seed")
+        draw.theory(
+            right,
+            result["forget_bias"],
+            kept,
+            {"color": "0.4", "linestyle": "--"},
+            label="LSTM: mean of $\\log f$",
+        )
+    right.axhline(0, color="0.3", linewidth=0.8)
+    right.set(xlabel="bias of the gate that keeps", title="With gates: lines, exponents of the same runs")
+    right.legend(loc="lower right")
+    return figure
+
+
+def _bounds(at: xr.Dataset) -> Figure:
+    """Early lags of the tanh network beside what singular value, eigenvalue and mean field say."""
+    wanted = [g for g in (0.5, 1.0, 2.0) if g in at["gain"].values] or [float(at["gain"][0])]
+    figure, axes = draw.canvas(1, len(wanted), height=2.9)
+    lag = at["lag"].values[: min(61, at.sizes["lag"])]
+    mean, error = decades(at["log_norm"])
+    for panel, gain in zip(axes.ravel(), wanted, strict=True):
+        place = int(np.flatnonzero(at["gain"].values == gain)[0])
+        largest = float(np.log10(at["largest_singular"].isel(setting=place)).max())
+        panel.fill_between(lag, lag * largest, lag * largest + 100, color="0.5", alpha=0.15, linewidth=0)
+        panel.plot(lag, lag * largest, color="0.3", label=r"bound $(\gamma s_{max})^k$")
+        panel.plot(lag, lag * np.log10(gain), "--", color="C3", label=r"$\rho^k$, eigenvalue rule")
+        panel.plot(lag, lag * float(at["rate_predicted"][place]) / LN10, "-.", color="C0", label="mean field")
+        points = lag[:: max(1, len(lag) // 20)]
+        y, bars = mean.isel(setting=place, lag=points), error.isel(setting=place, lag=points)
+        draw.measured(panel, points, y, bars, {"color": "k", "marker": "o"}, label="measured")
+        ends = [float(mean.isel(setting=place, lag=lag[-1])), lag[-1] * np.log10(gain), lag[-1] * largest]
+        panel.set(
+            title=f"tanh, $g$ = {gain:g}", xlabel="lag $k$", ylim=(min(0, *ends) - 1, max(0, *ends) + 1)
+        )
+    axes[0, 0].set_ylabel(r"$\log_{10} |dL/dh_{T-k}| \, / \, |dL/dh_T|$")
+    axes[0, 0].legend(loc="lower left")
+    figure.suptitle(
+        "The singular value bounds the gradient from above; the eigenvalue does neither", fontsize=9
+    )
+    return figure
+
+
+def _units(result: xr.Dataset) -> Figure:
+    """One network of each cell: log10 of every unit's gradient over time, with a colour for exact zeros."""
+    wanted = ("tanh", "relu", "irnn", "lstm_1997", "lstm", "gru", "sigmoid", "linear")
+    names = [n for n in wanted if n in result["cell"].values][:6]
+    columns = min(3, len(names)) or 1
+    figure, axes = draw.canvas(-(-len(names) // columns) or 1, columns, height=2.3, sharex=True, sharey=True)
+    colours = mpl.colormaps["viridis"].with_extremes(bad="0.85", under="0.0")
+    image: Any = None
+    place = int(np.argmin(abs(result["gain"].values - 1)))
+    for panel, name in zip(axes.ravel(), names, strict=False):
+        heat = result["heat"].sel(cell=name).isel(setting=place, seed=0).values.T
+        shown = np.where(np.isneginf(heat), -1e9, np.maximum(heat, -40))
+        edge = float(result["shown_lag"][-1])
+        image = panel.imshow(
+            shown[:, ::-1], aspect="auto", cmap=colours, vmin=-40, vmax=0, interpolation="nearest",
+            extent=(-edge, 0, 0, len(heat)),
+        )  # fmt: skip
+        label = "" if name in CAROUSEL else f", {list(settings(result, name))[place]}"
+        panel.set_title(TITLES.get(name, name) + label)
+        panel.grid(False)
+    for panel in axes.ravel()[len(names) :]:
+        panel.set_axis_off()
+    if image is not None:
+        bar = figure.colorbar(image, ax=axes, extend="min", shrink=0.8)
+        bar.set_label(r"$\log_{10}$ of a unit's gradient; black: exactly 0")
+    figure.suptitle("Gradient of every unit over time; of an LSTM, of its cell c", fontsize=9)
+    figure.supxlabel("time before the loss, in steps", fontsize=8.5)
+    figure.supylabel("unit", fontsize=8.5)
+    return figure
