@@ -4,7 +4,7 @@ settings -> sweep -> measured arrays -> store -> figure and verdicts, with theor
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -47,6 +47,7 @@ class Experiment:
         verdicts: Judgements on a result.
         figures: Figures of a result, by file name.
         table: The numbers that the figures show, tidy.
+        compiler_options: Of XLA on a CPU, for large programs whose time is in few kernels.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Experiment:
     verdicts: Callable[[xr.Dataset], list[Verdict]]
     figures: Callable[[xr.Dataset], dict[str, Figure]]
     table: Callable[[xr.Dataset], pd.DataFrame]
+    compiler_options: Mapping[str, str | int | bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Freeze the mappings."""

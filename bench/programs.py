@@ -105,7 +105,8 @@ class Programs:
     def compile(self, index: Block, static: Static, chunk: Block) -> jax.stages.Compiled:
         """Compile the program of a static case once."""
         if (index, chunk) not in self._programs:
-            self._programs[index, chunk] = self.lower(static, chunk).compile()
+            options = self.experiment.compiler_options if self.devices[0].platform == "cpu" else {}
+            self._programs[index, chunk] = self.lower(static, chunk).compile(dict(options))
         return self._programs[index, chunk]
 
     def release(self, index: Block) -> None:
