@@ -92,7 +92,8 @@ def lstm_jacobian(kernels: Gates, gates: Gates, c: Float[Array, " n"]) -> Float[
     """
     i, f, g, o = gates
     squashed = jnp.tanh(f * c + i * g)
-    to_cell = sum(_paths(kernels, gates, c))
+    by_forget, by_input, by_candidate = _paths(kernels, gates, c)
+    to_cell = by_forget + by_input + by_candidate
     exposed = o * (1 - squashed**2)
     to_hidden = (squashed * o * (1 - o))[:, None] * kernels.o.T + exposed[:, None] * to_cell
     return jnp.block([[jnp.diag(f), to_cell], [jnp.diag(exposed * f), to_hidden]])

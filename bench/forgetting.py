@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import xarray as xr
 from flax import nnx
@@ -20,12 +21,13 @@ ROUNDING = 100 * EPS  # of relative differences of sums over all units
 
 def exponents(result: xr.Dataset) -> xr.DataArray:
     """Growth per step of a change along every path, after the transient; -inf where it is exactly zero."""
-    logs = result["log_norm"]
-    start = logs.sel(time=_setting(result, "transient"), method="nearest").drop_vars("time")
-    end, steps = logs.isel(time=-1, drop=True), logs["time"].values
+    logs, time = result["log_norm"], result["time"].values
+    first = int(np.argmin(np.abs(time - _setting(result, "transient"))))
+    end = logs.isel(time=-1, drop=True)
     with np.errstate(invalid="ignore"):
-        rate = (end - start) / (steps[-1] - steps[np.argmin(np.abs(steps - _setting(result, "transient")))])
-    return rate.where(end > -np.inf, end)
+        rate: xr.DataArray = (end - logs.isel(time=first, drop=True)) / (time[-1] - time[first])
+    found: xr.DataArray = rate.where(end > -np.inf, end)
+    return found
 
 
 def verdicts(result: xr.Dataset) -> list[Verdict]:
@@ -60,7 +62,8 @@ def _holds(result: xr.Dataset, **place: float) -> bool:
 
 def _carousel(at: xr.Dataset) -> list[Verdict]:
     """The LSTM of 1997, whose forward pass does not depend on truncation or on a forget bias."""
-    gates = sum(isinstance(part, Gate) for _, part in nnx.iter_children(CELLS["lstm_1997"](_key(), 1, 1))) - 1
+    cell = CELLS["lstm_1997"](jax.random.key(0), 1, 1)
+    gates = sum(isinstance(part, Gate) for _, part in nnx.iter_children(cell)) - 1  # one is the cell's input
     found = [
         judge(
             ["D14"], "Number of gates of the LSTM of 1997", HOCHREITER,
@@ -95,7 +98,8 @@ def _carousel(at: xr.Dataset) -> list[Verdict]:
     ))  # fmt: skip
     if _holds(at, gain=1.0):
         later = square.sel(gain=1.0)
-        power = np.log2(later.isel(time=-1) / later.sel(time=int(at["time"][-1]) // 2, method="nearest"))
+        half = later.sel(time=int(at["time"][-1]) // 2, method="nearest")
+        power: xr.DataArray = xr.apply_ufunc(np.log2, later.isel(time=-1) / half)
         found.append(observe(
             ["D17"], "Power of t by which the mean square of the cell grows in the last half at gain 1 "
             "(1: a random walk; 2: a drift)", HOCHREITER,
@@ -104,10 +108,6 @@ def _carousel(at: xr.Dataset) -> list[Verdict]:
             "Saturated outputs fed back through fixed weights make it a drift.", claim="right",
         ))  # fmt: skip
     return found
-
-
-def _key() -> nnx.RngKey:
-    return nnx.Rngs(0)()
 
 
 def _terms(lstm: xr.Dataset) -> list[Verdict]:
@@ -253,9 +253,9 @@ def _untied(result: xr.Dataset, rate: xr.DataArray) -> list[Verdict]:
         )
     ]  # fmt: skip
     if "lstm" in result["cell"].values and _holds(result, forget_bias=2.0, gain=2.0):
-        place = {"forget_bias": 2.0, "gain": 2.0}
-        tied = 2 * rate.sel(cell="lstm", path="carry", **place)
-        theory = 2 * float(result["exponent_predicted"].sel(cell="lstm", **place))
+        place = {"cell": "lstm", "forget_bias": 2.0, "gain": 2.0}
+        tied = 2 * rate.sel({**place, "path": "carry"})
+        theory = 2 * float(result["exponent_predicted"].sel(place))
         found.append(observe(
             ["D20", "D23"], "Growth of log |d(c, h)|^2 of an LSTM that keeps its weights minus that theory, "
             f"at sigma_w^2 = 4 and bias 2, where the theory says {theory:.3f}", GILBOA,

@@ -102,11 +102,11 @@ class GatedField:
     def _population(self) -> dict[str, jax.Array]:
         follow = {"num_units": self.units, "num_steps": self.steps}
         key, scales = jax.random.key(self.seed), (float(self.sigma_w), float(self.input_scale))
-        bias = float(self.forget_bias)
+        none, bias = jnp.zeros(()), jnp.asarray(float(self.forget_bias))
         if self.cell == "gru":
-            point = gatedfield.gru(key, *scales, gated.ResetGates(0.0, bias, 0.0), **follow)
+            point = gatedfield.gru(key, *scales, gated.ResetGates(none, bias, none), **follow)
         else:
-            point = gatedfield.lstm(key, *scales, gated.Gates(0.0, bias, 0.0, 0.0), **follow)
+            point = gatedfield.lstm(key, *scales, gated.Gates(none, bias, none, none), **follow)
         terms = dict(zip(gated.FourTerms._fields, point.terms, strict=True))
         named = {f"{name}_square": value for name, value in terms.items()}
         return {k: v for k, v in point._asdict().items() if k != "terms"} | named

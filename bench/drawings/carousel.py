@@ -100,12 +100,12 @@ def _paths(result: xr.Dataset) -> Figure:
     left.legend(loc="upper right", bbox_to_anchor=(1, 0.86), fontsize=6.5)
     gains = [g for g in result["gain"].values if g > 0]
     for look, gain in zip(draw.series([str(g) for g in gains]).values(), gains, strict=True):
-        here = _at(result.sel(cell="lstm"), gain=gain, forget_bias=1.0)["discrepancy"].isel(step=slice(20))
+        error = _at(result.sel(cell="lstm"), gain=gain, forget_bias=1.0)["discrepancy"].isel(step=slice(20))
         draw.measured(
             right,
-            here["step"],
-            here.mean("seed"),
-            standard_error(here),
+            error["step"],
+            error.mean("seed"),
+            standard_error(error),
             look,
             label=f"gain {gain:g}",
         )

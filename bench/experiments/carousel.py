@@ -196,7 +196,7 @@ def _untied(
     settings: Settings, b: jax.Array, g: jax.Array
 ) -> tuple[gatedfield.Population, dict[str, jax.Array]]:
     """The LSTM's population at every bias and gain; exponents of the cells without a second state."""
-    key, s = jax.random.key(settings.seed), settings.input_scale
+    key, s, none = jax.random.key(settings.seed), settings.input_scale, jnp.zeros(())
     steps = {"num_units": settings.population, "num_steps": 2 * settings.steps}
     bias, gain = jnp.meshgrid(b, g, indexing="ij")
 
@@ -205,19 +205,20 @@ def _untied(
 
     @jax.jit
     def compute() -> tuple[gatedfield.Population, dict[str, jax.Array]]:
-        lstm = _over(lambda b, g: gatedfield.lstm(key, g, s, gated.Gates(0.0, b, 0.0, 0.0), **steps))(
+        lstm = _over(lambda b, g: gatedfield.lstm(key, g, s, gated.Gates(none, b, none, none), **steps))(
             bias, gain
         )
         others = {}
         if "gru" in settings.cell:
-            gru = _over(lambda b, g: gatedfield.gru(key, g, s, gated.ResetGates(0.0, b, 0.0), **steps))
+            gru = _over(lambda b, g: gatedfield.gru(key, g, s, gated.ResetGates(none, b, none), **steps))
             others["gru"] = gru(bias, gain).exponent
         power = gaussian.expectation(embedded, jnp.square(s))
         minimal = _over(lambda b, g: gatedfield.minimal_rnn(g, 1.0, b, power).chi)(bias, gain)
         tanh = jax.vmap(lambda g: mean_field_exponent(jnp.tanh, g, s))(g) + 0 * bias
         return lstm, others | {"minimal_rnn": jnp.log(minimal) / 2, "tanh": tanh}
 
-    return compute()
+    found: tuple[gatedfield.Population, dict[str, jax.Array]] = compute()
+    return found
 
 
 def _growth(settings: Settings, time: np.ndarray) -> np.ndarray:
@@ -231,7 +232,7 @@ def _growth(settings: Settings, time: np.ndarray) -> np.ndarray:
     m, variance = settings.width, settings.input_scale**2
     places = (np.arange(400) + 0.5) / 400
 
-    def square(q: jax.Array) -> jax.Array:
+    def added(q: jax.Array) -> jax.Array:
         gate = gaussian.expectation(lambda z: sigmoid(z) ** 2, q)
         return gate * gaussian.expectation(lambda z: jnp.tanh(z) ** 2, q)
 
@@ -239,10 +240,11 @@ def _growth(settings: Settings, time: np.ndarray) -> np.ndarray:
     def rates(q: jax.Array) -> tuple[jax.Array, jax.Array]:
         slope = gaussian.expectation(lambda z: sigmoid(z) * sigmoid(-z), variance)
         drift = variance * slope * gaussian.expectation(lambda z: 1 - jnp.tanh(z) ** 2, variance)
-        return jax.vmap(square)(q).mean(), drift**2 / m
+        return jax.vmap(added)(q).mean(), drift**2 / m
 
-    diffusion, ballistic = rates(variance * stats.chi2.ppf(places, m) / m)
-    return time * float(diffusion) + time * (time - 1) * float(ballistic)
+    diffusion, ballistic = (float(r) for r in rates(variance * stats.chi2.ppf(places, m) / m))
+    square: np.ndarray = time * diffusion + time * (time - 1) * ballistic
+    return square
 
 
 def table(result: xr.Dataset) -> pd.DataFrame:

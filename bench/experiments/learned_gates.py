@@ -1,0 +1,274 @@
+r"""Does a trained LSTM keep its gradient where the task needs it, by its gates?
+
+LSTMs are trained on the adding problem: two of T numbers are marked, one in each half, and the answer is
+their sum. The first marked number has to be kept, so a network that "learns to decide when to let the gradient
+vanish, and when to preserve it, by setting the gate values accordingly" (weberna.github.io, 2017) should open
+its forget gates from the first mark on, and its input gates at the marks. All biases of the forget gate are
+trained together, from the same draws.
+
+Measured on test sequences before and after training: f and i by time from the first mark, the four terms of
+dc_t/dc_{t-1} (``analysis.gated``), the decay of a change of c_0 along the whole carry, and whether the task
+is solved. No theory covers what training does; theory says what the bias alone gives: 1 + e^b steps.
+
+Sources: Hochreiter & Schmidhuber (1997), Neural Computation 9, 1735; Gers, Schmidhuber & Cummins (2000),
+Neural Computation 12, 2451; Jozefowicz, Zaremba & Sutskever (2015), ICML 37, on the forget bias.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+import xarray as xr
+
+from signalprop.analysis.gated import forget_lifetime
+from signalprop.bench.drawings.learned_gates import OFFSETS, figures
+from signalprop.bench.experiment import Experiment, Variable
+from signalprop.bench.gates import activities
+from signalprop.bench.grid import Grid, Static, require_count, require_values
+from signalprop.bench.memory import TERMS, follow
+from signalprop.bench.rates import standard_error
+from signalprop.bench.tasks import TASKS, Batch
+from signalprop.bench.training import train
+from signalprop.bench.verdict import Standing, Verdict, observe
+from signalprop.models.cells import cell as find_cell
+from signalprop.models.cells import zero_carry
+from signalprop.models.mlp import draw_layer
+from signalprop.models.sequence import SequenceModel
+
+STAGES = ("before training", "after training")
+TASK = TASKS["adding"]
+WATCHED = 32  # test sequences along which gates are read
+FOLLOWED = 4  # of which changes are followed too
+CLEAR = 5  # standard errors beyond which a difference counts as seen
+WEBERNA = "weberna.github.io (2017), 'Why LSTMs Stop Your Gradients From Vanishing'"
+JOZEFOWICZ = "Jozefowicz, Zaremba & Sutskever (2015), ICML 37"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of ``learned-gates``."""
+
+    forget_bias: tuple[float, ...] = (0.0, 1.0, 3.0)
+    """Biases of the forget gate at the start."""
+    length: int = 20
+    """Steps T of a sequence."""
+    units: int = 16
+    """Units of the LSTM."""
+    updates: int = 400
+    """Updates by Adam."""
+    records: int = 20
+    """Points of the learning curves; divides the updates."""
+    batch_size: int = 20
+    """Sequences per update."""
+    learning_rate: float = 0.01
+    """Learning rate."""
+    seeds: int = 12
+    """Networks per bias."""
+    seed: int = 0
+    """Root of all random numbers."""
+    dtype: str = "float32"
+    """Type of weights and states."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be run."""
+        require_values("forget_bias", self.forget_bias)
+        for name in ("units", "updates", "records", "batch_size"):
+            require_count(name, [getattr(self, name)])
+        require_count("length", [self.length], least=4)
+        if self.updates % self.records:
+            raise ValueError(f"records: got {self.records}; write a divisor of the {self.updates} updates")
+
+
+SIZES = {
+    "quick": Settings(),
+    "standard": Settings(
+        forget_bias=(-1.0, 0.0, 1.0, 2.0, 3.0, 5.0),
+        length=50,
+        units=32,
+        updates=1500,
+        records=50,
+        learning_rate=0.003,
+        seeds=12,
+    ),
+    "full": Settings(
+        forget_bias=(-1.0, 0.0, 1.0, 2.0, 3.0, 5.0),
+        length=150,
+        units=64,
+        updates=10_000,
+        records=100,
+        batch_size=32,
+        learning_rate=0.003,
+        seeds=20,
+    ),
+}
+
+
+def grid(settings: Settings) -> Grid:
+    """One program: all biases share their draws and their sequences."""
+    names = ("length", "units", "updates", "records", "batch_size", "learning_rate", "dtype")
+    stride = settings.updates // settings.records
+    return Grid(
+        static={"cell": ("lstm",)},
+        traced={"forget_bias": settings.forget_bias},
+        seeds=settings.seeds,
+        constants={name: getattr(settings, name) for name in names},
+        coords={
+            "update": [stride * (i + 0.5) for i in range(settings.records)],
+            "stage": STAGES,
+            "offset": OFFSETS,
+            "term": TERMS,
+        },
+    )
+
+
+def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
+    """Train one network; look at it before and after."""
+    units, length, dtype = static["units"], static["length"], static["dtype"]
+    cell_key, readout_key, train_key, test_key = jax.random.split(key, 4)
+    cell = find_cell(static["cell"])(
+        cell_key,
+        TASK.features,
+        units,
+        gain=1.0,
+        input_scale=jnp.asarray(TASK.features**0.5, dtype),
+        forget_bias=point["forget_bias"],
+        dtype=dtype,
+    )
+    model = SequenceModel(cell, draw_layer(readout_key, 1, units, TASK.outputs, dtype=dtype))
+    draw = partial(TASK.draw, length=length, batch_size=static["batch_size"], dtype=dtype)
+    trained = train(
+        train_key,
+        model,
+        TASK.loss,
+        draw,
+        optax.adam(static["learning_rate"]),
+        static["updates"],
+        static["records"],
+        clip_norm=1.0,
+    )
+    test = TASK.test(test_key, length, 10 * WATCHED, dtype=dtype)
+    loss, aside = TASK.loss(trained.model, test)
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), model, trained.model)
+    return {
+        "curve": trained.record["loss"],
+        "solved": (TASK.solved(loss, aside["correct"]) & (trained.diverged_at == 0)).astype(dtype),
+        **jax.vmap(lambda m: look(m.cell, test, test_key))(both),
+    }
+
+
+def look(cell: Any, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+    """Gates by time from the first mark, the four terms, and the decay of a change of c_0."""
+    inputs = jnp.swapaxes(batch.inputs, 0, 1)  # sequences first
+
+    def gates(x: jax.Array) -> dict[str, jax.Array]:
+        def step(carry: Any, x: jax.Array) -> Any:
+            found = activities(cell, carry[1], x)
+            return cell(carry, x)[0], (jnp.mean(jnp.log(found.f)), jnp.mean(found.i))
+
+        _, (log_f, i) = jax.lax.scan(step, zero_carry(cell), x)
+        steps, (first, second) = jnp.arange(len(x)), jax.lax.top_k(x[:, 1], 2)[1]
+        place = first + jnp.array(OFFSETS)
+        inside = (place >= 0) & (place < second)  # the window ends before the second mark
+        window = [jnp.where(inside, values[place], jnp.nan) for values in (log_f, i)]
+        parts = steps < first, (steps > first) & (steps <= second)
+        log_f_parts = jnp.stack([jnp.mean(log_f, where=part) for part in parts])
+        return {"log_f": window[0], "input_gate": window[1], "log_f_parts": log_f_parts}
+
+    def changes(x: jax.Array) -> dict[str, jax.Array]:
+        found = follow(lambda _: cell, x, key)
+        return {"exponent": found["log_norm"][-1, 0] / len(x), "terms": found["terms"].mean(0)}
+
+    read = jax.tree.map(lambda a: jnp.nanmean(a, 0), jax.vmap(gates)(inputs[:WATCHED]))
+    followed = jax.tree.map(lambda a: jnp.mean(a, 0), jax.vmap(changes)(inputs[:FOLLOWED]))
+    keeps = read.pop("log_f_parts")
+    return {**read, **followed, "keeps_more": keeps[1] - keeps[0]}
+
+
+def theory(settings: Settings) -> xr.Dataset:
+    """The lifetime that a constant gate of each bias gives, and the loss at chance."""
+    return xr.Dataset(
+        {
+            "lifetime_predicted": (("forget_bias",), forget_lifetime(np.array(settings.forget_bias))),
+            "chance_predicted": TASK.chance(settings.length),
+        },
+        coords={"forget_bias": list(settings.forget_bias)},
+    )
+
+
+def verdicts(result: xr.Dataset) -> list[Verdict]:
+    """State what training does to gates, terms, exponents, and to the chance of success."""
+    at = result.isel(cell=0)
+    before, after = (at.sel(stage=stage) for stage in STAGES)
+    solved = at["solved"]
+    kept = (after["keeps_more"] - before["keeps_more"]).where(solved > 0).stack(x=("forget_bias", "seed"))
+    kept = kept.dropna("x").values
+    found: list[Verdict] = []
+    if kept.size > 2:
+        error = float(kept.std(ddof=1) / kept.size**0.5)
+        seen: Standing = "right" if kept.mean() > CLEAR * error else "not checkable"
+        found.append(observe(
+            ["D21"], "Mean log f between the marks minus mean log f before the first, in networks that "
+            f"solved the task ({kept.size}), minus the same before training", WEBERNA,
+            measured=float(kept.mean()), uncertainty=error, claim=seen,
+        ))  # fmt: skip
+    change = after["exponent"] - before["exponent"]
+    low = change.isel(forget_bias=int(np.argmin(at["forget_bias"].values)))
+    found.append(observe(
+        ["D21", "D20"], "Exponent per step of (c, h) after training minus before, at the smallest bias "
+        f"{float(low['forget_bias']):g}", WEBERNA,
+        measured=float(low.mean()), uncertainty=float(standard_error(low)),
+    ))  # fmt: skip
+    share = after["terms"].sel(term="carousel") / after["terms"].sel(term="sum")
+    found.append(observe(
+        ["D18", "D22"], "Share of diag f in |dc_t/dc_{t-1}|_F^2 after training, all biases", WEBERNA,
+        measured=float(share.mean()), uncertainty=float(standard_error(share.mean("forget_bias"))),
+        claim="right after repair",
+        correction="The additive path is the largest part at the start; training makes the others count.",
+    ))  # fmt: skip
+    rates = ", ".join(f"{float(s):.2f}" for s in solved.mean("seed"))
+    biases = ", ".join(f"{float(b):g}" for b in at["forget_bias"])
+    best = solved.mean("seed").max("forget_bias") - solved.mean("seed").min("forget_bias")
+    found.append(observe(
+        ["D20"], f"Share of networks that solve the task at forget biases {biases}: {rates}. Largest minus "
+        "smallest",
+        JOZEFOWICZ, measured=float(best),
+    ))  # fmt: skip
+    return found
+
+
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Success, exponent, gates and terms by bias, before and after training."""
+    at = result.isel(cell=0, drop=True)
+    columns = {name: at[name].mean("seed") for name in ("solved", "exponent", "keeps_more")}
+    errors = {f"{name}_error": standard_error(at[name]) for name in ("exponent", "keeps_more")}
+    terms = {f"{term}_square": at["terms"].sel(term=term, drop=True).mean("seed") for term in TERMS}
+    return xr.Dataset({**columns, **errors, **terms}).to_dataframe().reset_index()
+
+
+EXPERIMENT = Experiment(
+    name="learned-gates",
+    question="Does a trained LSTM keep its gradient where the task needs it, by its gates?",
+    sizes=SIZES,
+    grid=grid,
+    measure=measure,
+    variables={
+        "curve": Variable(("update",), "mean square error in training"),
+        "solved": Variable((), "1 if the task is solved"),
+        "log_f": Variable(
+            ("stage", "offset"), "mean log of the forget gates by time from the first mark", "nats"
+        ),
+        "input_gate": Variable(("stage", "offset"), "mean input gate by time from the first mark"),
+        "keeps_more": Variable(("stage",), "mean log f between the marks minus before the first", "nats"),
+        "exponent": Variable(("stage",), "growth per step of a change of c_0, along (c, h)", "nats"),
+        "terms": Variable(("stage", "term"), "|A|_F^2 / N of the terms of dc_t/dc_{t-1}"),
+    },
+    theory=theory,
+    verdicts=verdicts,
+    figures=figures,
+    table=table,
+)
