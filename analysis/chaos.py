@@ -129,23 +129,24 @@ def edge_of_chaos(phi: Elementwise, noise: Scalar = 0.0) -> Float[Array, ""]:
     return meanfield.critical_point(phi, noise).sigma_w
 
 
-def finite_width_correction(
-    phi: Elementwise, q: Scalar, n: Scalar, weights: Weights = "gaussian"
-) -> Float[Array, ""]:
+def slope_variety(phi: Elementwise, q: Scalar) -> Float[Array, ""]:
+    """Relative variance of the squared slopes, E phi'^4 / (E phi'^2)^2 - 1 at the mean square q."""
+    return meanfield.derivative_moment(phi, q, 2) / meanfield.derivative_moment(phi, q) ** 2 - 1
+
+
+def finite_width_correction(variety: Scalar, n: Scalar, weights: Weights = "gaussian") -> Float[Array, ""]:
     r"""What a finite width adds to the largest exponent, in nats per step, to first order in 1/n.
 
-    .. math:: -\frac{3 r - 1}{4 n}, \qquad \text{orthogonal: } -\frac{3 (r - 1)}{4 (n + 2)}, \qquad
-        r = \frac{\mu_2}{\mu_1^2}, \quad \mu_k = E \phi'(\sqrt q z)^{2k}
+    .. math:: -\frac{3 v + 2}{4 n}, \qquad \text{orthogonal: } -\frac{3 v}{4 (n + 2)}
 
-    One step multiplies the squared length of a direction by a random factor of mean g^2 mu_1 and relative
-    variance (3 r - 1) / n, and the mean logarithm lies below the logarithm of the mean by half of that.
-    Derived here for weights and slopes that are drawn anew at every step; recurrent weights stay, so it holds
-    where slopes vary strongly. In weak chaos networks differ in q, and under weak input the spectral radius of
-    a Gaussian matrix still shows.
+    One step multiplies the squared length of a direction by a random factor whose relative variance is
+    (3 v + 2) / n; the mean logarithm lies below the logarithm of the mean by half of that. At v = 0 it is
+    that of Newman's exponent, -1/(2n). Derived here for weights and slopes that are drawn anew at every step;
+    recurrent weights stay, so it holds where slopes vary strongly. In weak chaos networks differ in q; under
+    weak input the spectral radius of a Gaussian matrix still shows.
 
     Args:
-        phi: Activation.
-        q: Mean square of the pre-activations, not below 0.
+        variety: Relative variance v of the squared slopes, see `slope_variety`.
         n: Number of units.
         weights: ``gaussian`` or ``orthogonal``.
 
@@ -153,10 +154,8 @@ def finite_width_correction(
         ValueError: If ``weights`` is neither.
     """
     _require_family(weights)
-    ratio = meanfield.derivative_moment(phi, q, 2) / meanfield.derivative_moment(phi, q) ** 2
-    if weights == "orthogonal":
-        return -3 * (ratio - 1) / (4 * (jnp.asarray(n) + 2))
-    return -(3 * ratio - 1) / (4 * jnp.asarray(n))
+    variety, n = jnp.asarray(variety), jnp.asarray(n)
+    return -3 * variety / (4 * (n + 2)) if weights == "orthogonal" else -(3 * variety + 2) / (4 * n)
 
 
 def _require_family(weights: str) -> None:

@@ -69,12 +69,23 @@ class _Position(NamedTuple):
     lost_at: Array
 
 
+class _Progress(NamedTuple):
+    """Decompositions done and what they found: log |R_ii|, |a_i| / |R_ii|, whether the state is finite."""
+
+    done: Array
+    position: _Position
+    logs: Array
+    losses: Array
+    kept: Array
+
+
 class _Plan(NamedTuple):
-    """Inputs cut to intervals: steps before them, intervals that are not counted, number of intervals."""
+    """How inputs are cut: steps before the first interval, intervals not counted, intervals, their length."""
 
     before: int
     skipped: int
     intervals: int
+    interval: int
 
 
 def spectrum(
@@ -111,13 +122,9 @@ def spectrum(
             or if no interval is left to count.
     """
     flat, plan = flatten(step, carry), _plan(inputs, transient, interval)
-    start = _start(flat, num_exponents)
-    position, timed = _settle(flat, start, inputs, plan, interval)
-    position, (logs, losses, kept) = jax.lax.scan(
-        lambda position, xs: _interval(flat, position, xs), position, timed
-    )
-    count = jnp.sum(kept)
-    return _summary(logs, losses, kept, count, interval, position.lost_at)
+    position, cut = _enter(flat, _start(flat, num_exponents), inputs, plan)
+    position, found = jax.lax.scan(lambda position, xs: _interval(flat, position, xs), position, cut)
+    return _summary(*(leaf[plan.skipped :] for leaf in found), interval, position.lost_at)
 
 
 def converged_spectrum(
@@ -152,26 +159,27 @@ def converged_spectrum(
         ValueError: As `spectrum`.
     """
     flat, plan = flatten(step, carry), _plan(inputs, transient, interval)
-    position, timed = _settle(flat, _start(flat, num_exponents), inputs, plan, interval)
-    total = plan.intervals - plan.skipped
-    empty = jnp.zeros((total, num_exponents), flat.state.dtype)
-    State = tuple[Array, _Position, Array, Array, Array]
+    position, cut = _enter(flat, _start(flat, num_exponents), inputs, plan)
+    empty = jnp.zeros((plan.intervals, num_exponents), flat.state.dtype)
 
-    def unfinished(state: State) -> Array:
-        done, position, logs, _, kept = state
-        error = jnp.nanmax(block_error(logs / interval, jnp.sum(kept)))
-        wanting = (done < 4 * CHECK) | (done % CHECK != 0) | ~(error <= tolerance)
-        return (done < total) & (position.lost_at == 0) & wanting
+    def unfinished(state: _Progress) -> Array:
+        done, count = state.done, state.done - plan.skipped
+        error = jnp.nanmax(block_error(state.logs[plan.skipped :] / interval, count))
+        wanting = (count < 4 * CHECK) | (count % CHECK != 0) | ~(error <= tolerance)
+        return (done < plan.intervals) & (state.position.lost_at == 0) & wanting
 
-    def advance(state: State) -> State:
-        done, position, logs, losses, kept = state
-        xs = jax.tree.map(lambda leaf: leaf[done], timed)
-        position, (log, loss, keep) = _interval(flat, position, xs)
-        return done + 1, position, logs.at[done].set(log), losses.at[done].set(loss), kept.at[done].set(keep)
+    def advance(state: _Progress) -> _Progress:
+        xs = jax.tree.map(lambda leaf: leaf[state.done], cut)
+        position, found = _interval(flat, state.position, xs)
+        old = state.logs, state.losses, state.kept
+        return _Progress(
+            state.done + 1, position, *(a.at[state.done].set(b) for a, b in zip(old, found, strict=True))
+        )
 
-    begin = jnp.zeros((), int), position, empty, empty, jnp.zeros(total, bool)
-    _, position, logs, losses, kept = jax.lax.while_loop(unfinished, advance, begin)
-    return _summary(logs, losses, kept, jnp.sum(kept), interval, position.lost_at)
+    begin = _Progress(jnp.zeros((), int), position, empty, empty, jnp.zeros(plan.intervals, bool))
+    end = jax.lax.while_loop(unfinished, advance, begin)
+    found = (leaf[plan.skipped :] for leaf in (end.logs, end.losses, end.kept))
+    return _summary(*found, interval, end.position.lost_at)
 
 
 def block_error(values: Float[Array, "n k"], count: Int[Array, ""] | int | None = None) -> Float[Array, " k"]:
@@ -277,7 +285,7 @@ def _plan(inputs: Any, transient: int | None, interval: int) -> _Plan:
     if skipped >= intervals:
         given = f"{length} steps, of which {transient} are transient"
         raise ValueError(f"inputs: got {given}; give at least {transient + interval} steps")
-    return _Plan(before, skipped, intervals)
+    return _Plan(before, skipped, intervals, interval)
 
 
 def _start(flat: Flat, num_exponents: int) -> _Position:
@@ -290,23 +298,15 @@ def _start(flat: Flat, num_exponents: int) -> _Position:
     return _Position(flat.state, frame.T, jnp.zeros((), int))
 
 
-def _settle(
-    flat: Flat, position: _Position, inputs: Any, plan: _Plan, interval: int
-) -> tuple[_Position, Any]:
-    """The position after the transient; the inputs that are left, numbered from 1 and cut to intervals."""
-    length = plan.before + plan.intervals * interval
+def _enter(flat: Flat, position: _Position, inputs: Any, plan: _Plan) -> tuple[_Position, Any]:
+    """The position before the first interval, and the inputs from there on, numbered from 1 and cut."""
+    length = plan.before + plan.intervals * plan.interval
     numbered = jnp.arange(1, length + 1), jax.tree.map(jnp.asarray, inputs)
-    first, rest = _divide(numbered, plan.before)
-    cut = jax.tree.map(lambda leaf: leaf.reshape(plan.intervals, interval, *leaf.shape[1:]), rest)
-    transient, timed = _divide(cut, plan.skipped)
-    position, _ = jax.lax.scan(lambda p, x: (_follow(flat, p, x), None), position, first)
-    position, _ = jax.lax.scan(lambda p, xs: (_interval(flat, p, xs)[0], None), position, transient)
-    return position, timed
-
-
-def _divide(inputs: Any, place: int) -> tuple[Any, Any]:
-    """The inputs before a place in time, and those from there on."""
-    return jax.tree.map(lambda leaf: leaf[:place], inputs), jax.tree.map(lambda leaf: leaf[place:], inputs)
+    if plan.before:
+        first = jax.tree.map(lambda leaf: leaf[: plan.before], numbered)
+        position, _ = jax.lax.scan(lambda p, x: (_follow(flat, p, x), None), position, first)
+    shape = plan.intervals, plan.interval
+    return position, jax.tree.map(lambda leaf: leaf[plan.before :].reshape(*shape, *leaf.shape[1:]), numbered)
 
 
 def _follow(flat: Flat, position: _Position, numbered: tuple[Array, Any]) -> _Position:
@@ -331,11 +331,9 @@ def _interval(flat: Flat, position: _Position, xs: Any) -> tuple[_Position, tupl
     return position._replace(directions=q.T), (jnp.log(scale), loss, position.lost_at == 0)
 
 
-def _summary(
-    logs: Array, losses: Array, kept: Bool[Array, " m"], count: Array, interval: int, lost_at: Array
-) -> Spectrum:
+def _summary(logs: Array, losses: Array, kept: Bool[Array, " m"], interval: int, lost_at: Array) -> Spectrum:
     """Averages over the decompositions that were kept, which are the first ones."""
-    used, eps = kept[:, None], float(jnp.finfo(logs.dtype).eps)
+    used, count, eps = kept[:, None], jnp.sum(kept), float(jnp.finfo(logs.dtype).eps)
     exponents = jnp.sum(jnp.where(used, logs, 0), 0) / (interval * count)
     rounding = jnp.sum(jnp.where(used, jnp.fmin(eps * losses, 1), 0), 0) / (interval * count)
     error = block_error(jax.lax.stop_gradient(logs) / interval, count)

@@ -11,7 +11,7 @@ from signalprop.analysis import lyapunov
 from signalprop.analysis.randommatrix import newman_exponents
 from signalprop.analysis.trajectory import state_jacobians
 
-STEPS, N = 1500, 4
+STEPS, N = 800, 4
 
 
 def linear(h, matrix):
@@ -20,7 +20,7 @@ def linear(h, matrix):
 
 @pytest.fixture(scope="module")
 def exponents():
-    """Exponents of a product of 4 x 4 matrices, decomposed at every third; 102 steps are transient."""
+    """Exponents of a product of 4 x 4 matrices, decomposed at every third; 101 steps are transient."""
     return jax.jit(lambda h, m: lyapunov.spectrum(linear, h, m, N, transient=101, interval=3))
 
 
@@ -53,8 +53,8 @@ def test_one_matrix_has_the_logarithms_of_the_moduli_of_its_eigenvalues(exponent
     for found in (exponents(jnp.zeros(N), matrix), stopping(jnp.zeros(N), matrix, 0.0)):
         np.testing.assert_allclose(found.exponents[2:], expected[2:], atol=1e-9)
         assert found.exponents[0] + found.exponents[1] == pytest.approx(2 * np.log(2), abs=1e-9)
-        np.testing.assert_allclose(found.exponents[:2], np.log(2), atol=2e-3)  # a pair turns the directions
-    assert exponents(jnp.zeros(N), matrix).steps == STEPS - 102
+        np.testing.assert_allclose(found.exponents[:2], np.log(2), atol=5e-3)  # a pair turns the directions
+    assert exponents(jnp.zeros(N), matrix).steps == STEPS - 101
 
 
 def test_random_products_have_newmans_exponents(exponents, gaussian):
@@ -65,15 +65,15 @@ def test_random_products_have_newmans_exponents(exponents, gaussian):
 
 
 def test_it_stops_where_the_error_asked_for_is_reached(stopping, gaussian):
-    found = stopping(jnp.zeros(N), gaussian, 0.06)
-    assert 64 <= found.steps < 1000
-    assert found.standard_error.max() <= 0.06
+    found = stopping(jnp.zeros(N), gaussian, 0.1)
+    assert 64 <= found.steps < 500
+    assert found.standard_error.max() <= 0.1
     assert np.all(np.abs(found.exponents - newman_exponents(N)) < 5 * found.standard_error)
 
 
 def test_a_state_that_overflows_is_recorded_and_counted_until_then(exponents, stopping):
     lost_at = 1 + int(np.log(np.finfo(float).max) / np.log(3))
-    for run, steps in ((exponents, 543), (lambda *a: stopping(*a, 0.0), 626)):
+    for run, steps in ((exponents, 543), (lambda *a: stopping(*a, -1.0), 626)):
         found = run(jnp.ones(N), constant(3 * np.eye(N)))
         assert found.lost_at == lost_at == 647
         assert found.steps == steps
@@ -160,12 +160,12 @@ def test_the_gradient_of_exponents_is_that_of_finite_differences():
 
 
 def test_dimension_and_entropy_follow_from_the_exponents():
-    assert lyapunov.kaplan_yorke(jnp.array([0.9, 0.0, -14.5])) == pytest.approx(2 + 0.9 / 14.5)  # Lorenz
-    assert lyapunov.kaplan_yorke(jnp.array([-14.5, 0.9, 0.0])) == pytest.approx(2 + 0.9 / 14.5)
-    assert lyapunov.kaplan_yorke(jnp.array([-0.1, -0.2, -0.3])) == 0
-    assert lyapunov.kaplan_yorke(jnp.array([0.3, -0.1, -jnp.inf])) == 2
-    assert lyapunov.kaplan_yorke(jnp.array([0.3, -0.1, -0.1])) == 3
-    assert lyapunov.entropy_bound(jnp.array([0.9, 0.1, -14.5])) == pytest.approx(1.0)
+    both = jax.jit(lambda x: (lyapunov.kaplan_yorke(x), lyapunov.entropy_bound(x)))
+    assert both(np.array([0.9, 0.0, -14.5])) == pytest.approx((2 + 0.9 / 14.5, 0.9))  # Lorenz
+    assert both(np.array([-14.5, 0.9, 0.1])) == pytest.approx((2 + 1.0 / 14.5, 1.0))
+    assert both(np.array([-0.1, -0.2, -0.3])) == (0, 0)
+    assert both(np.array([0.3, -0.1, -np.inf])) == pytest.approx((2, 0.3))
+    assert both(np.array([0.3, -0.1, -0.1])) == pytest.approx((3, 0.3))
 
 
 @pytest.mark.parametrize(
