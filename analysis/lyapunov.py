@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from signalprop.analysis.chaos import mean_field_exponent as mean_field_exponent
 from signalprop.analysis.chaos import mean_field_q as mean_field_q
@@ -124,7 +124,7 @@ def spectrum(
     flat, plan = flatten(step, carry), _plan(inputs, transient, interval)
     position, cut = _enter(flat, _start(flat, num_exponents), inputs, plan)
     position, found = jax.lax.scan(lambda position, xs: _interval(flat, position, xs), position, cut)
-    return _summary(*(leaf[plan.skipped :] for leaf in found), interval, position.lost_at)
+    return _summary(found, plan, position.lost_at)
 
 
 def converged_spectrum(
@@ -178,8 +178,7 @@ def converged_spectrum(
 
     begin = _Progress(jnp.zeros((), int), position, empty, empty, jnp.zeros(plan.intervals, bool))
     end = jax.lax.while_loop(unfinished, advance, begin)
-    found = (leaf[plan.skipped :] for leaf in (end.logs, end.losses, end.kept))
-    return _summary(*found, interval, end.position.lost_at)
+    return _summary((end.logs, end.losses, end.kept), plan, end.position.lost_at)
 
 
 def block_error(values: Float[Array, "n k"], count: Int[Array, ""] | int | None = None) -> Float[Array, " k"]:
@@ -331,10 +330,12 @@ def _interval(flat: Flat, position: _Position, xs: Any) -> tuple[_Position, tupl
     return position._replace(directions=q.T), (jnp.log(scale), loss, position.lost_at == 0)
 
 
-def _summary(logs: Array, losses: Array, kept: Bool[Array, " m"], interval: int, lost_at: Array) -> Spectrum:
-    """Averages over the decompositions that were kept, which are the first ones."""
+def _summary(found: tuple[Array, Array, Array], plan: _Plan, lost_at: Array) -> Spectrum:
+    """Averages over the decompositions after the transient and before the state was lost."""
+    logs, losses, kept = (leaf[plan.skipped :] for leaf in found)
     used, count, eps = kept[:, None], jnp.sum(kept), float(jnp.finfo(logs.dtype).eps)
-    exponents = jnp.sum(jnp.where(used, logs, 0), 0) / (interval * count)
-    rounding = jnp.sum(jnp.where(used, jnp.fmin(eps * losses, 1), 0), 0) / (interval * count)
-    error = block_error(jax.lax.stop_gradient(logs) / interval, count)
-    return Spectrum(exponents, error, rounding, interval * count, lost_at)
+    steps = plan.interval * count
+    exponents = jnp.sum(jnp.where(used, logs, 0), 0) / steps
+    rounding = jnp.sum(jnp.where(used, jnp.fmin(eps * losses, 1), 0), 0) / steps
+    error = block_error(jax.lax.stop_gradient(logs) / plan.interval, count)
+    return Spectrum(exponents, error, rounding, steps, lost_at)

@@ -15,7 +15,7 @@ from signalprop.analysis.meanfield import chi_1
 from signalprop.bench.rates import standard_error
 from signalprop.bench.verdict import Verdict, judge, sampling_factor
 
-FAMILIES = ("gaussian", "orthogonal")
+FAMILIES: tuple[chaos.Weights, ...] = ("gaussian", "orthogonal")
 BATCH = 16  # points of one program
 JUDGED = (0, 0.125, 0.25, 0.5, 0.75)  # places of a spectrum
 FREE = "free probability of D W; Engelken, Wolf & Abbott (arXiv 2006.02427)"
@@ -33,9 +33,9 @@ class MeanField(NamedTuple):
 
 def mean_field(phi: Activation, gain: ArrayLike, noise: ArrayLike) -> MeanField:
     """Predictions for wide networks at every pair of gains and inputs, in that order of axes."""
-    gain, noise = np.meshgrid(np.asarray(gain, float), np.asarray(noise, float), indexing="ij")
-    found = _in_batches(lambda *pairs: _mean_field(phi, *pairs), gain.ravel(), noise.ravel())
-    return MeanField(*(column.reshape(gain.shape) for column in found.T))
+    g, s = np.meshgrid(np.asarray(gain, float), np.asarray(noise, float), indexing="ij")
+    found = _in_batches(lambda *pairs: _mean_field(phi, *pairs), g.ravel(), s.ravel())
+    return MeanField(*(column.reshape(g.shape) for column in found.T))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -56,10 +56,10 @@ def places(count: int) -> np.ndarray:
 
 def predicted(phi: Activation, count: int, gain: ArrayLike, q: ArrayLike) -> np.ndarray:
     """Exponents of both families at the places of ``count`` units: (family, *shape of gain and q, place)."""
-    gain, q = np.broadcast_arrays(gain, q)
+    g, length = np.broadcast_arrays(gain, q)
     x = jnp.asarray(places(count))
-    found = _in_batches(lambda *pairs: _predicted(phi, x, *pairs), gain.ravel(), q.ravel())
-    return np.moveaxis(found, 1, 0).reshape(len(FAMILIES), *gain.shape, count)
+    found = _in_batches(lambda *pairs: _predicted(phi, x, *pairs), g.ravel(), length.ravel())
+    return np.moveaxis(found, 1, 0).reshape(len(FAMILIES), *g.shape, count)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -86,15 +86,22 @@ def own_spectra(at: xr.Dataset, phi: Activation) -> xr.DataArray:
     """Predicted spectra at the q measured on the networks of a result, averaged over seeds."""
     q, count = at["q"].mean("seed").transpose("scheme", "gain", "noise"), at.sizes["index"]
     rows = predicted(phi, count, at["gain"].values[:, None], q.values)
-    rows = np.stack([rows[FAMILIES.index(str(name)), i] for i, name in enumerate(at["scheme"].values)])
+    rows = np.stack([rows[FAMILIES.index(name), i] for i, name in enumerate(at["scheme"].values)])
     return xr.DataArray(rows, {**q.coords, "index": at["index"]}, (*q.dims, "index"))
+
+
+def log_radius(at: xr.Dataset) -> xr.DataArray:
+    """Logarithm of g rho(W) of every network."""
+    found: xr.DataArray = xr.apply_ufunc(np.log, at["gain"] * at["radius"])
+    return found
 
 
 def dimension(exponents: ArrayLike) -> np.ndarray:
     """Kaplan-Yorke dimension per unit of every row; exponents that are NaN count as the smallest."""
     rows = np.nan_to_num(np.asarray(exponents, np.float64), nan=-np.inf, neginf=-np.inf)
     count = rows.shape[-1]
-    return _in_batches(_dimension, rows.reshape(-1, count)).reshape(rows.shape[:-1]) / count
+    found = _in_batches(_dimension, rows.reshape(-1, count)).reshape(rows.shape[:-1])
+    return np.asarray(found / count)
 
 
 _dimension = jax.jit(jax.vmap(lyapunov.kaplan_yorke))

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from signalprop.bench import figures as draw
-from signalprop.bench.exponents import dimension, entropy, own_spectra, places
+from signalprop.bench.exponents import dimension, entropy, log_radius, own_spectra, places
 from signalprop.bench.rates import standard_error
 from signalprop.models.activations import activation
 
@@ -78,7 +78,7 @@ def _rule(result: xr.Dataset) -> Figure:
     figure, (axes,) = draw.canvas(1, 2, height=3.2)
     _plane(figure, axes[0], result)
     at = result.isel(width=-1)
-    radius = np.log(at["gain"] * at["radius"].isel(noise=0))
+    radius = log_radius(at.isel(noise=0))
     for noise, look in _named(result, "noise", "$s$").items():
         x, y = (v.stack(x=("scheme", "gain", "seed")) for v in (radius, at["exponent"].sel(noise=noise)))
         kept = {k: v for k, v in look.items() if k != "linestyle"}

@@ -35,6 +35,7 @@ from signalprop.bench.exponents import (
     FAMILIES,
     dimension,
     entropy,
+    log_radius,
     mean_field,
     own_spectra,
     points,
@@ -287,7 +288,7 @@ def _dying(result: xr.Dataset) -> list[Verdict]:
     if 0.0 not in result["noise"]:
         return []
     at = result.sel(noise=0.0)
-    radius = np.log(at["gain"] * at["radius"])
+    radius = log_radius(at)
     columns = {"m": at["exponent"], "p": radius.where(radius < np.log(0.95))}
     flat = points(columns, "scheme", "width", "gain", "seed")
     if flat.sizes["x"] == 0:
