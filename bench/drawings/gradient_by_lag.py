@@ -76,13 +76,31 @@ def _profiles(result: xr.Dataset) -> Figure:
         panel.set(title=TITLES.get(name, name), ylim=(-DECADES, DECADES))
     for panel in axes.ravel()[len(names) :]:
         panel.set_axis_off()
-    lags = int(result["lag"][-1])
+    for panel in axes[-1]:
+        panel.set_xlabel("lag $k$ in steps")
     figure.suptitle(
-        f"Gradients over {lags} steps: lines, theory (dotted, exponent measured in the same runs)", fontsize=9
+        f"Gradients over {int(result['lag'][-1])} steps. Lines: theory of wide networks; dotted, exponents of "
+        "the same runs. Grey: range of float32",
+        fontsize=9,
     )
-    figure.supxlabel("lag $k$ in steps", fontsize=8.5)
     figure.supylabel(r"$\log_{10} |dL/dh_{T-k}| \, / \, |dL/dh_T|$", fontsize=8.5)
+    _legends(figure, axes.ravel(), names)
     return figure
+
+
+def _legends(figure: Figure, panels: np.ndarray, names: list[str]) -> None:
+    """Below the panels: gains on the left, biases on the right."""
+    plain = [panel for panel, name in zip(panels, names, strict=False) if name not in GATED]
+    gated = [
+        panel for panel, name in zip(panels, names, strict=False) if name in GATED and name not in CAROUSEL
+    ]
+    for found, place, title in (
+        (plain, "left", "without gates: gain"),
+        (gated, "right", "bias of the gate that keeps"),
+    ):
+        if found:
+            handles, labels = found[0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc=f"outside lower {place}", ncols=3, title=title)
 
 
 def _profile(axes: Axes, at: xr.Dataset, name: str) -> None:
@@ -102,10 +120,6 @@ def _profile(axes: Axes, at: xr.Dataset, name: str) -> None:
         y, bars = mean.isel(setting=place, lag=shown), error.isel(setting=place, lag=shown)
         draw.measured(axes, lag[shown], y, bars, look, label=label, markersize=3)
     axes.axhspan(-FORMAT, FORMAT, color="0.5", alpha=0.12, linewidth=0)
-    if name in ("tanh", "lstm", "gru", *CAROUSEL):
-        axes.legend(
-            loc="lower left", fontsize=6, ncols=2, columnspacing=0.8, handletextpad=0.2, borderpad=0.1
-        )
 
 
 def _rates(result: xr.Dataset) -> Figure:
@@ -118,6 +132,8 @@ def _rates(result: xr.Dataset) -> Figure:
         draw.measured(left, result["gain"], mean.sel(at), error.sel(at), look, label=TITLES.get(name, name))
     left.axhline(0, color="0.3", linewidth=0.8)
     left.set(xscale="log", xlabel="gain $g$ of $W$", ylabel="rate of the gradient, nats per step")
+    left.set_xticks(result["gain"].values, [f"{g:.3g}" for g in result["gain"].values], minor=False)
+    left.minorticks_off()
     left.set_title("Without gates: lines, theory for wide networks")
     left.legend(loc="upper left")
     gated = [n for n in names if n in GATED]
@@ -151,7 +167,7 @@ def _bounds(at: xr.Dataset) -> Figure:
         largest = float(np.log10(at["largest_singular"].isel(setting=place)).max())
         panel.fill_between(lag, lag * largest, lag * largest + 100, color="0.5", alpha=0.15, linewidth=0)
         panel.plot(lag, lag * largest, color="0.3", label=r"bound $(\gamma s_{max})^k$")
-        panel.plot(lag, lag * np.log10(gain), "--", color="C3", label=r"$\rho^k$, eigenvalue rule")
+        panel.plot(lag, lag * np.log10(gain), "--", color="C3", label=r"$g^k$, spectral radius")
         panel.plot(lag, lag * float(at["rate_predicted"][place]) / LN10, "-.", color="C0", label="mean field")
         points = lag[:: max(1, len(lag) // 20)]
         y, bars = mean.isel(setting=place, lag=points), error.isel(setting=place, lag=points)
@@ -163,7 +179,8 @@ def _bounds(at: xr.Dataset) -> Figure:
     axes[0, 0].set_ylabel(r"$\log_{10} |dL/dh_{T-k}| \, / \, |dL/dh_T|$")
     axes[0, 0].legend(loc="lower left")
     figure.suptitle(
-        "The singular value bounds the gradient from above; the eigenvalue does neither", fontsize=9
+        "The largest singular value bounds the gradient; the spectral radius neither bounds nor predicts it",
+        fontsize=9,
     )
     return figure
 
@@ -174,7 +191,7 @@ def _units(result: xr.Dataset) -> Figure:
     names = [n for n in wanted if n in result["cell"].values][:6]
     columns = min(3, len(names)) or 1
     figure, axes = draw.canvas(-(-len(names) // columns) or 1, columns, height=2.3, sharex=True, sharey=True)
-    colours = mpl.colormaps["viridis"].with_extremes(bad="0.85", under="0.0")
+    colours = mpl.colormaps["viridis"].with_extremes(bad="white", under="0.85")
     image: Any = None
     place = int(np.argmin(abs(result["gain"].values - 1)))
     for panel, name in zip(axes.ravel(), names, strict=False):
@@ -192,7 +209,7 @@ def _units(result: xr.Dataset) -> Figure:
         panel.set_axis_off()
     if image is not None:
         bar = figure.colorbar(image, ax=axes, extend="min", shrink=0.8)
-        bar.set_label(r"$\log_{10}$ of a unit's gradient; black: exactly 0")
+        bar.set_label(r"$\log_{10}$ of a unit's gradient; grey: exactly 0")
     figure.suptitle("Gradient of every unit over time; of an LSTM, of its cell c", fontsize=9)
     figure.supxlabel("time before the loss, in steps", fontsize=8.5)
     figure.supylabel("unit", fontsize=8.5)

@@ -167,7 +167,7 @@ def theory(settings: Settings) -> xr.Dataset:
             "live_predicted": (("lag",), untouched_share(settings.lags)),
             "units": ((), settings.units),
         },
-        coords={name: labels[name] for name in ("cell", "gain", "forget_bias", "lag")},
+        coords={name: labels[name] for name in ("cell", "lag")},
     )
 
 
@@ -351,7 +351,8 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     lags = int(result["lag"][-1])
     mean, error = decades(result["log_norm"])
     rate, rate_error = mean_and_error(rates(result))
-    shown = np.unique([1, 2, 5, 10, 20, 50, *np.linspace(0, lags, 9).astype(int)[1:]])
+    early = [lag for lag in (1, 2, 5, 10, 20, 50) if lag < lags]
+    shown = np.unique([*early, *np.linspace(0, lags, 9).astype(int)[1:]])
     columns = {
         "decades": mean.sel(lag=shown),
         "decades_error": error.sel(lag=shown),

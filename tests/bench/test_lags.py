@@ -1,0 +1,45 @@
+"""What gradients by lag are compared with: against simulation, exact cases and a broken gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from signalprop.bench import lags
+from signalprop.models.cells import cell, zero_carry
+
+
+def test_the_last_visit_of_a_reflected_walk_to_0_follows_the_arcsine_law():
+    steps, walks = 20, 20000
+    noise = np.random.default_rng(0).normal(size=(steps, walks))
+    state, last = np.zeros(walks), np.zeros(walks, int)
+    for t in range(1, steps + 1):
+        state = np.maximum(state + noise[t - 1], 0)
+        last = np.where(state == 0, t, last)
+    share = np.array([(last <= steps - k).mean() for k in range(steps + 1)])
+    expected = lags.untouched_share(steps)
+    assert expected[0] == pytest.approx(1, rel=1e-12)
+    assert np.all(abs(share - expected) <= 5 * np.sqrt(expected * (1 - expected) / walks) + 1e-12)
+
+
+def test_a_memory_without_inputs_keeps_what_its_forget_bias_says():
+    network = cell("lstm")(
+        jax.random.key(0), 3, 4, gain=0.0, input_scale=0.0, forget_bias=2.0, dtype=jnp.float64
+    )
+    kept = jax.jit(lags.log_kept)(network, zero_carry(network), jnp.zeros((5, 3)))
+    assert kept == pytest.approx(-np.log1p(np.exp(-2.0)), rel=1e-14)
+
+
+def test_the_sum_over_lags_is_the_gradient_of_the_weights():
+    network = cell("tanh")(jax.random.key(0), 3, 4, dtype=jnp.float64)
+    inputs = jax.random.normal(jax.random.key(1), (6, 3))
+    assert jax.jit(lags.sum_error)(network, zero_carry(network), inputs, jnp.ones(4)) < 1e-14
+
+
+def test_predicted_rates_exist_where_a_theory_covers_the_cell():
+    gain = (0.5, 2.0)
+    np.testing.assert_array_equal(lags.predicted_rates("lstm_1997", gain, 0.3), [0, 0])
+    np.testing.assert_allclose(lags.predicted_rates("linear", gain, 0.3), np.log(gain))
+    np.testing.assert_allclose(lags.predicted_rates("irnn", gain, 0.3), [np.nan, np.log(2)])
+    np.testing.assert_allclose(lags.predicted_rates("relu", gain, 0.3), np.log(gain) - np.log(2) / 2)
+    assert np.isnan(lags.predicted_rates("gru", gain, 0.3)).all()
