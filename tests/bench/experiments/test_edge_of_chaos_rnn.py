@@ -13,14 +13,14 @@ from signalprop.models.initializers import scheme
 
 SMALL = replace(
     edge_of_chaos_rnn.SIZES["quick"],
-    width=(40,),
+    width=(24,),
     gain=(0.5, 1.0, 1.5, 3.0),
     settle=50,
     align=20,
     steps=100,
-    spectrum_width=40,
+    spectrum_width=24,
     spectrum_steps=40,
-    seeds=6,
+    seeds=5,
 )
 
 
