@@ -1,0 +1,411 @@
+r"""Does pushing Lyapunov exponents to zero make a recurrent network learn what it cannot learn otherwise?
+
+A tanh network learns the delayed XOR. Before training, or before and again half way, gradient flossing pushes
+its k leading Lyapunov exponents to zero by gradient descent on the mean of their squares (Engelken 2023,
+arXiv 2312.17306). The rivals get the same budget, in training steps with each flossing step charged for what
+it costs: no flossing, clipping, the critical gain of mean-field theory, and orthogonal recurrent weights. All
+of them are flossed too.
+
+Measured before and after flossing and after training: all exponents, the gradient dL/dh_{T-k} by lag, and the
+singular values 1 and k of the Jacobian over as many steps; and the share of networks that solve the task.
+
+Theory: the gradient falls by lambda_1 per step of lag, so flossed exponents mean a gradient that keeps its
+size. The ratio of the singular values 1 and k over T steps grows as exp(T (lambda_1 - lambda_k)), so it stays
+near 1 as well: the gradient arrives from k directions, not from one. A critical gain moves lambda_1 only.
+Success has no theory; its intervals are exact (Clopper & Pearson 1934).
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy import stats
+
+from signalprop.analysis.chaos import edge_of_chaos, mean_field_q, mean_field_spectrum
+from signalprop.bench.drawings.flossing import figures
+from signalprop.bench.experiment import Experiment, Variable
+from signalprop.bench.flossing import (
+    COUNTED,
+    MOMENTS,
+    SCHEDULES,
+    STARTS,
+    STRETCH,
+    Plan,
+    cost,
+    delayed_xor,
+    draw_network,
+    examine,
+    follow,
+    sequence,
+)
+from signalprop.bench.grid import Grid, Static, require_count, require_known
+from signalprop.bench.rates import standard_error
+from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor
+
+ENGELKEN = "Engelken (2023), arXiv 2312.17306"
+TEST_SIZE = 64  # sequences on which a trained network is judged
+LONG = 300  # steps along which exponents are measured
+NOISE = 1.0  # standard deviation that the input adds to a pre-activation
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of ``flossing``."""
+
+    delay: tuple[int, ...] = (12,)
+    """Delays d of the XOR, even; sequences have 3 d steps."""
+    schedule: tuple[str, ...] = ("none", "before")
+    """When the network is flossed: none, before training, or during (before and half way)."""
+    start: tuple[str, ...] = ("gaussian", "clipped", "critical", "orthogonal")
+    """How the network begins, and whether gradients are clipped."""
+    width: int = 32
+    """Units N of the network."""
+    exponents: int = 8
+    """Number k of exponents that are pushed to zero."""
+    steps: int = 600
+    """Budget in training steps."""
+    floss_steps: int = 64
+    """Flossing steps of a flossed network."""
+    charge: int = 3
+    """Training steps that one flossing step is charged with."""
+    records: int = 8
+    """Records of training and of flossing, a divisor of half the flossing steps; even."""
+    batch_size: int = 16
+    """Sequences per training step."""
+    learning_rate: float = 1e-3
+    """Of Adam in training."""
+    floss_rate: float = 3e-3
+    """Of Adam in flossing."""
+    seeds: int = 8
+    """Networks per setting."""
+    seed: int = 0
+    """Root of all random numbers."""
+    dtype: str = "float32"
+    """Type of everything."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be run."""
+        require_count("delay", self.delay, 2)
+        require_known("schedule", self.schedule, SCHEDULES)
+        require_known("start", self.start, STARTS)
+        require_count("exponents", [self.exponents], 2)
+        require_count("charge", [self.charge])
+        require_count("records", [self.records], 2)
+        if any(delay % 2 for delay in self.delay):
+            raise ValueError(f"delay: got {self.delay}; write even numbers")
+        if self.exponents > self.width:
+            raise ValueError(f"exponents: got {self.exponents}; write at most the width, {self.width}")
+        if self.records % 2 or self.floss_steps % self.records:
+            raise ValueError(
+                f"records: got {self.records}; write an even divisor of the {self.floss_steps} flossing steps"
+            )
+        if self.steps - self.charge * self.floss_steps < self.records:
+            raise ValueError(
+                f"steps: got {self.steps}; flossing costs {self.charge * self.floss_steps} of them"
+            )
+
+
+SIZES = {
+    "quick": Settings(),
+    "standard": Settings(
+        delay=(8, 16),
+        schedule=("none", "before", "during"),
+        width=48,
+        exponents=12,
+        steps=1600,
+        floss_steps=100,
+        records=10,
+        seeds=12,
+    ),
+    "full": Settings(
+        delay=(8, 16, 32, 64),
+        schedule=("none", "before", "during"),
+        width=80,
+        exponents=75,
+        steps=8000,
+        floss_steps=500,
+        records=20,
+        seeds=20,
+    ),
+}
+
+
+def starts(settings: Settings) -> dict[str, list[float]]:
+    """The scalars that each start sets."""
+    critical = float(edge_of_chaos(jnp.tanh, NOISE))
+    chosen = [STARTS[name] for name in settings.start]
+    return {
+        "gain": [critical if s.gain is None else s.gain for s in chosen],
+        "orthogonal": [s.orthogonal for s in chosen],
+        "clip_norm": [s.clip_norm for s in chosen],
+    }
+
+
+def grid(settings: Settings) -> Grid:
+    """One compilation per delay and schedule; all starts share their draws."""
+    names = (
+        "width",
+        "exponents",
+        "steps",
+        "floss_steps",
+        "charge",
+        "records",
+        "batch_size",
+        "learning_rate",
+        "floss_rate",
+    )
+    return Grid(
+        static={"delay": settings.delay, "schedule": settings.schedule},
+        traced={"start": starts(settings)},
+        seeds=settings.seeds,
+        constants={
+            **{name: getattr(settings, name) for name in names},
+            "lags": STRETCH * max(settings.delay),
+            "dtype": settings.dtype,
+        },
+        coords={
+            "start": settings.start,
+            "moment": MOMENTS,
+            "index": range(1, settings.width + 1),
+            "lag": range(STRETCH * max(settings.delay) + 1),
+            "record": range(settings.records),
+            "singular": (1, settings.exponents),
+        },
+    )
+
+
+def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
+    """Floss and train one network; what it does with gradients before, between and after."""
+    delay, num = static["delay"], static["exponents"]
+    task = delayed_xor(delay, static["dtype"])
+    keys = jax.random.split(key, 4)
+    model = draw_network(keys[0], static["width"], point["gain"], point["orthogonal"], static["dtype"])
+    plan = Plan(
+        task, delay, static["batch_size"], static["steps"], static["floss_steps"], static["charge"], num,
+        static["records"], static["learning_rate"], static["floss_rate"],
+    )  # fmt: skip
+    course = follow(keys[1], model, plan, static["schedule"], point["clip_norm"])
+    inputs = sequence(keys[2], task, LONG)
+    moments = jax.tree.map(lambda *m: jnp.stack(m), model, course.flossed, course.trained)
+    found = jax.vmap(lambda m: examine(m, inputs, num, static["lags"]))(moments)
+    test_loss, test = task.loss(course.trained, task.test(keys[3], delay, TEST_SIZE))
+    return {
+        **found._asdict(),
+        **{name: course.record[name] for name in ("loss", "correct", "log_gradient_norm", "clip_rate")},
+        "floss_loss": course.floss_loss,
+        "test_loss": test_loss,
+        "test_correct": test["correct"],
+        "solved": task.solved(test_loss, test["correct"]).astype(test_loss.dtype),
+        "diverged": course.diverged.astype(test_loss.dtype),
+    }
+
+
+def theory(settings: Settings) -> xr.Dataset:
+    """Mean-field spectra at the start, zero for the flossed ones, and what a flossing step costs."""
+    scalars, n, k = starts(settings), settings.width, settings.exponents
+    place = jnp.arange(1, n + 1) / n - 0.5 / n
+    spectra = []
+    for gain, orthogonal in zip(scalars["gain"], scalars["orthogonal"], strict=True):
+        q, weights = mean_field_q(jnp.tanh, gain, NOISE), "orthogonal" if orthogonal else "gaussian"
+        one = jax.jit(jax.vmap(lambda x, g=gain, q=q, w=weights: mean_field_spectrum(jnp.tanh, x, g, q, w)))
+        spectra.append(np.asarray(one(place)))
+    flossed = np.where(np.arange(n) < k, 0.0, np.nan)
+    costs = [cost(settings.batch_size, STRETCH * delay, k) for delay in settings.delay]
+    coords = {name: v for name, v in grid(settings).labels().items() if v[0] == name != "seed"}
+    return xr.Dataset(
+        {
+            "exponents_predicted": (("start", "index"), np.array(spectra)),
+            "flossed_exponents_predicted": (("index",), flossed),
+            "cost": (("delay",), costs),
+            "charge": ((), settings.charge),
+            "num": ((), k),
+        },
+        coords=coords,
+    )
+
+
+def verdicts(result: xr.Dataset) -> list[Verdict]:
+    """Judge exponents and gradients; report conditioning, success, clipping and cost."""
+    found = _success(result)
+    if "before" in result["schedule"].values:
+        at = result.sel(schedule="before")
+        found += [*_exponents(at), *_gradients(at), *_conditioning(at)]
+    return found
+
+
+def _exponents(at: xr.Dataset) -> list[Verdict]:
+    num, seeds = int(at["num"]), at.sizes["seed"]
+    leading = at.sel(moment="flossed").isel(index=slice(0, num))
+    mean = leading["exponents"].mean("index")
+    error = standard_error(mean)
+    seen = leading["exponent_error"].mean() * np.sqrt(LONG / COUNTED)
+    before = float(at["exponents"].sel(moment="start").isel(index=slice(0, num)).mean())
+    return [
+        judge(
+            ["D12", "D6"], f"Mean of the {num} leading Lyapunov exponents after flossing, on new sequences "
+            f"({before:.2f} nats per step before, on average over all starts)", ENGELKEN,
+            measured=mean.mean("seed"), predicted=0.0, uncertainty=error,
+            tolerance=float(seen) + sampling_factor(error.size, seeds) * error,
+            tolerance_from=f"standard error of an exponent along the {COUNTED} steps that flossing sees, five "
+            "standard errors over networks", claim="right after repair", correction=ABOUT_ONE,
+        )
+    ]  # fmt: skip
+
+
+ABOUT_ONE = (
+    "A step derivative of about 1 in several directions at once carries gradients, and can be had without "
+    "gates: by flossing. About 0 is vanishing."
+)
+
+
+def _gradients(at: xr.Dataset) -> list[Verdict]:
+    """Slope of the log gradient over the lags, against the leading exponents over the same steps."""
+    lags = at["lag"].values
+    far, near = int(lags[-1]), int(lags[-1]) // 3
+    logs = at["log_gradient"]
+    slope = (logs.sel(lag=far) - logs.sel(lag=near)) / (far - near)
+    rate = at["exponents"].isel(index=0)
+    pair = (slope - rate).sel(moment=["start", "flossed"])
+    error = standard_error(pair)
+    factor = sampling_factor(error.size, at.sizes["seed"])
+    # One sequence of far - near steps knows an exponent to its error over LONG steps, times the root.
+    seen = at["exponent_error"].isel(index=0).sel(moment=["start", "flossed"]).mean("seed")
+    turned = at["exponents"].isel(index=0) - at["exponents"].isel(index=int(at["num"]) - 1)
+    below = turned.sel(moment=["start", "flossed"]).mean("seed")
+    return [
+        judge(
+            ["D12"], f"Gradient by lag: slope of log |dL/dh_(T-k)| from k = {near} to {far}, less lambda_1, "
+            "before and after flossing", "Lyapunov exponents",
+            measured=pair.mean("seed"), predicted=0.0, uncertainty=error,
+            tolerance=below + seen * np.sqrt(LONG / (far - near)) + factor * error,
+            tolerance_from="lambda_1 - lambda_k, as a gradient turns to the leading direction only in time; "
+            "error of an exponent over so few steps; five standard errors",
+            claim="right after repair", correction=ABOUT_ONE,
+        )
+    ]  # fmt: skip
+
+
+def _conditioning(at: xr.Dataset) -> list[Verdict]:
+    num, lags = int(at["num"]), int(at["lag"][-1])
+    logs = at["log_singular"] / np.log(10)
+    decades = logs.isel(singular=0) - logs.isel(singular=1)
+    mean = decades.mean(("seed", "delay", "start"))
+    flossed = decades.sel(moment="flossed").mean(("delay", "start"))
+    return [
+        observe(
+            ["D12"], f"Decades between the singular values 1 and {num} of the Jacobian over {lags} steps "
+            f"after flossing, mean over all starts (before: {float(mean.sel(moment='start')):.1f})", ENGELKEN,
+            measured=float(flossed.mean()), uncertainty=float(standard_error(flossed)),
+            claim="right after repair", correction=ABOUT_ONE,
+        )
+    ]  # fmt: skip
+
+
+def interval(solved: int, count: int) -> tuple[float, float]:
+    """Exact 95 % confidence interval of a share (Clopper & Pearson 1934)."""
+    found = stats.binomtest(solved, count).proportion_ci(0.95, "exact")
+    return float(found.low), float(found.high)
+
+
+def _success(result: xr.Dataset) -> list[Verdict]:
+    count, found = result.sizes["seed"], []
+    for delay in result["delay"].values:
+        for schedule in result["schedule"].values:
+            solved = result["solved"].sel(delay=delay, schedule=schedule).sum("seed")
+            parts = []
+            for start in result["start"].values:
+                low, high = interval(int(solved.sel(start=start)), count)
+                parts.append(f"{start} {int(solved.sel(start=start))}/{count} ({low:.2f}-{high:.2f})")
+            share, total = float(solved.sum()) / (count * len(parts)), count * len(parts)
+            claim: Standing = "right after repair"
+            found.append(
+                observe(
+                    ["D6", "D12"], f"Delayed XOR, d = {delay}, flossing: {schedule}. Share of networks that "
+                    f"solve it at equal budget; solved with exact 95 % intervals: {', '.join(parts)}", ENGELKEN,
+                    measured=share, uncertainty=float(np.sqrt(share * (1 - share) / total)), claim=claim,
+                    correction=REMEDY,
+                )
+            )  # fmt: skip
+    return [*found, *_clipping(result), *_cost(result)]
+
+
+REMEDY = (
+    "Clipping does nothing against vanishing gradients. Gates are one remedy; flossed exponents are another, "
+    "for a plain tanh network."
+)
+
+
+def _clipping(result: xr.Dataset) -> list[Verdict]:
+    if "clipped" not in result["start"].values or "none" not in result["schedule"].values:
+        return []
+    rate = result["clip_rate"].sel(start="clipped", schedule="none").mean(("delay", "record"))
+    return [
+        observe(
+            ["D6"], "Share of training steps in which clipping at norm 1 engaged, without flossing",
+            "measurement", measured=float(rate.mean()), uncertainty=float(standard_error(rate)),
+            claim="right after repair", correction=REMEDY,
+        )
+    ]  # fmt: skip
+
+
+def _cost(result: xr.Dataset) -> list[Verdict]:
+    return [
+        observe(
+            ["D12"], "Operations of a flossing step over those of a training step, decompositions left out, "
+            f"at the shortest delay; it is charged as {int(result['charge'])} training steps",
+            "count of operations", measured=float(result["cost"].max()), claim="right after repair", correction=ABOUT_ONE,
+        )
+    ]  # fmt: skip
+
+
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Success, exponents, gradients and training by delay, schedule and start."""
+    num, at = int(result["num"]), result
+    columns = {
+        "solved": at["solved"].sum("seed"),
+        "networks": at["solved"].count("seed"),
+        "test_correct": at["test_correct"].mean("seed"),
+        "test_loss": at["test_loss"].mean("seed"),
+        "clip_rate": at["clip_rate"].mean(("seed", "record")),
+    }
+    for moment in MOMENTS:
+        now = at.sel(moment=moment)
+        columns[f"lambda_1_{moment}"] = now["exponents"].isel(index=0).mean("seed")
+        columns[f"lambda_k_{moment}"] = now["exponents"].isel(index=num - 1).mean("seed")
+        columns[f"log_gradient_{moment}"] = now["log_gradient"].isel(lag=-1).mean("seed")
+        decades = (now["log_singular"].isel(singular=0) - now["log_singular"].isel(singular=1)) / np.log(10)
+        columns[f"condition_decades_{moment}"] = decades.mean("seed")
+    scalars = ["moment", "index", "lag", "singular"]
+    clean = {name: values.drop_vars(scalars, errors="ignore") for name, values in columns.items()}
+    return xr.Dataset(clean).to_dataframe().reset_index()
+
+
+EXPERIMENT = Experiment(
+    name="flossing",
+    question="Does pushing Lyapunov exponents to zero make a recurrent network learn?",
+    sizes=SIZES,
+    grid=grid,
+    measure=measure,
+    variables={
+        "exponents": Variable(("moment", "index"), "Lyapunov exponents along one long sequence", "nats"),
+        "exponent_error": Variable(("moment", "index"), "their standard errors over time", "nats"),
+        "log_gradient": Variable(("moment", "lag"), "log of |dL/dh_{T-k}|", "nats"),
+        "log_singular": Variable(("moment", "singular"), "log singular values 1 and k of dh_T/dh_{T-lags}"),
+        "loss": Variable(("record",), "mean squared error in training"),
+        "correct": Variable(("record",), "share of answers of the right sign in training"),
+        "log_gradient_norm": Variable(("record",), "log of the norm of the training gradient", "nats"),
+        "clip_rate": Variable(("record",), "share of training steps that were clipped"),
+        "floss_loss": Variable(("record",), "mean squared exponent while flossing"),
+        "test_loss": Variable((), "mean squared error on new sequences"),
+        "test_correct": Variable((), "share of answers of the right sign on new sequences"),
+        "solved": Variable((), "1 if the task is solved"),
+        "diverged": Variable((), "1 if training diverged"),
+    },
+    theory=theory,
+    verdicts=verdicts,
+    figures=figures,
+    table=table,
+)
