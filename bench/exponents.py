@@ -57,17 +57,16 @@ def places(count: int) -> np.ndarray:
 def predicted(phi: Activation, count: int, gain: ArrayLike, q: ArrayLike) -> np.ndarray:
     """Exponents of both families at the places of ``count`` units: (family, *shape of gain and q, place)."""
     g, length = np.broadcast_arrays(gain, q)
-    x = jnp.asarray(places(count))
-    found = _in_batches(lambda *pairs: _predicted(phi, x, *pairs), g.ravel(), length.ravel())
-    return np.moveaxis(found, 1, 0).reshape(len(FAMILIES), *g.shape, count)
+    x = places(count)
+    found = _in_batches(lambda *pairs: _predicted(phi, jnp.asarray(x), *pairs), g.ravel(), length.ravel())
+    gaussian = found.reshape(*g.shape, count)
+    return np.stack([gaussian, gaussian - np.log1p(-x) / 2])
 
 
 @partial(jax.jit, static_argnums=0)
 def _predicted(phi: Activation, x: jax.Array, gain: jax.Array, q: jax.Array) -> jax.Array:
     def at(point: tuple[jax.Array, jax.Array]) -> jax.Array:
-        gaussian = jax.vmap(lambda x: chaos.mean_field_spectrum(phi, x, *point, "gaussian"))(x)
-        orthogonal = jax.vmap(lambda x: chaos.mean_field_spectrum(phi, x, *point, "orthogonal"))(x)
-        return jnp.stack([gaussian, orthogonal])
+        return jax.vmap(lambda x: chaos.mean_field_spectrum(phi, x, *point))(x)
 
     found: jax.Array = jax.lax.map(at, (gain, q))
     return found
