@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from math import sqrt
 
 import jax
+import jax.numpy as jnp
 
 from signalprop.bench.errors import InputError
 from signalprop.bench.omega import with_omega
 from signalprop.bench.tasks import Task
 from signalprop.bench.training import Loss
 from signalprop.models.cells import CELLS, cell
+from signalprop.models.initializers import SCHEMES
 from signalprop.models.lookup import named
-from signalprop.models.mlp import draw_layer
+from signalprop.models.mlp import Layer
 from signalprop.models.sequence import SequenceModel
 
 IRNN_INPUT_STD = 0.001  # of the input weights (Le, Jaitly & Hinton 2015, arXiv:1504.00941)
@@ -45,7 +47,8 @@ class Remedy:
             cell_key, task.features, units, gain=self.gain, input_scale=scale, forget_bias=self.forget_bias,
             dtype=dtype,
         )  # fmt: skip
-        return SequenceModel(drawn, draw_layer(readout_key, 1, units, task.outputs, dtype=dtype))
+        kernel = SCHEMES["gaussian"].draw(readout_key, units, task.outputs, dtype=dtype)
+        return SequenceModel(drawn, Layer(kernel, jnp.zeros(task.outputs, dtype)))
 
     def loss(self, task: Task) -> Loss:
         """The task's loss, with the regulariser where there is one; always beside it the ``task_loss``."""
@@ -83,7 +86,7 @@ def remedy(name: str) -> Remedy:
         return REMEDIES[name]
     try:
         if ":" not in name:
-            named("method", name, {**REMEDIES, **CELLS})
+            named("network", name, {**REMEDIES, **CELLS})
         cell(name)
     except ValueError as error:
         raise InputError(str(error)) from error

@@ -93,11 +93,11 @@ def every_class(model: Any, batch: Batch) -> tuple[jax.Array, dict[str, jax.Arra
 def draw_adding(key: jax.Array, length: int, batch_size: int, dtype: Any = jnp.float32) -> Batch:
     """Values from U[0, 1] and one mark in each half; the target is the sum of the marked values."""
     _require_length(length, 2)
-    value_key, *mark_keys = jax.random.split(key, 3)
-    values = jax.random.uniform(value_key, (length, batch_size), dtype)
-    first = jax.random.randint(mark_keys[0], (batch_size,), 0, length // 2)
-    second = jax.random.randint(mark_keys[1], (batch_size,), length // 2, length)
-    marks = _marks(length, first, second, dtype)
+    chance = jax.random.uniform(key, (length + 2, batch_size), dtype)
+    values, half = chance[:length], length // 2
+    first, second = _whole(chance[-2], 0, half), _whole(chance[-1], half, length)
+    steps = jnp.arange(length)[:, None]
+    marks = ((steps == first) | (steps == second)).astype(dtype)
     return Batch(jnp.stack([values, marks], axis=-1), jnp.sum(values * marks, axis=0))
 
 
@@ -108,14 +108,13 @@ def draw_adding_1997(key: jax.Array, length: int, batch_size: int, dtype: Any = 
     carry the mark -1. Shorter sequences begin with steps of zeros, so that all end at the last step.
     """
     _require_length(length, 24)
-    value_key, length_key, *mark_keys = jax.random.split(key, 4)
     num_steps = longest_1997(length)
-    begin = num_steps - jax.random.randint(length_key, (batch_size,), length, num_steps + 1)
-    first = jax.random.randint(mark_keys[0], (batch_size,), 0, 10)
-    second = jax.random.randint(mark_keys[1], (batch_size,), 0, length // 2 - 2)
+    chance = jax.random.uniform(key, (num_steps + 3, batch_size), dtype)
+    begin = num_steps - _whole(chance[-3], length, num_steps + 1)
+    first, second = _whole(chance[-2], 0, 10), _whole(chance[-1], 0, length // 2 - 2)
     second += second >= first
     place = jnp.arange(num_steps)[:, None] - begin
-    values = jnp.where(place < 0, 0, jax.random.uniform(value_key, (num_steps, batch_size), dtype, -1.0))
+    values = jnp.where(place < 0, 0, 2 * chance[:num_steps] - 1)
     chosen = ((place == first) | (place == second)) & (place > 0)
     ends = (place == 0) | (jnp.arange(num_steps)[:, None] == num_steps - 1)
     marks = chosen.astype(dtype) - ends.astype(dtype)
@@ -136,13 +135,11 @@ def variance_1997(length: int) -> float:
 def draw_temporal_order(key: jax.Array, length: int, batch_size: int, dtype: Any = jnp.float32) -> Batch:
     """One of A, B in [T/10, 2T/10), one in [5T/10, 6T/10), elsewhere four distractors; four classes."""
     _require_length(length, 10)
-    noise_key, class_key, *place_keys = jax.random.split(key, 4)
-    symbols = jax.random.randint(noise_key, (length, batch_size), 2, 6)
-    label = jax.random.randint(class_key, (batch_size,), 0, 4)
+    chance = jax.random.uniform(key, (length + 3, batch_size), dtype)
+    symbols, label = _whole(chance[:length], 2, 6), _whole(chance[-1], 0, 4)
     steps = jnp.arange(length)[:, None]
-    for place_key, tenth, symbol in zip(place_keys, (1, 5), (label // 2, label % 2), strict=True):
-        low, high = ceil(tenth * length / 10), ceil((tenth + 1) * length / 10)
-        place = jax.random.randint(place_key, (batch_size,), low, high)
+    for row, tenth, symbol in ((-3, 1, label // 2), (-2, 5, label % 2)):
+        place = _whole(chance[row], ceil(tenth * length / 10), ceil((tenth + 1) * length / 10))
         symbols = jnp.where(steps == place, symbol, symbols)
     return Batch(jax.nn.one_hot(symbols, 6, dtype=dtype), label)
 
@@ -150,7 +147,7 @@ def draw_temporal_order(key: jax.Array, length: int, batch_size: int, dtype: Any
 def draw_copying(key: jax.Array, length: int, batch_size: int, dtype: Any = jnp.float32) -> Batch:
     """Ten of eight symbols, T - 1 blanks, a delimiter, ten blanks; the answer is blank up to the last ten."""
     _require_length(length, 1)
-    symbols = jax.random.randint(key, (COPIED, batch_size), 0, SYMBOLS)
+    symbols = _whole(jax.random.uniform(key, (COPIED, batch_size), dtype), 0, SYMBOLS)
     blank = partial(jnp.full, fill_value=BLANK, dtype=symbols.dtype)
     delimiter = jnp.full((1, batch_size), DELIMITER, symbols.dtype)
     shown = [symbols, blank((length - 1, batch_size)), delimiter, blank((COPIED, batch_size))]
@@ -176,9 +173,12 @@ def _cross_entropy(logits: jax.Array, label: jax.Array) -> tuple[jax.Array, dict
     return loss, {"correct": jnp.mean(jnp.argmax(logits, -1) == label, dtype=loss.dtype)}
 
 
-def _marks(length: int, first: jax.Array, second: jax.Array, dtype: Any) -> jax.Array:
-    steps = jnp.arange(length)[:, None]
-    return ((steps == first) | (steps == second)).astype(dtype)
+def _whole(chance: jax.Array, low: int, high: int) -> jax.Array:
+    """Whole numbers from low to high - 1 of numbers from U[0, 1).
+
+    Every sequence comes from one call of the random number generator: calls are most of what is compiled.
+    """
+    return low + jnp.minimum(jnp.floor(chance * (high - low)).astype(jnp.int32), high - low - 1)
 
 
 def _require_length(length: int, least: int) -> None:

@@ -1,0 +1,187 @@
+"""Figures of ``long-lag-tasks``: successes, learning curves, gradients by lag, and what predicts success."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy import stats
+
+from signalprop.bench import figures as draw
+from signalprop.bench.remedies import remedy
+from signalprop.bench.tasks import find_task
+
+LN10 = float(np.log(10))
+HUGE = 10.0  # times chance: largest loss that a learning curve shows
+
+
+def best(result: xr.Dataset) -> xr.Dataset:
+    """The result at the better learning rate of every task, method and clipping.
+
+    That is where more seeds solve the task or, at equal numbers, with the smaller median test loss.
+    """
+    loss = result["test_loss"].median("seed") / result["test_loss_predicted"]
+    score = result["solved"].sum("seed") + (1 / (1 + loss)).fillna(0) / 2
+    return result.isel(learning_rate=score.argmax("learning_rate"))
+
+
+def wilson(solved: int, seeds: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a success rate."""
+    interval = stats.binomtest(solved, seeds).proportion_ci(0.95, "wilson")
+    return float(interval.low), float(interval.high)
+
+
+def title(task: str) -> str:
+    """A task's name and length for people."""
+    name, _, length = task.partition("-")
+    words = {"digits_rows": "digits row by row", "digits_pixels": "digits pixel by pixel"}
+    text = words.get(name, name.replace("_", " "))
+    return f"{text}, T = {length}" if length else text
+
+
+def figures(result: xr.Dataset) -> dict[str, Figure]:
+    """Successes, learning curves, gradients by lag, and what predicts success."""
+    at = best(result)
+    return {
+        "success": _success(at),
+        "curves": _curves(at),
+        "lags": _lags(at),
+        "predictor": _predictor(result),
+    }
+
+
+def _labels(result: xr.Dataset) -> list[str]:
+    return [remedy(str(name)).label for name in result["network"].values]
+
+
+def _panels(tasks: Sequence[str], height: float, **subplots: bool) -> tuple[Figure, list[Axes]]:
+    """One panel per task, two in a row."""
+    rows = -(-len(tasks) // 2)
+    figure, axes = draw.canvas(rows, min(2, len(tasks)), height=height, **subplots)
+    for spare in axes.ravel()[len(tasks) :]:
+        spare.remove()
+    return figure, list(axes.ravel()[: len(tasks)])
+
+
+def _success(at: xr.Dataset) -> Figure:
+    tasks, labels = [str(t) for t in at["task"].values], _labels(at)
+    figure, panels = _panels(tasks, 0.9 + 0.22 * len(labels), sharex=True, sharey=True)
+    rows, seeds = np.arange(len(labels))[::-1], at.sizes["seed"]
+    norms = at["clip_norm"].values
+    looks = draw.series(["without", "with"])
+    for axes, task in zip(panels, tasks, strict=True):
+        for norm in norms:
+            count = at["solved"].sel(task=task, clip_norm=norm).sum("seed").values.astype(int)
+            interval = np.array([wilson(k, seeds) for k in count]).T
+            rate = count / seeds
+            shift = 0.0 if len(norms) == 1 else (0.17 if norm == norms[0] else -0.17)
+            draw.measured(
+                axes, rate, rows + shift, None, looks["without" if norm == 0 else "with"],
+                xerr=np.abs(interval - rate), label=_clipping(norm),
+            )  # fmt: skip
+        axes.set(title=title(task), xlim=(-0.04, 1.04), ylim=(-0.6, len(labels) - 0.4))
+        axes.set_yticks(rows, labels)
+    for axes in panels[-2:]:
+        axes.set_xlabel(f"share of {seeds} networks that solve the task")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2,
+        title="points: measured; bars: Wilson's 95 % intervals",
+    )  # fmt: skip
+    return figure
+
+
+def _clipping(norm: float) -> str:
+    return "without clipping" if norm == 0 else f"gradient clipped to norm {norm:g}"
+
+
+def _curves(at: xr.Dataset) -> Figure:
+    """Loss over chance of the clipped networks, median over seeds."""
+    tasks, names = [str(t) for t in at["task"].values], [str(m) for m in at["network"].values]
+    figure, panels = _panels(tasks, 2.4)
+    shown, looks = at["curve"].isel(clip_norm=-1).median("seed", skipna=False), draw.series(names)
+    for axes, task in zip(panels, tasks, strict=True):
+        for name, label in zip(names, _labels(at), strict=True):
+            y = shown.sel(task=task, network=name)
+            axes.plot(
+                at["update"], y, label=label, markevery=max(1, y.size // 6), markersize=3, linewidth=1.0,
+                **looks[name],
+            )  # fmt: skip
+        chance = float(at["test_loss_predicted"].sel(task=task))
+        axes.axhline(chance, color="k", linestyle="--", linewidth=1.2, label="chance: no memory")
+        axes.set(title=title(task), yscale="log", xlabel="updates", ylabel=_loss_name(task))
+        lowest = float(shown.sel(task=task).min())
+        axes.set_ylim(max(lowest / 1.5, 1e-5 * chance), HUGE * chance)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    norm = float(at["clip_norm"][-1])
+    figure.suptitle(f"Learning curves ({_clipping(norm)}): median of {at.sizes['seed']} networks", fontsize=9)
+    return figure
+
+
+def _loss_name(task: str) -> str:
+    return "mean square error" if task.startswith("adding") else "cross-entropy in nats"
+
+
+def _lags(at: xr.Dataset) -> Figure:
+    """Gradient of the last answer by lag, before and after training, of the first task."""
+    task, names = str(at["task"].values[0]), [str(m) for m in at["network"].values]
+    steps = find_task(task)[0].num_steps(find_task(task)[1])
+    figure, (panels,) = draw.canvas(1, 2, height=3.1, sharey=True)
+    chosen = at.sel(task=task).isel(clip_norm=-1, lag=slice(steps + 1))
+    looks = draw.series(names)
+    for axes, when in zip(panels, ("before", "after"), strict=True):
+        decades = _finite(chosen[f"lag_{when}"] / LN10)
+        for name, label in zip(names, _labels(at), strict=True):
+            y = decades.sel(network=name).median("seed")
+            count = int(chosen["solved"].sel(network=name).sum())
+            shown = label if when == "before" else f"{label}: {count} of {at.sizes['seed']}"
+            axes.plot(at["lag"][: steps + 1], y, label=shown, markevery=steps // 5, markersize=3.5,
+                      linewidth=1.0, **looks[name])  # fmt: skip
+        axes.set(xlabel="lag $k$ in steps", title=f"{when} training")
+    panels[0].set_ylabel(r"$\log_{10} (|dL/dh_{T-k}| \, / \, |dL/dh_T|)$")
+    panels[0].set_ylim(-14, 3)
+    figure.legend(
+        *panels[1].get_legend_handles_labels(), loc="outside right center",
+        title=f"{title(task)}:\nnetworks that solve it",
+    )  # fmt: skip
+    return figure
+
+
+def _finite(values: xr.DataArray) -> xr.DataArray:
+    return values.where(np.isfinite(values))
+
+
+def kept_decades(result: xr.Dataset) -> xr.DataArray:
+    """Decades that the untrained gradient of the last answer gains (above 0) or loses over the sequence."""
+    parts = []
+    for name in result["task"].values:
+        task, length = find_task(str(name))
+        parts.append(result["lag_before"].sel(task=name, lag=task.num_steps(length), drop=True) / LN10)
+    return xr.concat(parts, dim=result["task"]).transpose(*result["test_loss"].dims)
+
+
+def _predictor(result: xr.Dataset) -> Figure:
+    """Final loss of every clipped network against what is left of its gradient at initialization."""
+    tasks, names = [str(t) for t in result["task"].values], [str(m) for m in result["network"].values]
+    at = best(result.assign(kept=kept_decades(result))).isel(clip_norm=-1)
+    figure, panels = _panels(tasks, 2.2)
+    looks = draw.series(names)
+    for axes, task in zip(panels, tasks, strict=True):
+        chosen = at.sel(task=task)
+        for name in names:
+            y = np.minimum(chosen["test_loss"].sel(network=name) / chosen["test_loss_predicted"], HUGE)
+            look = {k: v for k, v in looks[name].items() if k != "linestyle"}
+            axes.plot(chosen["kept"].sel(network=name), y, linestyle="none", alpha=0.8, **look)
+        axes.axhline(1, color="k", linestyle="--", linewidth=1.2)
+        axes.axvline(0, color="0.6", linewidth=0.8)
+        axes.set(yscale="log", title=title(task), xlabel="decades gained by the untrained gradient over T")
+        axes.set_ylabel("test loss / chance")
+    handles = [
+        Line2D([], [], linestyle="none", color=looks[n]["color"], marker=looks[n]["marker"], label=label)
+        for n, label in zip(names, _labels(at), strict=True)
+    ]
+    handles.append(Line2D([], [], color="k", linestyle="--", label="chance"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    return figure
