@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.typing import ArrayLike
@@ -30,6 +31,7 @@ from signalprop.models.sequence import SequenceModel
 SCHEDULES = {"none": 0, "before": 1, "during": 2}  # times that a network is flossed
 STRETCH = 3  # length of the sequences over the delay
 WARM, COUNTED, INTERVAL = 12, 48, 4  # steps of a flossing sequence: not counted, counted; between two QRs
+LONG = 300  # steps along which exponents are measured
 MOMENTS = ("start", "flossed", "trained")
 
 
@@ -115,6 +117,14 @@ class Plan:
             return 0, self.steps // self.records * self.records
         left = (self.steps - self.charge * self.floss_steps) // self.records
         return self.floss_steps // cycles, left * self.records // cycles
+
+    def places(self, schedule: str) -> np.ndarray:
+        """Cost in training steps up to the middle of every record of training, flossing included."""
+        floss_steps, train_steps = self.split(SCHEDULES[schedule])
+        cycles, before = max(SCHEDULES[schedule], 1), self.charge * floss_steps
+        count = self.records // cycles
+        each = before + (np.arange(count) + 0.5) * train_steps / count
+        return np.concatenate([each + (before + train_steps) * cycle for cycle in range(cycles)])
 
 
 class Course(NamedTuple):

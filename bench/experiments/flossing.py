@@ -15,20 +15,23 @@ near 1 as well: the gradient arrives from k directions, not from one. A critical
 Success has no theory; its intervals are exact (Clopper & Pearson 1934).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import stats
 
 from signalprop.analysis.chaos import edge_of_chaos, mean_field_q, mean_field_spectrum
-from signalprop.bench.drawings.flossing import figures
+from signalprop.bench import flossed
+from signalprop.bench.drawings.flossing import figures, interval
 from signalprop.bench.experiment import Experiment, Variable
+from signalprop.bench.flossed import ABOUT_ONE, ENGELKEN
 from signalprop.bench.flossing import (
-    COUNTED,
+    LONG,
     MOMENTS,
     SCHEDULES,
     STARTS,
@@ -43,11 +46,10 @@ from signalprop.bench.flossing import (
 )
 from signalprop.bench.grid import Grid, Static, require_count, require_known
 from signalprop.bench.rates import standard_error
-from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor
+from signalprop.bench.tasks import Task
+from signalprop.bench.verdict import Verdict, observe
 
-ENGELKEN = "Engelken (2023), arXiv 2312.17306"
 TEST_SIZE = 64  # sequences on which a trained network is judged
-LONG = 300  # steps along which exponents are measured
 NOISE = 1.0  # standard deviation that the input adds to a pre-activation
 
 
@@ -146,25 +148,14 @@ def starts(settings: Settings) -> dict[str, list[float]]:
 
 def grid(settings: Settings) -> Grid:
     """One compilation per delay and schedule; all starts share their draws."""
-    names = (
-        "width",
-        "exponents",
-        "steps",
-        "floss_steps",
-        "charge",
-        "records",
-        "batch_size",
-        "learning_rate",
-        "floss_rate",
-    )
+    single = {name: value for name, value in asdict(settings).items() if not isinstance(value, tuple)}
     return Grid(
         static={"delay": settings.delay, "schedule": settings.schedule},
         traced={"start": starts(settings)},
         seeds=settings.seeds,
         constants={
-            **{name: getattr(settings, name) for name in names},
+            **single,
             "lags": STRETCH * max(settings.delay),
-            "dtype": settings.dtype,
         },
         coords={
             "start": settings.start,
@@ -177,17 +168,19 @@ def grid(settings: Settings) -> Grid:
     )
 
 
+def plan(values: Mapping[str, Any], task: Task, delay: int) -> Plan:
+    """The plan that settings amount to."""
+    names = ("batch_size", "steps", "floss_steps", "charge", "exponents", "records")
+    return Plan(task, delay, *(values[name] for name in names), values["learning_rate"], values["floss_rate"])
+
+
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
     """Floss and train one network; what it does with gradients before, between and after."""
     delay, num = static["delay"], static["exponents"]
     task = delayed_xor(delay, static["dtype"])
     keys = jax.random.split(key, 4)
     model = draw_network(keys[0], static["width"], point["gain"], point["orthogonal"], static["dtype"])
-    plan = Plan(
-        task, delay, static["batch_size"], static["steps"], static["floss_steps"], static["charge"], num,
-        static["records"], static["learning_rate"], static["floss_rate"],
-    )  # fmt: skip
-    course = follow(keys[1], model, plan, static["schedule"], point["clip_norm"])
+    course = follow(keys[1], model, plan(static, task, delay), static["schedule"], point["clip_norm"])
     inputs = sequence(keys[2], task, LONG)
     moments = jax.tree.map(lambda *m: jnp.stack(m), model, course.flossed, course.trained)
     found = jax.vmap(lambda m: examine(m, inputs, num, static["lags"]))(moments)
@@ -212,15 +205,16 @@ def theory(settings: Settings) -> xr.Dataset:
         q, weights = mean_field_q(jnp.tanh, gain, NOISE), "orthogonal" if orthogonal else "gaussian"
         one = jax.jit(jax.vmap(lambda x, g=gain, q=q, w=weights: mean_field_spectrum(jnp.tanh, x, g, q, w)))
         spectra.append(np.asarray(one(place)))
-    flossed = np.where(np.arange(n) < k, 0.0, np.nan)
+    one_plan = plan(asdict(settings), delayed_xor(settings.delay[0]), settings.delay[0])
     costs = [cost(settings.batch_size, STRETCH * delay, k) for delay in settings.delay]
     coords = {name: v for name, v in grid(settings).labels().items() if v[0] == name != "seed"}
     return xr.Dataset(
         {
             "exponents_predicted": (("start", "index"), np.array(spectra)),
-            "flossed_exponents_predicted": (("index",), flossed),
             "cost": (("delay",), costs),
+            "budget": (("schedule", "record"), [one_plan.places(s) for s in settings.schedule]),
             "charge": ((), settings.charge),
+            "floss_count": ((), settings.floss_steps),
             "num": ((), k),
         },
         coords=coords,
@@ -232,82 +226,8 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     found = _success(result)
     if "before" in result["schedule"].values:
         at = result.sel(schedule="before")
-        found += [*_exponents(at), *_gradients(at), *_conditioning(at)]
+        found += flossed.verdicts(at)
     return found
-
-
-def _exponents(at: xr.Dataset) -> list[Verdict]:
-    num, seeds = int(at["num"]), at.sizes["seed"]
-    leading = at.sel(moment="flossed").isel(index=slice(0, num))
-    mean = leading["exponents"].mean("index")
-    error = standard_error(mean)
-    seen = leading["exponent_error"].mean() * np.sqrt(LONG / COUNTED)
-    before = float(at["exponents"].sel(moment="start").isel(index=slice(0, num)).mean())
-    return [
-        judge(
-            ["D12", "D6"], f"Mean of the {num} leading Lyapunov exponents after flossing, on new sequences "
-            f"({before:.2f} nats per step before, on average over all starts)", ENGELKEN,
-            measured=mean.mean("seed"), predicted=0.0, uncertainty=error,
-            tolerance=float(seen) + sampling_factor(error.size, seeds) * error,
-            tolerance_from=f"standard error of an exponent along the {COUNTED} steps that flossing sees, five "
-            "standard errors over networks", claim="right after repair", correction=ABOUT_ONE,
-        )
-    ]  # fmt: skip
-
-
-ABOUT_ONE = (
-    "A step derivative of about 1 in several directions at once carries gradients, and can be had without "
-    "gates: by flossing. About 0 is vanishing."
-)
-
-
-def _gradients(at: xr.Dataset) -> list[Verdict]:
-    """Slope of the log gradient over the lags, against the leading exponents over the same steps."""
-    lags = at["lag"].values
-    far, near = int(lags[-1]), int(lags[-1]) // 3
-    logs = at["log_gradient"]
-    slope = (logs.sel(lag=far) - logs.sel(lag=near)) / (far - near)
-    rate = at["exponents"].isel(index=0)
-    pair = (slope - rate).sel(moment=["start", "flossed"])
-    error = standard_error(pair)
-    factor = sampling_factor(error.size, at.sizes["seed"])
-    # One sequence of far - near steps knows an exponent to its error over LONG steps, times the root.
-    seen = at["exponent_error"].isel(index=0).sel(moment=["start", "flossed"]).mean("seed")
-    turned = at["exponents"].isel(index=0) - at["exponents"].isel(index=int(at["num"]) - 1)
-    below = turned.sel(moment=["start", "flossed"]).mean("seed")
-    return [
-        judge(
-            ["D12"], f"Gradient by lag: slope of log |dL/dh_(T-k)| from k = {near} to {far}, less lambda_1, "
-            "before and after flossing", "Lyapunov exponents",
-            measured=pair.mean("seed"), predicted=0.0, uncertainty=error,
-            tolerance=below + seen * np.sqrt(LONG / (far - near)) + factor * error,
-            tolerance_from="lambda_1 - lambda_k, as a gradient turns to the leading direction only in time; "
-            "error of an exponent over so few steps; five standard errors",
-            claim="right after repair", correction=ABOUT_ONE,
-        )
-    ]  # fmt: skip
-
-
-def _conditioning(at: xr.Dataset) -> list[Verdict]:
-    num, lags = int(at["num"]), int(at["lag"][-1])
-    logs = at["log_singular"] / np.log(10)
-    decades = logs.isel(singular=0) - logs.isel(singular=1)
-    mean = decades.mean(("seed", "delay", "start"))
-    flossed = decades.sel(moment="flossed").mean(("delay", "start"))
-    return [
-        observe(
-            ["D12"], f"Decades between the singular values 1 and {num} of the Jacobian over {lags} steps "
-            f"after flossing, mean over all starts (before: {float(mean.sel(moment='start')):.1f})", ENGELKEN,
-            measured=float(flossed.mean()), uncertainty=float(standard_error(flossed)),
-            claim="right after repair", correction=ABOUT_ONE,
-        )
-    ]  # fmt: skip
-
-
-def interval(solved: int, count: int) -> tuple[float, float]:
-    """Exact 95 % confidence interval of a share (Clopper & Pearson 1934)."""
-    found = stats.binomtest(solved, count).proportion_ci(0.95, "exact")
-    return float(found.low), float(found.high)
 
 
 def _success(result: xr.Dataset) -> list[Verdict]:
@@ -320,12 +240,13 @@ def _success(result: xr.Dataset) -> list[Verdict]:
                 low, high = interval(int(solved.sel(start=start)), count)
                 parts.append(f"{start} {int(solved.sel(start=start))}/{count} ({low:.2f}-{high:.2f})")
             share, total = float(solved.sum()) / (count * len(parts)), count * len(parts)
-            claim: Standing = "right after repair"
             found.append(
                 observe(
                     ["D6", "D12"], f"Delayed XOR, d = {delay}, flossing: {schedule}. Share of networks that "
-                    f"solve it at equal budget; solved with exact 95 % intervals: {', '.join(parts)}", ENGELKEN,
-                    measured=share, uncertainty=float(np.sqrt(share * (1 - share) / total)), claim=claim,
+                    f"solve it at equal budget; solved with exact 95 % intervals: {', '.join(parts)}",
+                    ENGELKEN,
+                    measured=share, uncertainty=float(np.sqrt(share * (1 - share) / total)),
+                    claim="right after repair",
                     correction=REMEDY,
                 )
             )  # fmt: skip
@@ -356,7 +277,8 @@ def _cost(result: xr.Dataset) -> list[Verdict]:
         observe(
             ["D12"], "Operations of a flossing step over those of a training step, decompositions left out, "
             f"at the shortest delay; it is charged as {int(result['charge'])} training steps",
-            "count of operations", measured=float(result["cost"].max()), claim="right after repair", correction=ABOUT_ONE,
+            "count of operations", measured=float(result["cost"].max()), claim="right after repair",
+            correction=ABOUT_ONE,
         )
     ]  # fmt: skip
 

@@ -1,0 +1,97 @@
+"""Verdicts on what flossing does to a network: its exponents, its gradients by lag, its conditioning."""
+
+import numpy as np
+import xarray as xr
+
+from signalprop.bench.flossing import COUNTED, LONG
+from signalprop.bench.rates import standard_error
+from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
+
+ENGELKEN = "Engelken (2023), arXiv 2312.17306"
+ABOUT_ONE = (
+    "A step derivative of about 1 in several directions at once carries gradients, and can be had without "
+    "gates: by flossing. About 0 is vanishing."
+)
+
+
+def verdicts(at: xr.Dataset) -> list[Verdict]:
+    """Judge networks that were flossed before training."""
+    return [*_exponents(at), *_gradients(at), *_conditioning(at)]
+
+
+def _exponents(at: xr.Dataset) -> list[Verdict]:
+    """Judge the starts with lambda_1 well below 0; where it is 0 already, tell what became of the others."""
+    num, seeds = int(at["num"]), at.sizes["seed"]
+    leading = at["exponents"].isel(index=slice(0, num))
+    begin, mean = leading.sel(moment="start"), leading.sel(moment="flossed").mean("index")
+    quiet = (begin.isel(index=0).mean(("seed", "delay")) < -0.1).values
+    seen = at["exponent_error"].isel(index=slice(0, num)).sel(moment="flossed").mean()
+    found = []
+    if quiet.any():
+        calm = mean.isel(start=quiet)
+        error = standard_error(calm)
+        found.append(
+            judge(
+                ["D12", "D6"], f"Mean of the {num} leading Lyapunov exponents after flossing, on new "
+                f"sequences, from gain 1 (before: {float(begin.isel(start=quiet).mean()):.2f} nats per step)",
+                ENGELKEN,
+                measured=calm.mean("seed"), predicted=0.0, uncertainty=error,
+                tolerance=float(seen) * (LONG / COUNTED) ** 0.5 + sampling_factor(error.size, seeds) * error,
+                tolerance_from=f"standard error of an exponent along the {COUNTED} steps that flossing sees, "
+                "five standard errors over networks", claim="right after repair", correction=ABOUT_ONE,
+            )
+        )  # fmt: skip
+    if not quiet.all():
+        edge = mean.isel(start=~quiet).mean(("delay", "start"))
+        found.append(
+            observe(
+                ["D12"], "The same from the critical gain, where lambda_1 is 0 at the start and the mean of "
+                f"all {num} is {float(begin.isel(start=~quiet).mean()):.2f}", ENGELKEN,
+                measured=float(edge.mean()), uncertainty=float(standard_error(edge)),
+                claim="right after repair", correction=ABOUT_ONE,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _gradients(at: xr.Dataset) -> list[Verdict]:
+    """Slope of the log gradient over the lags, against the leading exponents over the same steps."""
+    lags = at["lag"].values
+    far, near = int(lags[-1]), int(lags[-1]) // 3
+    logs = at["log_gradient"]
+    slope = (logs.sel(lag=far) - logs.sel(lag=near)) / (far - near)
+    rate = at["exponents"].isel(index=0)
+    pair = (slope - rate).sel(moment=["start", "flossed"])
+    error = standard_error(pair)
+    factor = sampling_factor(error.size, at.sizes["seed"])
+    # One sequence of far - near steps knows an exponent to its error over LONG steps, times the root.
+    seen = at["exponent_error"].isel(index=0).sel(moment=["start", "flossed"]).mean("seed")
+    turned = at["exponents"].isel(index=0) - at["exponents"].isel(index=int(at["num"]) - 1)
+    below = turned.sel(moment=["start", "flossed"]).mean("seed")
+    return [
+        judge(
+            ["D12"], f"Gradient by lag: slope of log |dL/dh_(T-k)| from k = {near} to {far}, less lambda_1, "
+            "before and after flossing", "Lyapunov exponents",
+            measured=pair.mean("seed"), predicted=0.0, uncertainty=error,
+            tolerance=below + seen * np.sqrt(LONG / (far - near)) + factor * error,
+            tolerance_from="lambda_1 - lambda_k, as a gradient turns to the leading direction only in time; "
+            "error of an exponent over so few steps; five standard errors",
+            claim="right after repair", correction=ABOUT_ONE,
+        )
+    ]  # fmt: skip
+
+
+def _conditioning(at: xr.Dataset) -> list[Verdict]:
+    num, lags = int(at["num"]), int(at["lag"][-1])
+    logs = at["log_singular"] / np.log(10)
+    decades = logs.isel(singular=0) - logs.isel(singular=1)
+    mean = decades.mean(("seed", "delay", "start"))
+    flossed = decades.sel(moment="flossed").mean(("delay", "start"))
+    return [
+        observe(
+            ["D12"], f"Decades between the singular values 1 and {num} of the Jacobian over {lags} steps "
+            f"after flossing, mean over all starts (before: {float(mean.sel(moment='start')):.1f})", ENGELKEN,
+            measured=float(flossed.mean()), uncertainty=float(standard_error(flossed)),
+            claim="right after repair", correction=ABOUT_ONE,
+        )
+    ]  # fmt: skip
