@@ -50,7 +50,7 @@ from signalprop.models.initializers import scheme
 
 RESOLVED = 1e-3  # largest error from rounding, in nats per step, of an exponent that counts
 VARIED = 0.5  # relative variance of the squared slopes from which the mean field holds at finite width
-FINE = (24, 6)  # gains and inputs of the lines in the figures
+FINE = (32, 8)  # gains and inputs of the lines in the figures
 MEAN_FIELD = "mean field (Engelken, Wolf & Abbott, arXiv 2006.02427)"
 PASCANU = "Pascanu, Mikolov & Bengio (arXiv 1211.5063)"
 
@@ -182,7 +182,7 @@ def theory(settings: Settings) -> xr.Dataset:
     phi, count = activation(settings.activation), num_exponents(settings)
     lines = {
         "gain_line": np.geomspace(min(settings.gain), max(settings.gain), FINE[0]),
-        "noise_line": np.union1d(np.linspace(0, max(settings.noise), FINE[1]), settings.noise),
+        "noise_line": np.union1d(max(settings.noise) * np.linspace(0, 1, FINE[1]) ** 2, settings.noise),
     }
     at, fine = mean_field(phi, settings.gain, settings.noise), mean_field(phi, *lines.values())
     n, family = np.array(settings.width)[:, None, None], [FAMILIES.index(w) for w in settings.scheme]
