@@ -27,7 +27,7 @@ PHI = {
 FIELD = ("tanh", "tanh_orthogonal", "smart_tanh", "sigmoid", "relu", "relu_orthogonal")
 
 
-def weight_facts(network: nnx.SimpleCell, inputs: jax.Array) -> dict[str, jax.Array]:
+def weight_facts(network: Any, inputs: jax.Array) -> dict[str, jax.Array]:
     """Largest singular value of W, its radius if the cell is linear, the largest slope that the run meets."""
     kernel, phi = network.dense_h.kernel[...], network.activation_fn
     before = states(network, jnp.zeros(len(kernel), kernel.dtype), inputs)[:-1]

@@ -79,8 +79,8 @@ def _profiles(result: xr.Dataset) -> Figure:
     for panel in axes[-1]:
         panel.set_xlabel("lag $k$ in steps")
     figure.suptitle(
-        f"Gradients over {int(result['lag'][-1])} steps. Lines: theory of wide networks; dotted, exponents of "
-        "the same runs. Grey: range of float32",
+        f"Gradients over {int(result['lag'][-1])} steps. Lines: theory of wide networks; dotted, exponents "
+        "of the same runs. Grey: range of float32",
         fontsize=9,
     )
     figure.supylabel(r"$\log_{10} |dL/dh_{T-k}| \, / \, |dL/dh_T|$", fontsize=8.5)
@@ -125,35 +125,30 @@ def _profile(axes: Axes, at: xr.Dataset, name: str) -> None:
 def _rates(result: xr.Dataset) -> Figure:
     figure, ((left, right),) = draw.canvas(1, 2, height=3.4)
     names = [str(name) for name in result["cell"].values]
-    mean, error = mean_and_error(rates(result))
-    for name, look in draw.series([n for n in names if n not in GATED]).items():
-        at = {"cell": name}
-        draw.theory(left, result["gain"], result["rate_predicted"].sel(at), look, linewidth=0.9)
-        draw.measured(left, result["gain"], mean.sel(at), error.sel(at), look, label=TITLES.get(name, name))
-    left.axhline(0, color="0.3", linewidth=0.8)
+    _rate(left, result, "gain", [n for n in names if n not in GATED], result["rate_predicted"])
+    _rate(right, result, "forget_bias", [n for n in names if n in GATED], result["exponent"].mean("seed"))
+    if "lstm" in names:
+        kept, look = result["log_kept"].sel(cell="lstm").mean("seed"), {"color": "0.4", "linestyle": "--"}
+        draw.theory(right, result["forget_bias"], kept, look, label=r"LSTM: mean of $\log f$")
+        right.legend(loc="lower right")
     left.set(xscale="log", xlabel="gain $g$ of $W$", ylabel="rate of the gradient, nats per step")
-    left.set_xticks(result["gain"].values, [f"{g:.3g}" for g in result["gain"].values], minor=False)
+    left.set_xticks(result["gain"].values, [f"{g:.3g}" for g in result["gain"].values])
     left.minorticks_off()
     left.set_title("Without gates: lines, theory for wide networks")
-    left.legend(loc="upper left")
-    gated = [n for n in names if n in GATED]
-    for name, look in draw.series(gated).items():
-        at, bias = {"cell": name}, result["forget_bias"]
-        draw.theory(right, bias, result["exponent"].sel(at).mean("seed"), look, linewidth=0.9)
-        draw.measured(right, bias, mean.sel(at), error.sel(at), look, label=TITLES.get(name, name))
-    if "lstm" in gated:
-        kept = result["log_kept"].sel(cell="lstm").mean("seed")
-        draw.theory(
-            right,
-            result["forget_bias"],
-            kept,
-            {"color": "0.4", "linestyle": "--"},
-            label="LSTM: mean of $\\log f$",
-        )
-    right.axhline(0, color="0.3", linewidth=0.8)
     right.set(xlabel="bias of the gate that keeps", title="With gates: lines, exponents of the same runs")
-    right.legend(loc="lower right")
     return figure
+
+
+def _rate(axes: Axes, result: xr.Dataset, axis: str, names: list[str], line: xr.DataArray) -> None:
+    """Rates of some cells against gain or bias."""
+    mean, error = mean_and_error(rates(result))
+    for name, look in draw.series(names).items():
+        at = {"cell": name}
+        draw.theory(axes, result[axis], line.sel(at), look, linewidth=0.9)
+        draw.measured(axes, result[axis], mean.sel(at), error.sel(at), look, label=TITLES.get(name, name))
+    axes.axhline(0, color="0.3", linewidth=0.8)
+    if names:
+        axes.legend(loc="best")
 
 
 def _bounds(at: xr.Dataset) -> Figure:
