@@ -60,7 +60,7 @@ class Experiment:
     verdicts: Callable[[xr.Dataset], list[Verdict]]
     figures: Callable[[xr.Dataset], dict[str, Figure]]
     table: Callable[[xr.Dataset], pd.DataFrame]
-    compiler_options: Mapping[str, str | int | bool] = field(default_factory=dict)
+    compiler_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Freeze the mappings."""

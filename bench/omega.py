@@ -55,17 +55,25 @@ def with_omega(loss: Loss, weight: float) -> Loss:
         fixed = jax.lax.stop_gradient(model)
         direct = jax.grad(lambda h: loss(Outputs(fixed, h), batch)[0])(jax.lax.stop_gradient(states))
         slopes = step_slopes(fixed, batch.inputs, jax.lax.stop_gradient(states))
-        gradients = gradients_by_step(direct, slopes, fixed.cell.dense_h.kernel[...])
-        penalty = omega(model.cell.dense_h.kernel[...], slopes, gradients)
+        gradients = gradients_by_step(direct, slopes, recurrent_kernel(fixed))
+        penalty = omega(recurrent_kernel(model), slopes, gradients)
         return value + weight * penalty, {**aside, "task_loss": value, "omega": penalty}
 
     return total
 
 
+def recurrent_kernel(model: SequenceModel) -> jax.Array:
+    """Kernel (in, out) from state to state, W transposed."""
+    cell: Any = model.cell
+    kernel: jax.Array = cell.dense_h.kernel[...]
+    return kernel
+
+
 def step_slopes(model: SequenceModel, inputs: jax.Array, states: jax.Array) -> jax.Array:
     """Slopes phi'(z_t) of every step, (T, batch, units)."""
+    cell: Any = model.cell
     before = jnp.concatenate([jnp.zeros_like(states[:1]), states[:-1]])
-    return derivative(model.cell.activation_fn, model.cell.dense_i(inputs) + model.cell.dense_h(before))
+    return derivative(cell.activation_fn, cell.dense_i(inputs) + cell.dense_h(before))
 
 
 def gradients_by_step(direct: jax.Array, slopes: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -41,7 +41,7 @@ class Batch(NamedTuple):
     targets: jax.Array
 
 
-Draw = Callable[[jax.Array, int, int], Batch]
+Draw = Callable[..., Batch]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from signalprop.bench.errors import InputError
 QUANTITIES = ("none", "loss", "gradient", "parameters")  # which one was not finite, by number
 
 Loss = Callable[[Any, Any], Any]
-Observe = Callable[[Any, nnx.State, nnx.State, Any], dict[str, jax.Array]]
+Tree = Any  # parameters, gradients or updates: an nnx.State
+Observe = Callable[[Any, Tree, Tree, Any], dict[str, jax.Array]]
 
 
 class Trained(NamedTuple):
@@ -42,7 +43,7 @@ class Trained(NamedTuple):
 
 
 class _State(NamedTuple):
-    parameters: nnx.State
+    parameters: Tree
     memory: optax.OptState
     diverged_at: jax.Array
     diverged_in: jax.Array
@@ -51,9 +52,9 @@ class _State(NamedTuple):
 class _Update(NamedTuple):
     """One step: the parameters before it, what changes them, and the scalars to record."""
 
-    before: nnx.State
-    gradients: nnx.State
-    updates: nnx.State
+    before: Tree
+    gradients: Tree
+    updates: Tree
     batch: Any
     scalars: dict[str, jax.Array]
 
@@ -99,9 +100,10 @@ def train(
             f"steps: got {num_steps} in {num_records} records; write a multiple of {num_records}"
         )
     stride = num_steps // num_records
-    graph, parameters, rest = nnx.split(model, nnx.Param, ...)
+    graph, *states = nnx.split(model, nnx.Param, ...)
+    parameters, rest = states
 
-    def evaluate(parameters: nnx.State, batch: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def evaluate(parameters: Tree, batch: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         out = loss(nnx.merge(graph, parameters, rest), batch)
         return out if isinstance(out, tuple) else (out, {})
 
@@ -158,23 +160,15 @@ def _step(
     failed = ~jnp.stack([jnp.isfinite(value), log_norm < jnp.inf, log_global_norm(parameters) < jnp.inf])
     alive = (state.diverged_at == 0) & ~jnp.any(failed)
     fails_now = (state.diverged_at == 0) & ~alive
-    after = _State(
-        *jax.tree.map(
-            lambda new, old: jnp.where(alive, new, old),
-            (parameters, memory),
-            (state.parameters, state.memory),
-        ),
-        jnp.where(fails_now, number + 1, state.diverged_at).astype(jnp.int32),
-        jnp.where(fails_now, 1 + jnp.argmax(failed), state.diverged_in).astype(jnp.int32),
+    kept_parameters, kept_memory = jax.tree.map(
+        lambda new, old: jnp.where(alive, new, old), (parameters, memory), (state.parameters, state.memory)
     )
-    scalars = {"loss": value, "clip_rate": (log_norm > log_limit).astype(value.dtype), **aside}
-    return after, _Update(
-        state.parameters,
-        gradients,
-        updates,
-        batch,
-        {**scalars, "log_gradient_norm": log_norm, "alive": alive},
-    )
+    diverged_at = jnp.where(fails_now, number + 1, state.diverged_at).astype(jnp.int32)
+    diverged_in = jnp.where(fails_now, 1 + jnp.argmax(failed), state.diverged_in).astype(jnp.int32)
+    after = _State(kept_parameters, kept_memory, diverged_at, diverged_in)
+    clipped = (log_norm > log_limit).astype(value.dtype)
+    scalars = {"loss": value, "clip_rate": clipped, **aside, "log_gradient_norm": log_norm, "alive": alive}
+    return after, _Update(state.parameters, gradients, updates, batch, scalars)
 
 
 def _means(scalars: dict[str, jax.Array]) -> dict[str, jax.Array]:

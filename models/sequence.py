@@ -26,7 +26,7 @@ class SequenceModel(nnx.Module):
         [1.0, 1.0, 1.0, 1.0]
     """
 
-    def __init__(self, cell: nnx.Module, readout: Layer):
+    def __init__(self, cell: nnx.RNNCellBase, readout: Layer):
         """Hold a cell ``(carry, x) -> (carry, output)`` and the affine map from its output."""
         self.cell = cell
         self.readout = readout
