@@ -62,10 +62,11 @@ class Spectrum(NamedTuple):
 
 
 class _Position(NamedTuple):
-    """State, directions as rows, and the first step whose state was not finite."""
+    """State, directions as rows of largest entry 1 with their log scales, first step of a lost state."""
 
     state: Array
     directions: Array
+    log_scales: Array
     lost_at: Array
 
 
@@ -294,7 +295,7 @@ def _start(flat: Flat, num_exponents: int) -> _Position:
         raise ValueError(f"num_exponents: got {num_exponents} for a carry of {n} entries; write 1 to {n}")
     frame = jax.random.normal(jax.random.key(0), (n, num_exponents), jnp.float32).astype(dtype)
     frame = jnp.linalg.qr(frame)[0]
-    return _Position(flat.state, frame.T, jnp.zeros((), int))
+    return _Position(flat.state, frame.T, jnp.zeros(num_exponents, dtype), jnp.zeros((), int))
 
 
 def _enter(flat: Flat, position: _Position, inputs: Any, plan: _Plan) -> tuple[_Position, Any]:
@@ -309,25 +310,29 @@ def _enter(flat: Flat, position: _Position, inputs: Any, plan: _Plan) -> tuple[_
 
 
 def _follow(flat: Flat, position: _Position, numbered: tuple[Array, Any]) -> _Position:
-    """One step of the state and of all directions."""
+    """One step of the state and of all directions, which never leave the range of the dtype."""
     t, x = numbered
 
     def push(direction: Array) -> tuple[Array, Array]:
         return jax.jvp(lambda state: flat.step(state, x), (position.state,), (direction,))
 
     state, directions = jax.vmap(push, out_axes=(None, 0))(position.directions)
+    size = jax.lax.stop_gradient(jnp.max(jnp.abs(directions), axis=1))
+    size = jnp.where(size == 0, 1, size)
     lost = (position.lost_at == 0) & ~jnp.all(jnp.isfinite(state))
-    return _Position(state, directions, jnp.where(lost, t, position.lost_at))
+    lost_at = jnp.where(lost, t, position.lost_at)
+    return _Position(state, directions / size[:, None], position.log_scales + jnp.log(size), lost_at)
 
 
 def _interval(flat: Flat, position: _Position, xs: Any) -> tuple[_Position, tuple[Array, Array, Array]]:
     """The steps of one interval, and log |R_ii|, |a_i| / |R_ii|, and whether the state is finite."""
     position, _ = jax.lax.scan(lambda p, x: (_follow(flat, p, x), None), position, xs)
     q, r = jnp.linalg.qr(position.directions.T)
-    scale = jnp.abs(jnp.diagonal(r))
+    logs = jnp.log(jnp.abs(jnp.diagonal(r))) + position.log_scales
     columns = jax.lax.stop_gradient(r)
     loss = jnp.linalg.norm(columns, axis=0) / jnp.abs(jnp.diagonal(columns))
-    return position._replace(directions=q.T), (jnp.log(scale), loss, position.lost_at == 0)
+    after = _Position(position.state, q.T, jnp.zeros_like(position.log_scales), position.lost_at)
+    return after, (logs, loss, position.lost_at == 0)
 
 
 def _summary(found: tuple[Array, Array, Array], plan: _Plan, lost_at: Array) -> Spectrum:

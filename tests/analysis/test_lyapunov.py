@@ -85,6 +85,12 @@ def test_a_direction_that_is_mapped_to_zero_has_exponent_minus_infinity(exponent
     np.testing.assert_allclose(found.exponents, [*np.log([1.0, 0.5, 0.2]), -np.inf], atol=1e-12)
 
 
+def test_directions_neither_overflow_nor_underflow_between_decompositions(exponents):
+    found = exponents(jnp.zeros(N), constant(np.diag([1e150, 1.0, 1e-150, 1e-200])))
+    np.testing.assert_allclose(found.exponents[0], np.log(1e150), rtol=1e-12)
+    assert np.all(np.isfinite(found.exponents))
+
+
 def test_a_correlated_series_has_a_larger_error():
     """AR(1): variance of the mean (1 + r) / (1 - r) / n."""
     noise, n, r = np.random.default_rng(2).standard_normal((4096, 8)), 4096, 0.9
@@ -136,7 +142,7 @@ def test_an_lstm_has_the_exponents_of_its_dense_jacobians_on_the_whole_carry(lst
 def test_float32_says_which_exponents_it_cannot_resolve(lstm):
     exact, found, _ = lstm
     wrong = np.abs(found.exponents - exact.exponents)
-    assert np.all(wrong < 5 * found.rounding + 1e-6)
+    assert np.all(wrong < 10 * found.rounding + 1e-6)  # an estimate of the order of magnitude
     assert wrong.max() > 1e-3
     assert "exponents 7 to 8 are not resolved in float32" in lyapunov.precision_warning(found)
     assert lyapunov.longest_interval(exact.exponents) == 2
