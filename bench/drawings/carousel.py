@@ -7,7 +7,7 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from signalprop.bench import figures as draw
 from signalprop.bench.forgetting import exponents
@@ -110,6 +110,7 @@ def _paths(result: xr.Dataset) -> Figure:
             label=f"gain {gain:g}",
         )
     right.set(xlabel="steps $T$", ylabel=r"relative error as $\partial c_T / \partial c_0$", ylim=(0, None))
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set_title("The product of the four-term expressions\nis right for two steps, not for more")
     right.legend()
     return figure
@@ -162,12 +163,12 @@ def _exponents(axes: Axes, at: xr.Dataset, rate: xr.DataArray) -> None:
         "hidden": (rate.sel(path="hidden"), "$h$ only"),
     }
     if "lstm_untied" in at["cell"].values:
-        series["untied"] = exponents(at).sel(cell="lstm_untied", path="carry"), "whole carry, weights drawn "
-        "anew"
+        untied = exponents(at).sel(cell="lstm_untied", path="carry")
+        series["untied"] = untied, "whole carry, weights drawn anew"
     for name, (values, label) in series.items():
         draw.measured(axes, bias, values.mean("seed"), standard_error(values), looks[name], label=label)
     axes.axhline(0, color="0.4", linewidth=0.8)
-    axes.set(xlabel="forget bias $b$", ylabel="exponent per step in nats", ylim=(-2.8, 0.3))
+    axes.set(xlabel="forget bias $b$", ylabel="exponent per step in nats", ylim=(-3.2, 0.3))
     axes.set_title("Neither $h$ alone nor $f$ alone\nhas the exponent of the gradient")
     axes.legend(loc="lower right", fontsize=6.5)
 

@@ -24,32 +24,27 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
 
 
 def _gates(at: xr.Dataset) -> Figure:
-    figure, ((left, right),) = draw.canvas(1, 2, height=2.9)
+    figure, ((left, middle, right),) = draw.canvas(1, 3, height=2.7)
     looks = draw.series([str(b) for b in at["forget_bias"].values])
     kept = at.where(at["solved"] > 0)
     for axes, name, title in (
-        (left, "log_f", r"mean $\log f_t$ over units"),
+        (left, "gradient", r"$\log |\partial L / \partial (c_t, h_t)|$, 0 at the mark"),
+        (middle, "log_f", r"mean $\log f_t$ over units"),
         (right, "input_gate", r"mean $i_t$ over units"),
     ):
         for look, bias in zip(looks.values(), at["forget_bias"].values, strict=True):
-            before = at[name].sel(forget_bias=bias).isel(stage=0).mean("seed")
             after = kept[name].sel(forget_bias=bias).isel(stage=1)
+            count = int(after.notnull().all("offset").sum())
+            before = at[name].sel(forget_bias=bias).isel(stage=0).mean("seed")
+            label = f"$b$ = {bias:g} ({count})"
             axes.plot(at["offset"], before, color=look["color"], linestyle=":", linewidth=0.9)
-            count = after.notnull().all("offset").sum()
-            if count > 1:
-                style = {**look, "linestyle": "-"}
-                error = after.std("seed", ddof=1) / count**0.5
-                axes.errorbar(
-                    at["offset"],
-                    after.mean("seed"),
-                    yerr=error,
-                    label=f"$b$ = {bias:g} ({int(count)})",
-                    **style,
-                )
+            error = after.std("seed", ddof=1) / count**0.5 if count > 1 else None
+            axes.errorbar(at["offset"], after.mean("seed"), yerr=error, label=label, **look)
         axes.axvline(0, color="0.4", linewidth=0.8)
         axes.set(xlabel="steps from the first mark", ylabel=title)
-    left.set_title("Forget gates of the networks that solve the\ntask (number), dotted: before training")
-    right.set_title("Input gates: they open at the mark")
+    left.set_title("Gradient of networks that solve\nthe task; dotted: untrained")
+    middle.set_title("Forget gates")
+    right.set_title("Input gates")
     right.legend(title="first forget bias", fontsize=6.5, title_fontsize=7)
     return figure
 

@@ -252,11 +252,15 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     rate, late = exponents(result), result["late_terms"]
     columns = {
         **{f"{path}_exponent": rate.sel(path=path, drop=True).mean("seed") for path in PATHS},
-        "carry_exponent_error": standard_error(rate.sel(path="carry", drop=True)),
+        "carry_exponent_error": standard_error(_finite(rate.sel(path="carry", drop=True))),
         "untied_exponent_predicted": result["exponent_predicted"],
         **{f"{term}_square": late.sel(term=term, drop=True).mean("seed") for term in TERMS},
     }
     return xr.Dataset(columns).to_dataframe().reset_index()
+
+
+def _finite(rate: xr.DataArray) -> xr.DataArray:
+    return rate.where(np.isfinite(rate))
 
 
 EXPERIMENT = Experiment(
