@@ -252,7 +252,7 @@ def _rescaled(flat: Flat, inputs: Any) -> tuple[Array, Any, Array]:
         return (after, exponent + shift), (mantissa, x, exponent)
 
     start, exponent = _unit(flat.state)
-    _, visited = jax.lax.scan(move, (start, exponent), inputs)
+    visited: tuple[Array, Any, Array] = jax.lax.scan(move, (start, exponent), inputs)[1]
     return visited
 
 

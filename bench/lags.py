@@ -72,7 +72,8 @@ def sum_error(network: nnx.RNNCellBase, carry: Any, inputs: jax.Array, loss_grad
 
     summed = jnp.sum(jax.vmap(at_one_step)(visited[:-1], inputs, pulled), axis=0)
     exact = ravel_pytree(jax.grad(loss)(network))[0]
-    return jnp.linalg.norm(summed - exact) / jnp.linalg.norm(exact)
+    error: jax.Array = jnp.linalg.norm(summed - exact) / jnp.linalg.norm(exact)
+    return error
 
 
 def predicted_rates(name: str, gain: Sequence[float], noise: float) -> np.ndarray:

@@ -5,6 +5,7 @@ with ``nnx.RNN``. Use it as a plain pytree under ``jax.vmap``, ``jax.jit``, ``ja
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -103,7 +104,7 @@ def draw_vanilla(
     """
     phi = activation(phi) if isinstance(phi, str) else phi
     gate_key, bias_key = jax.random.split(key)
-    bias: Array | float = 0.0
+    bias: Any = 0.0
     if not (isinstance(bias_scale, int | float) and bias_scale == 0):
         bias = bias_scale * jax.random.normal(bias_key, (units,), jnp.promote_types(dtype, jnp.float32))
     gate = draw_gate(gate_key, inputs, units, scheme, gain, input_scale, bias, dtype)

@@ -55,7 +55,7 @@ def decades(log_norm: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     logs = 2 * LN10 * change.transpose("seed", ...).astype(float)
     total = xr.DataArray(np.logaddexp.reduce(logs.values), logs.isel(seed=0, drop=True).coords, logs.dims[1:])
     square = (total - np.log(change.sizes["seed"])) / (2 * LN10)
-    return xr.where(np.isfinite(change).all("seed"), mean, square), error
+    return mean.where((abs(change) < np.inf).all("seed"), square), error
 
 
 def settings(result: xr.Dataset, name: str) -> dict[str, int]:
@@ -100,7 +100,8 @@ def _legends(figure: Figure, panels: np.ndarray, names: list[str]) -> None:
     ):
         if found:
             handles, labels = found[0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc=f"outside lower {place}", ncols=3, title=title)
+            where: Any = f"outside lower {place}"
+            figure.legend(handles, labels, loc=where, ncols=3, title=title)
 
 
 def _profile(axes: Axes, at: xr.Dataset, name: str) -> None:
@@ -205,7 +206,10 @@ def _units(result: xr.Dataset) -> Figure:
     if image is not None:
         bar = figure.colorbar(image, ax=axes, extend="min", shrink=0.8)
         bar.set_label(r"$\log_{10}$ of a unit's gradient; grey: exactly 0")
-    figure.suptitle("Gradient of every unit over time; of an LSTM, of its cell c", fontsize=9)
+    figure.suptitle(
+        "Gradients of single units (LSTM: c): they fade together, die one by one (IRNN), or stay (carousel)",
+        fontsize=9,
+    )
     figure.supxlabel("time before the loss, in steps", fontsize=8.5)
     figure.supylabel("unit", fontsize=8.5)
     return figure
