@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import nnx
 
 from signalprop.models.cells import cell, zero_carry
@@ -15,12 +14,10 @@ def draw(name, key):
     return SequenceModel(cell(name)(key, 2, 5), draw_layer(key, 1, 5, 3))
 
 
-@pytest.mark.parametrize("name", ["tanh", "lstm"])
-def test_outputs_are_those_of_a_loop_over_each_sequence(name):
-    model = draw(name, jax.random.key(1))
+def test_outputs_are_those_of_a_loop_over_each_sequence():
+    model = draw("tanh", jax.random.key(1))
     x = jax.random.normal(jax.random.key(2), (4, 3, 2), jnp.float32)
-    every = jax.jit(lambda m, x: m.every_step(x))(model, x)
-    last = jax.jit(lambda m, x: m(x))(model, x)
+    every, last = jax.jit(lambda m, x: (m.every_step(x), m(x)))(model, x)
     step = jax.jit(lambda carry, x: model.cell(carry, x))
     for i in range(3):
         carry = zero_carry(model.cell)
@@ -35,8 +32,7 @@ def test_a_model_is_drawn_and_differentiated_under_vmap():
     @jax.jit
     @jax.vmap
     def gradient(key):
-        model = draw("gru", key)
-        graph, parameters = nnx.split(model, nnx.Param)
+        graph, parameters = nnx.split(draw("lstm", key), nnx.Param)
         return jax.grad(lambda p: jnp.sum(nnx.merge(graph, p)(jnp.ones((3, 2, 2))) ** 2))(parameters)
 
     leaves = jax.tree.leaves(gradient(jax.random.split(jax.random.key(0), 2)))
