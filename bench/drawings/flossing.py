@@ -100,7 +100,8 @@ def _curves(axes: Axes, at: xr.Dataset) -> None:
         draw.theory(axes, steps, values.mean("seed"), looks[name], linewidth=0.8)
     axes.set(yscale="log", xlabel="flossing step", ylabel=r"mean of $\lambda_i^2$")
     axes.set_title("Flossing itself", fontsize=8)
-    axes.legend(loc="best", fontsize=6)
+    axes.set(ylim=(0.2 * float(at["floss_loss"].mean("seed").min()), None))
+    axes.legend(loc="lower left", fontsize=6)
 
 
 def _training(result: xr.Dataset) -> Figure:
@@ -108,8 +109,10 @@ def _training(result: xr.Dataset) -> Figure:
     delays, starts = result["delay"].values, _labels(result)
     figure, axes = draw.canvas(len(delays), len(starts), height=2.0, sharex=True, sharey=True)
     looks = draw.series([str(s) for s in result["schedule"].values])
+    for panel, (_, label) in zip(axes[0], starts, strict=True):
+        panel.set_title(label, fontsize=8)
     for row, delay in zip(axes, delays, strict=True):
-        for panel, (name, label) in zip(row, starts, strict=True):
+        for panel, (name, _) in zip(row, starts, strict=True):
             for schedule, look in looks.items():
                 at = result.sel(delay=delay, start=name, schedule=schedule)
                 used = at["budget"].values
@@ -118,8 +121,6 @@ def _training(result: xr.Dataset) -> Figure:
                 panel.plot(used, at["correct"].median("seed"), **line, label=SCHEDULE_LABELS[schedule])
             panel.axhline(0.5, color="0.5", linewidth=0.7)
             panel.set(ylim=(0.44, 1.03))
-            if row is axes[0]:
-                panel.set_title(label, fontsize=8)
         row[0].set_ylabel(f"delay {int(delay)}\nshare of right answers")
     for panel in axes[-1]:
         panel.set_xlabel("cost in training steps")
@@ -147,5 +148,5 @@ def _success(result: xr.Dataset) -> Figure:
         panel.set(ylim=(-0.05, 1.05), title=f"delay {int(delay)}")
         panel.tick_params(axis="x", labelsize=6.5)
     axes[0].set_ylabel(f"share of {count} networks that solve it")
-    axes[0].legend(loc="center right", fontsize=6.5)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

@@ -61,13 +61,13 @@ class Settings:
     """Delays d of the XOR, even; sequences have 3 d steps."""
     schedule: tuple[str, ...] = ("none", "before")
     """When the network is flossed: none, before training, or during (before and half way)."""
-    start: tuple[str, ...] = ("gaussian", "clipped", "critical", "orthogonal")
+    start: tuple[str, ...] = ("gaussian", "clipped", "orthogonal")
     """How the network begins, and whether gradients are clipped."""
-    width: int = 32
+    width: int = 48
     """Units N of the network."""
-    exponents: int = 8
+    exponents: int = 12
     """Number k of exponents that are pushed to zero."""
-    steps: int = 600
+    steps: int = 800
     """Budget in training steps."""
     floss_steps: int = 64
     """Flossing steps of a flossed network."""
@@ -81,7 +81,7 @@ class Settings:
     """Of Adam in training."""
     floss_rate: float = 3e-3
     """Of Adam in flossing."""
-    seeds: int = 8
+    seeds: int = 6
     """Networks per setting."""
     seed: int = 0
     """Root of all random numbers."""
@@ -115,8 +115,7 @@ SIZES = {
     "standard": Settings(
         delay=(8, 16),
         schedule=("none", "before", "during"),
-        width=48,
-        exponents=12,
+        start=("gaussian", "clipped", "critical", "orthogonal"),
         steps=1600,
         floss_steps=100,
         records=10,
@@ -125,6 +124,7 @@ SIZES = {
     "full": Settings(
         delay=(8, 16, 32, 64),
         schedule=("none", "before", "during"),
+        start=("gaussian", "clipped", "critical", "orthogonal"),
         width=80,
         exponents=75,
         steps=8000,
