@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from flax import nnx
 from jax.flatten_util import ravel_pytree
 from scipy.special import gammaln
@@ -95,6 +96,24 @@ def _mean_field(phi: str, gain: tuple[float, ...], noise: float) -> np.ndarray:
         return np.asarray(relu_exponent(jnp.asarray(gain)))
     exponent = jax.jit(jax.vmap(lambda g: lyapunov.mean_field_exponent(ACTIVATIONS[phi], g, noise)))
     return np.asarray(exponent(jnp.asarray(gain)))
+
+
+def e_folding_steps(log_norm: xr.DataArray) -> xr.DataArray:
+    """Fitted e-folding time of the mean profile over networks, and its standard error, along ``fit``.
+
+    Negative where gradients grow; NaN where more than three quarters of the profile are exact zeros.
+    """
+
+    def fit(profile: np.ndarray) -> np.ndarray:
+        if np.isfinite(profile).sum() < profile.size / 4:
+            return np.full(2, np.nan)
+        return np.array(timelag.e_folding(profile)[2:])
+
+    mean = log_norm.mean("seed")
+    fitted: xr.DataArray = xr.apply_ufunc(
+        fit, mean, input_core_dims=[["lag"]], output_core_dims=[["fit"]], vectorize=True
+    )
+    return fitted
 
 
 def untouched_share(steps: int) -> np.ndarray:

@@ -20,7 +20,7 @@ Theory, with J_t = D_t W:
 * In the LSTM of 1997 with its truncated gradient dc_t/dc_{t-1} is exactly 1 (S. Hochreiter, J. Schmidhuber).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,15 @@ from signalprop.analysis import lyapunov, timelag
 from signalprop.bench.drawings.gradient_by_lag import decades, figures, mean_and_error, rates
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
-from signalprop.bench.lags import PHI, log_kept, predicted_rates, sum_error, untouched_share, weight_facts
+from signalprop.bench.lags import (
+    PHI,
+    e_folding_steps,
+    log_kept,
+    predicted_rates,
+    sum_error,
+    untouched_share,
+    weight_facts,
+)
 from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
 from signalprop.models.activations import ACTIVATIONS, activation
 from signalprop.models.cells import CELLS, cell, zero_carry
@@ -85,24 +93,20 @@ class Settings:
             )
 
 
+STANDARD = Settings(
+    cell=(
+        "tanh", "sigmoid", "relu", "linear", "tanh_orthogonal", "relu_orthogonal", "smart_tanh", "irnn",
+        "lstm_1997", "lstm_1997_full", "lstm", "gru",
+    ),
+    gain=(0.5, 1.0, 1.2, 1.4142, 2.0, 12.0),
+    forget_bias=(-1.0, 0.0, 1.0, 2.0, 3.0, 5.0),
+    units=128, lags=1000,
+)  # fmt: skip
 SIZES = {
     "quick": Settings(),
-    "standard": Settings(
-        cell=(
-            "tanh", "sigmoid", "relu", "linear", "tanh_orthogonal", "relu_orthogonal", "smart_tanh", "irnn",
-            "lstm_1997", "lstm_1997_full", "lstm", "gru",
-        ),
-        gain=(0.5, 1.0, 1.2, 1.4142, 2.0, 12.0),
-        forget_bias=(-1.0, 0.0, 1.0, 2.0, 3.0, 5.0),
-        units=128, lags=1000, seeds=12,
-    ),
-    "full": Settings(
-        cell=tuple(CELLS),
-        gain=(0.5, 0.8, 1.0, 1.2, 1.4142, 2.0, 3.0, 12.0),
-        forget_bias=(-1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0),
-        units=512, lags=1000, seeds=100,
-    ),
-}  # fmt: skip
+    "standard": STANDARD,
+    "full": replace(STANDARD, cell=tuple(CELLS), units=512, seeds=100),
+}
 
 
 def grid(settings: Settings) -> Grid:
@@ -351,6 +355,7 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     lags = int(result["lag"][-1])
     mean, error = decades(result["log_norm"])
     rate, rate_error = mean_and_error(rates(result))
+    folding = e_folding_steps(result["log_norm"])
     early = [lag for lag in (1, 2, 5, 10, 20, 50) if lag < lags]
     shown = np.unique([*early, *np.linspace(0, lags, 9).astype(int)[1:]])
     columns = {
@@ -360,6 +365,8 @@ def table(result: xr.Dataset) -> pd.DataFrame:
         "rate": rate,
         "rate_error": rate_error,
         "rate_predicted": result["rate_predicted"],
+        "e_folding": folding.isel(fit=0),
+        "e_folding_error": folding.isel(fit=1),
         "exponent": result["exponent"].mean("seed"),
         "largest_singular": result["largest_singular"].mean("seed"),
     }

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 
 from signalprop.bench import lags
 from signalprop.models.cells import cell, zero_carry
@@ -34,6 +35,14 @@ def test_the_sum_over_lags_is_the_gradient_of_the_weights():
     network = cell("tanh")(jax.random.key(0), 3, 4, dtype=jnp.float64)
     inputs = jax.random.normal(jax.random.key(1), (6, 3))
     assert jax.jit(lags.sum_error)(network, zero_carry(network), inputs, jnp.ones(4)) < 1e-14
+
+
+def test_e_folding_times_are_those_of_the_mean_profile_and_unknown_where_it_is_lost():
+    decay = -0.2 * np.arange(101.0)
+    lost = np.where(np.arange(101) > 20, -np.inf, 0.0)
+    profiles = xr.DataArray([[decay - 1, lost], [decay + 1, lost]], dims=("seed", "setting", "lag"))
+    steps = lags.e_folding_steps(profiles)
+    np.testing.assert_allclose(steps, [[5, 0], [np.nan, np.nan]], atol=1e-12)
 
 
 def test_predicted_rates_exist_where_a_theory_covers_the_cell():
