@@ -94,10 +94,10 @@ class Plan:
         steps: Training steps that everything together may cost.
         floss_steps: Flossing steps, of a network that is flossed.
         charge: Training steps that one flossing step costs.
-        num: Number of exponents pushed to zero.
+        exponents: Number of exponents pushed to zero.
         records: Records of training and of flossing.
-        rate: Learning rate of training.
-        floss_rate: Learning rate of flossing.
+        learning_rate: Of Adam in training.
+        floss_rate: Of Adam in flossing.
     """
 
     task: Task
@@ -106,9 +106,9 @@ class Plan:
     steps: int
     floss_steps: int
     charge: int
-    num: int
+    exponents: int
     records: int
-    rate: float
+    learning_rate: float
     floss_rate: float
 
     def split(self, cycles: int) -> tuple[int, int]:
@@ -163,7 +163,7 @@ def follow(
         if cycles:
             model, curve = floss(floss_key, model, plan, floss_steps, records)
         done = train(
-            train_key, model, plan.task.loss, draw, optax.adam(plan.rate), train_steps, records,
+            train_key, model, plan.task.loss, draw, optax.adam(plan.learning_rate), train_steps, records,
             clip_norm=clip_norm,
         )  # fmt: skip
         return nnx.state(done.model), (nnx.state(model), done.record, curve, done.diverged_at > 0)
@@ -186,7 +186,9 @@ def floss(
 
     def loss(model: SequenceModel, inputs: jax.Array) -> jax.Array:
         start = zero_carry(model.cell)
-        found = lyapunov.spectrum(model.cell, start, inputs, plan.num, transient=WARM, interval=INTERVAL)
+        found = lyapunov.spectrum(
+            model.cell, start, inputs, plan.exponents, transient=WARM, interval=INTERVAL
+        )
         return jnp.mean(found.exponents**2)
 
     def draw(key: jax.Array) -> jax.Array:

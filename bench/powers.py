@@ -101,7 +101,7 @@ def _jordan_block(key: PRNGKeyArray, n: int, radius: float, dtype: DTypeLike) ->
 
 
 def _decay(n: int, radius: float, steps: NDArray[np.int64]) -> NDArray[np.float64]:
-    return steps * np.log(radius)
+    return np.asarray(steps * np.log(radius))
 
 
 KINDS = {

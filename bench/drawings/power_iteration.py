@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from signalprop.bench import figures as draw
 from signalprop.bench.powers import FORMATS, SECOND
-from signalprop.bench.rates import standard_error
+from signalprop.bench.rates import exp, standard_error
 from signalprop.bench.repetition import HE, driven_nilpotent
 
 LN10 = float(np.log(10))
@@ -52,7 +52,7 @@ def _powers(axes: Axes, zoo: xr.Dataset) -> None:
         typical = at["log_norm"].median("seed")
         line = exact if exact.notnull().all() else typical
         draw.theory(axes, k, np.exp(line), look, linewidth=1.0)
-        marks = np.exp(typical.sel(k=shown))
+        marks = exp(typical.sel(k=shown))
         draw.measured(axes, shown, marks.where(marks > 0), None, look)
     axes.set(xscale="log", yscale="log", xlabel="power $k$", ylabel=r"$|A^k|$")
     axes.set(ylim=(min(1e-3, 0.1 * radius ** k[-1]), None))
@@ -66,7 +66,7 @@ def _intervals(axes: Axes, zoo: xr.Dataset) -> None:
     looks = draw.series(names)
     for row, name in enumerate(names):
         at = zoo.sel(matrix=name).isel(seed=slice(0, 12))
-        peaks, kreiss = np.exp(np.maximum(at["log_norm"].max("k"), 0)), at["kreiss"]
+        peaks, kreiss = exp(at["log_norm"].max("k").clip(0)), at["kreiss"]
         varies = float(peaks.std()) > 1e-3
         places = row + np.linspace(-0.3, 0.3, at.sizes["seed"]) if varies else np.array([row])
         for place, lower, peak in zip(places, kreiss.values, peaks.values, strict=False):
@@ -83,7 +83,7 @@ def _rates(zoo: xr.Dataset) -> Figure:
     axes[0].axhline(radius, color="0.2", linewidth=0.8, linestyle="--")
     axes[0].annotate(r"$\rho$", (k[-1], radius), xytext=(4, -3), textcoords="offset points")
     for name, look in draw.series([str(m) for m in zoo["matrix"].values]).items():
-        rates = np.exp(zoo["log_norm"].sel(matrix=name).median("seed") / k)
+        rates = exp(zoo["log_norm"].sel(matrix=name).median("seed") / k)
         rates = rates.where(rates > 0)
         draw.theory(axes[0], k, rates, look, label=LABELS[name])
     axes[0].set(xscale="log", xlabel="power $k$", ylabel=r"$|A^k|^{1/k}$")
@@ -163,8 +163,8 @@ def _cosines(axes: Axes, wide: xr.Dataset) -> None:
     for n, look in zip(wide["width"].values, looks.values(), strict=True):
         for weights in ("tied", "untied"):
             at = wide["cosine"].sel(width=n, weights=weights)
-            label = f"$N$ = {n}" if weights == "tied" else None
-            draw.measured(axes, k, at.mean("seed"), standard_error(at), look, label=label)
+            legend = {"label": f"$N$ = {n}"} if weights == "tied" else {}
+            draw.measured(axes, k, at.mean("seed"), standard_error(at), look, **legend)
     axes.set(xscale="log", xlabel="step $t$", ylabel=r"$\cos(h_t, h_{t-1})$", ylim=(0.2, 1.03))
     axes.set_title("Tied: the direction settles,\nlater than $N$ often not at all", fontsize=8)
     axes.legend(loc="center right", bbox_to_anchor=(1, 0.34), fontsize=6.5)

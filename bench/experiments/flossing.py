@@ -16,7 +16,7 @@ Success has no theory; its intervals are exact (Clopper & Pearson 1934).
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import jax
@@ -170,8 +170,8 @@ def grid(settings: Settings) -> Grid:
 
 def plan(values: Mapping[str, Any], task: Task, delay: int) -> Plan:
     """The plan that settings amount to."""
-    names = ("batch_size", "steps", "floss_steps", "charge", "exponents", "records")
-    return Plan(task, delay, *(values[name] for name in names), values["learning_rate"], values["floss_rate"])
+    names = [field.name for field in fields(Plan) if field.name not in ("task", "delay")]
+    return Plan(task, delay, **{name: values[name] for name in names})
 
 
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
