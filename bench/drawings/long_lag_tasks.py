@@ -42,14 +42,17 @@ def title(task: str) -> str:
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
-    """Successes, learning curves, gradients by lag, and what predicts success."""
+    """Successes, also by length if there are several, learning curves, gradients by lag, and predictors."""
     at = best(result)
-    return {
+    found = {
         "success": _success(at),
         "curves": _curves(at),
         "lags": _lags(at),
         "predictor": _predictor(result),
     }
+    if families := _families([str(t) for t in result["task"].values]):
+        found["lengths"] = _lengths(at, families)
+    return found
 
 
 def _labels(result: xr.Dataset) -> list[str]:
@@ -96,6 +99,36 @@ def _clipping(norm: float) -> str:
     return "without clipping" if norm == 0 else f"gradient clipped to norm {norm:g}"
 
 
+def _families(tasks: Sequence[str]) -> dict[str, list[int]]:
+    """Tasks that were run at several lengths, with these."""
+    names = [t.partition("-")[0] for t in tasks]
+    several = [n for n in dict.fromkeys(names) if names.count(n) > 1]
+    return {n: sorted(int(t.partition("-")[2]) for t in tasks if t.startswith(f"{n}-")) for n in several}
+
+
+def _lengths(at: xr.Dataset, families: dict[str, list[int]]) -> Figure:
+    """Success of the clipped networks against the length of the sequences."""
+    names, seeds = [str(m) for m in at["network"].values], at.sizes["seed"]
+    figure, panels = _panels(list(families), 2.6, sharey=True)
+    looks = draw.series(names)
+    for axes, (family, lengths) in zip(panels, families.items(), strict=True):
+        tasks = [f"{family}-{length}" for length in lengths]
+        for i, (name, label) in enumerate(zip(names, _labels(at), strict=True)):
+            count = at["solved"].isel(clip_norm=-1).sel(task=tasks, network=name).sum("seed").values
+            interval = np.array([wilson(int(k), seeds) for k in count]).T
+            x = np.array(lengths) * 1.02 ** (i - len(names) / 2)
+            error = np.abs(interval - count / seeds)
+            axes.plot(x, count / seeds, color=looks[name]["color"], linestyle=looks[name]["linestyle"])
+            draw.measured(axes, x, count / seeds, error, looks[name], label=label)
+        axes.set(
+            title=title(family), xscale="log", xlabel="length $T$", ylabel="share of networks that solve it"
+        )
+        axes.set_xticks(lengths, [str(length) for length in lengths])
+        axes.minorticks_off()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
 def _curves(at: xr.Dataset) -> Figure:
     """Loss over chance of the clipped networks, median over seeds."""
     tasks, names = [str(t) for t in at["task"].values], [str(m) for m in at["network"].values]
@@ -111,7 +144,7 @@ def _curves(at: xr.Dataset) -> Figure:
         chance = float(at["test_loss_predicted"].sel(task=task))
         axes.axhline(chance, color="k", linestyle="--", linewidth=1.2, label="chance: no memory")
         axes.set(title=title(task), yscale="log", xlabel="updates", ylabel=_loss_name(task))
-        lowest = float(shown.sel(task=task).min())
+        lowest = np.nanmin([chance / 10, *shown.sel(task=task).values.ravel()])
         axes.set_ylim(max(lowest / 1.5, 1e-5 * chance), HUGE * chance)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
@@ -141,7 +174,8 @@ def _lags(at: xr.Dataset) -> Figure:
                       linewidth=1.0, **looks[name])  # fmt: skip
         axes.set(xlabel="lag $k$ in steps", title=f"{when} training")
     panels[0].set_ylabel(r"$\log_{10} (|dL/dh_{T-k}| \, / \, |dL/dh_T|)$")
-    panels[0].set_ylim(-14, 3)
+    panels[0].set_ylim(bottom=max(-14, panels[0].get_ylim()[0]), top=min(4, panels[0].get_ylim()[1]))
+    figure.suptitle(f"Gradient of the last answer by lag: median of {at.sizes['seed']} networks", fontsize=9)
     figure.legend(
         *panels[1].get_legend_handles_labels(), loc="outside right center",
         title=f"{title(task)}:\nnetworks that solve it",
