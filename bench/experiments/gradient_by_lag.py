@@ -2,10 +2,9 @@ r"""How much of a gradient is left k steps before the loss, in every kind of rec
 
 Each network sees white noise for ``lags`` steps, from a carry of zero, through as many inputs as units, so
 that every pre-activation has independent noise of standard deviation ``input_scale``. The loss reads the
-carry h_T (for an LSTM c and h) in a random direction. Measured for one network, in the log domain:
-|dL/dh_{T-k}| of the whole carry at every lag k, the gradient of each unit, and the leading Lyapunov exponent
-of the same run. Cells without gates are measured at several gains of W, gated ones at ``gated_gain`` and
-several biases of the gate that keeps the state (forget gate; update gate of a GRU).
+carry h_T (for an LSTM c and h) in a random direction. Measured, in the log domain: |dL/dh_{T-k}| of the whole
+carry at every lag k, the gradient of each unit, and the leading Lyapunov exponent of the same run. Cells
+without gates are measured at several gains of W, gated ones at several biases of the gate that keeps.
 
 Theory, with J_t = D_t W:
 
@@ -140,9 +139,9 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
         input_scale=static["input_scale"], forget_bias=point["forget_bias"], dtype=dtype,
     )  # fmt: skip
     carry = zero_carry(network)
-    has_memory = isinstance(carry, tuple)
-    noise = jax.random.normal(noise_key, (lags + 2, units), dtype)
-    inputs, loss_gradient = noise[:-2], (noise[-1], noise[-2]) if has_memory else noise[-1]
+    leaves, tree = jax.tree.flatten(carry)
+    noise = jax.random.normal(noise_key, (lags + len(leaves), units), dtype)
+    inputs, loss_gradient = noise[:lags], jax.tree.unflatten(tree, list(noise[lags:]))
     homogeneous = name in PHI and activation(PHI[name]).homogeneous
     found = timelag.gradients(network, carry, inputs, loss_gradient, homogeneous=homogeneous)
     size = found.log_size()
@@ -155,7 +154,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
         "heat": size[jnp.array(shown_lags(lags)), : min(units, HEAT_UNITS)] / LN10,
         "lost_at": found.lost_at,
         "exponent": nothing if homogeneous else lyapunov.spectrum(network, carry, inputs, 1).exponents[0],
-        "log_kept": log_kept(network, carry, inputs) if has_memory else nothing,
+        "log_kept": log_kept(network, carry, inputs) if len(leaves) == 2 else nothing,
         "sum_error": summed,
         **(weight_facts(network, inputs) if name in PHI else facts),
     }
@@ -335,7 +334,7 @@ def _relu(at: xr.Dataset) -> list[Verdict]:
             "the range of its dtype, mean over networks", "recorded in every run",
             measured=float(left.isel(setting=last).mean()),
             uncertainty=float(left.isel(setting=last).std() / np.sqrt(seeds)),
-            claim="right", correction="",
+            claim="right",
         ))  # fmt: skip
     return found
 
