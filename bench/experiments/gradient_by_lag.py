@@ -11,8 +11,7 @@ Theory, with J_t = D_t W:
 * The rate is the leading Lyapunov exponent. For wide networks it is (1/2) log(g^2 E phi'^2) (mean field),
   with relu log(g / sqrt 2). A linear network has log rho(W) at any width.
 * |dL/dh_{T-k}| <= (gamma s_max(W))^k |dL/dh_T|, gamma the largest slope. So s_max < 1/gamma is sufficient for
-  vanishing, s_max > 1/gamma necessary for exploding, and neither is a criterion (R. Pascanu, T. Mikolov,
-  Y. Bengio, arXiv 1211.5063).
+  vanishing and s_max > 1/gamma necessary for exploding (Pascanu, Mikolov, Bengio, arXiv 1211.5063).
 * A unit of the IRNN (relu, W = 1, no bias; Q. Le, N. Jaitly, G. Hinton, arXiv 1504.00941) is a random walk
   reflected at 0: its gradient is kept until the walk has touched 0, and then is exactly 0. The last visit to
   0 follows the discrete arcsine law, whatever the strength of the noise.
