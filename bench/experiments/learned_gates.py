@@ -167,7 +167,8 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
 
 def look(model: SequenceModel, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
     """Gates and gradient by time from the first mark, the four terms, and the decay of a change of c_0."""
-    cell, readout = model.cell, model.readout.kernel[:, 0]
+    cell: Any = model.cell
+    readout = model.readout.kernel[:, 0]
     inputs = jnp.swapaxes(batch.inputs, 0, 1)  # sequences first
 
     def gates(x: jax.Array) -> dict[str, jax.Array]:
@@ -181,7 +182,7 @@ def look(model: SequenceModel, batch: Batch, key: jax.Array) -> dict[str, jax.Ar
         place, (first, second) = jnp.array(OFFSETS), jnp.sort(jax.lax.top_k(x[:, 1], 2)[1])
         place = first + place
         inside = (place >= 0) & (place < second)  # the window ends before the second mark
-        near = {"log_f": log_f, "input_gate": i, "gradient": sizes - sizes[first + 1]}
+        near = {"log_f": log_f, "input_gate": i, "gradient": sizes[1:] - sizes[first + 1]}
         window = {name: jnp.where(inside, values[place], jnp.nan) for name, values in near.items()}
         # dL/dcarry_t for t = 0..T; the first number enters with carry first + 1.
         between = (sizes[first + 1] - sizes[second]) / (second - first - 1)
@@ -193,9 +194,9 @@ def look(model: SequenceModel, batch: Batch, key: jax.Array) -> dict[str, jax.Ar
         found = follow(lambda _: cell, x, key)
         return {"exponent": found["log_norm"][-1, 0] / len(x), "terms": found["terms"].mean(0)}
 
-    read = jax.tree.map(lambda a: jnp.nanmean(a, 0), jax.vmap(gates)(inputs[:WATCHED]))
-    followed = jax.tree.map(lambda a: jnp.mean(a, 0), jax.vmap(changes)(inputs[:FOLLOWED]))
-    return read | followed
+    read = jax.vmap(gates)(inputs[:WATCHED])
+    followed = jax.vmap(changes)(inputs[:FOLLOWED])
+    return {name: jnp.nanmean(values, 0) for name, values in (read | followed).items()}
 
 
 def theory(settings: Settings) -> xr.Dataset:
@@ -215,8 +216,8 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     before, after = (at.sel(stage=stage) for stage in STAGES)
     solved = at["solved"]
     solved_rates = after["rates"].where(solved > 0)
-    kept = solved_rates.sel(part="between") - solved_rates.sel(part="before")
-    kept = kept.stack(x=("forget_bias", "seed")).dropna("x").values
+    apart = solved_rates.sel(part="between") - solved_rates.sel(part="before")
+    kept = apart.stack(x=("forget_bias", "seed")).dropna("x").values
     found: list[Verdict] = []
     if kept.size > 2:
         error = float(kept.std(ddof=1) / kept.size**0.5)

@@ -15,8 +15,8 @@ from jax.nn import sigmoid
 from signalprop.analysis import gatedfield
 from signalprop.analysis.gated import Gates, ResetGates
 
-N, STEPS, NETWORKS = 200, 90, 12
-POPULATION = {"num_units": 1000, "num_steps": 500}
+N, STEPS, NETWORKS = 200, 60, 6
+POPULATION = {"num_units": 500, "num_steps": 300}
 
 
 def lstm_units(bias):
@@ -71,7 +71,7 @@ def untied(key, units, num_gates, sigma_w, memory):
 
     start = jnp.zeros(N), jnp.zeros(N), jnp.ones(N), jnp.ones(N)
     _, found = jax.lax.scan(step, start, jax.random.split(key, STEPS))
-    return jnp.stack([values[STEPS // 3 :].mean() for values in found])
+    return jnp.stack([values[STEPS // 2 :].mean() for values in found])
 
 
 def simulate(units, num_gates, sigma_w, memory):
