@@ -296,6 +296,9 @@ def relu_exponent(gain: Real[ArrayLike, ""]) -> Scalar:
     for all steps (tied) or a new one for every step. Half of the units are active; with tied weights the
     direction freezes, D W becomes one matrix of half the rank, and this is the logarithm of its spectral
     radius. For W = g I it is log g instead.
+
+    Finite tied networks scatter: by 0.06 at N = 128, with a mean 0.02 to 0.04 higher. In some the masks stop
+    changing and the radius of an N/2 x N/2 matrix decides, in others they repeat in cycles.
     """
     return jnp.log(jnp.asarray(gain, jnp.result_type(0.0, gain))) - jnp.log(2) / 2
 
@@ -326,14 +329,15 @@ def relu_cosines(first: Real[ArrayLike, ""], steps: int) -> Float[Array, " steps
 def nilpotent_exponent(phi: Elementwise, gain: Real[ArrayLike, ""], noise: Real[ArrayLike, ""]) -> Scalar:
     r"""Growth per step of a gradient through wide nilpotent weights W = [[A, -A], [A, -A]].
 
-    W^2 = 0, so every eigenvalue is 0. With entries of A of variance g^2/N, N the number of units of both
-    halves, and independent inputs of standard deviation s to all pre-activations z,
+    W^2 = 0, so every eigenvalue is 0. With entries of the M x M matrix A of variance g^2/M and independent
+    inputs of standard deviation s to all 2M pre-activations z,
 
-    .. math:: p = \tfrac{1}{2} g^2 E (\phi(z) - \phi(z'))^2, \qquad
-        \lambda = \tfrac{1}{2} \log \bigl[\tfrac{1}{2} g^2 E (\phi'(z) - \phi'(z'))^2\bigr]
+    .. math:: p = g^2 E (\phi(z) - \phi(z'))^2, \qquad
+        \lambda = \tfrac{1}{2} \log \bigl[g^2 E (\phi'(z) - \phi'(z'))^2\bigr]
 
     where z and z' have variance p + s^2 and covariance p: both halves receive the same A (h - h'), the inputs
-    tell them apart. Derived here, for infinite width.
+    tell them apart. Derived here, for infinite width: at finite M a step at which no unit tells the halves
+    apart ends the gradient, as it does sooner or later with relu.
 
     Args:
         phi: Activation.
@@ -349,7 +353,7 @@ def nilpotent_exponent(phi: Elementwise, gain: Real[ArrayLike, ""], noise: Real[
     def apart(f: Elementwise, p: Array) -> Array:
         q = p + noise**2
         c = jnp.where(q == 0, 1, p / jnp.where(q == 0, 1, q))
-        return gain**2 / 2 * pair_expectation(lambda a, b: (f(a) - f(b)) ** 2, q, q, c, kinks)
+        return gain**2 * pair_expectation(lambda a, b: (f(a) - f(b)) ** 2, q, q, c, kinks)
 
     def unfinished(state: tuple[Array, Array, Array]) -> Array:
         p, before, count = state

@@ -182,7 +182,7 @@ def _mean_field(at: xr.Dataset) -> list[Verdict]:
             tolerance=size + sampling_factor(p.size, x.sizes["seed"]) * error,
             tolerance_from="the 1/N term, of which theory has only the size; five standard errors",
             claim="right after repair", correction="A large W explodes less than its powers: saturation "
-            "fights back. A tanh network of gain 3.2 with unit input grows by 1.3 per step, a linear one by 3.2.",
+            "fights back. A tanh network of gain 3.2 with unit input grows by 1.3 per step, linear by 3.2.",
         ))  # fmt: skip
     return found
 
@@ -199,9 +199,9 @@ def _nilpotent(at: xr.Dataset) -> list[Verdict]:
         return []
     right = ((slope > 0) == (p > 0)).where(clear)
     return [judge(
-        ["D7"], f"{slope.size} networks of {' and '.join(smooth)} with nilpotent W = [[A, -A], [A, -A]], rho(W) "
-        f"= 0, of which {int((slope > 0).sum())} explode: share that grow or shrink as predicted, where the "
-        f"rate exceeds 8/N = {least:.2f}",
+        ["D7"], f"{slope.size} networks of {' and '.join(smooth)}, nilpotent W = [[A, -A], [A, -A]], "
+        f"rho(W) = 0, of which {int((slope > 0).sum())} explode: share that grow or shrink as predicted, where "
+        f"the rate exceeds 8/N = {least:.2f}",
         "(1/2) log[g^2 E (phi'(z) - phi'(z'))^2], derived here", measured=float(right.mean()), predicted=1.0,
         tolerance=0.0, tolerance_from="all of them; the 1/N term is below 8/N", claim="wrong",
         correction=ONE_SIDED,
@@ -273,7 +273,7 @@ def _trained(at: xr.Dataset) -> list[Verdict]:
         return []
     shrinking = (at["trained_slope"].sel(stage="after") < 0).where(after > 1)
     return [observe(
-        ["D7"], f"Of {int((after > 1).sum())} networks trained on the adding problem that end with rho(W) > 1, the "
-        f"share whose gradient shrinks with the lag (training changed rho by {moved:+.3f} on average)",
+        ["D7"], f"Of {int((after > 1).sum())} networks trained on the adding problem that end with rho(W) > 1, "
+        f"the share whose gradient shrinks with the lag (training changed rho by {moved:+.3f} on average)",
         "measured", measured=float(shrinking.mean()), claim="wrong", correction=ONE_SIDED,
     )]  # fmt: skip
