@@ -98,7 +98,7 @@ STANDARD = Settings(
     ),
     gain=(0.5, 1.0, 1.2, 1.4142, 2.0, 12.0),
     forget_bias=(-1.0, 0.0, 1.0, 2.0, 3.0, 5.0),
-    units=128, lags=1000,
+    units=128, lags=1000, seeds=20,
 )  # fmt: skip
 SIZES = {
     "quick": Settings(),
