@@ -227,12 +227,13 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
             f"before the first, in the {kept.size} networks that solve the task", WEBERNA,
             measured=float(kept.mean()), uncertainty=error, claim=seen,
         ))  # fmt: skip
-    change = after["exponent"] - before["exponent"]
-    low = change.isel(forget_bias=int(np.argmin(at["forget_bias"].values)))
+    low = at["rates"].sel(part="between").isel(forget_bias=int(np.argmin(at["forget_bias"].values)))
+    change = low.sel(stage=STAGES[1]) - low.sel(stage=STAGES[0])
     found.append(observe(
-        ["D21", "D20"], "Exponent per step of (c, h) after training minus before, at the smallest bias "
-        f"{float(low['forget_bias']):g}", WEBERNA,
-        measured=float(low.mean()), uncertainty=float(standard_error(low)),
+        ["D21", "D20"], "Growth per step of the gradient back from the second mark to the first at the "
+        f"smallest bias, {float(low['forget_bias']):g}: {float(low.sel(stage=STAGES[0]).mean()):+.3f} before "
+        "training; after it minus before", WEBERNA,
+        measured=float(change.mean()), uncertainty=float(standard_error(change)),
     ))  # fmt: skip
     share = after["terms"].sel(term="carousel") / after["terms"].sel(term="sum")
     found.append(observe(
