@@ -11,10 +11,12 @@ from signalprop.bench.recurrences import (
     RULES,
     accuracy,
     confusion,
+    logarithm,
     outcome,
     rank_correlation,
     rules,
     shares_by_seed,
+    trained_radius,
 )
 from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
 from signalprop.models.activations import activation
@@ -124,7 +126,7 @@ def _rule(at: xr.Dataset, name: str, what: str) -> Verdict:
 
 def _linear(at: xr.Dataset) -> Verdict:
     """For a linear network the spectral radius is the criterion."""
-    log_rho = np.log(np.maximum(at["gain"] * at["radius"], 1e-300)).broadcast_like(at["slope"])
+    log_rho = logarithm(at["gain"] * at["radius"]).broadcast_like(at["slope"])
     clear = np.abs(log_rho) > 0.05
     right = ((at["slope"] > 0) == (log_rho > 0)).where(clear)
     return judge(
@@ -200,8 +202,8 @@ def _nilpotent(at: xr.Dataset) -> list[Verdict]:
     right = ((slope > 0) == (p > 0)).where(clear)
     return [judge(
         ["D7"], f"{slope.size} networks of {' and '.join(smooth)}, nilpotent W = [[A, -A], [A, -A]], "
-        f"rho(W) = 0, of which {int((slope > 0).sum())} explode: share that grow or shrink as predicted, where "
-        f"the rate exceeds 8/N = {least:.2f}",
+        f"rho(W) = 0, of which {int((slope > 0).sum())} explode: share that grow or shrink as predicted, "
+        f"where the rate exceeds 8/N = {least:.2f}",
         "(1/2) log[g^2 E (phi'(z) - phi'(z'))^2], derived here", measured=float(right.mean()), predicted=1.0,
         tolerance=0.0, tolerance_from="all of them; the 1/N term is below 8/N", claim="wrong",
         correction=ONE_SIDED,
@@ -266,14 +268,14 @@ def _isometry(at: xr.Dataset) -> list[Verdict]:
 
 def _trained(at: xr.Dataset) -> list[Verdict]:
     """After training too, a radius above 1 does not mean growth."""
-    radius = np.hypot(at["trained_real"], at["trained_imaginary"]).max("index")
+    radius = trained_radius(at)
     after = radius.sel(stage="after")
     moved = float((after - radius.sel(stage="before")).mean())
     if not (after > 1).any():
         return []
     shrinking = (at["trained_slope"].sel(stage="after") < 0).where(after > 1)
     return [observe(
-        ["D7"], f"Of {int((after > 1).sum())} networks trained on the adding problem that end with rho(W) > 1, "
+        ["D7"], f"Of {int((after > 1).sum())} networks trained on the adding problem with rho(W) > 1 after, "
         f"the share whose gradient shrinks with the lag (training changed rho by {moved:+.3f} on average)",
         "measured", measured=float(shrinking.mean()), claim="wrong", correction=ONE_SIDED,
     )]  # fmt: skip

@@ -77,7 +77,7 @@ def rules(result: xr.Dataset) -> dict[str, xr.DataArray]:
         "largest": result["gain"] * result["largest"] * gamma,
         "numerical": result["gain"] * result["numerical"] * gamma,
     }
-    logs = {name: np.log(np.maximum(values, 1e-300)) for name, values in found.items()}
+    logs = {name: logarithm(values) for name, values in found.items()}
     logs |= {"chi_1": result["mean_field"], "other": result["lyapunov"]}
     return {name: values.broadcast_like(shape).transpose(*shape.dims) for name, values in logs.items()}
 
@@ -85,8 +85,19 @@ def rules(result: xr.Dataset) -> dict[str, xr.DataArray]:
 def outcome(result: xr.Dataset) -> xr.DataArray:
     """Index into ``OUTCOMES`` of every network, NaN where the state was lost."""
     grown = result["slope"] * float(result["counted"])
-    kind = xr.where(grown < -CLEAR, 0.0, xr.where(grown > CLEAR, 2.0, 1.0))
+    kind: xr.DataArray = (grown >= -CLEAR).astype(float) + (grown > CLEAR)
     return kind.where(result["slope"].notnull())
+
+
+def logarithm(values: xr.DataArray) -> xr.DataArray:
+    """Natural logarithm; of an exact 0 a large negative number."""
+    logs: xr.DataArray = xr.apply_ufunc(np.log, values.clip(1e-300))
+    return logs
+
+
+def trained_radius(result: xr.Dataset) -> xr.DataArray:
+    """Spectral radius of the trained networks, by stage."""
+    return ((result["trained_real"] ** 2 + result["trained_imaginary"] ** 2) ** 0.5).max("index")
 
 
 def confusion(kind: xr.DataArray, log_rule: xr.DataArray) -> np.ndarray:

@@ -10,7 +10,15 @@ from matplotlib.patches import Circle
 
 from signalprop.bench import figures as draw
 from signalprop.bench.rates import standard_error
-from signalprop.bench.recurrences import OUTCOMES, accuracy, confusion, outcome, rank_correlation, rules
+from signalprop.bench.recurrences import (
+    OUTCOMES,
+    accuracy,
+    confusion,
+    outcome,
+    rank_correlation,
+    rules,
+    trained_radius,
+)
 
 NAMES = {"scaled_identity": "identity", "smart_tanh": "smart tanh"}
 LABELS = {
@@ -37,7 +45,7 @@ def _looks(at: xr.Dataset) -> dict[str, dict[str, Any]]:
 
 def _dots(axes: Axes, x: np.ndarray, y: np.ndarray, look: dict[str, Any]) -> None:
     """One point per network; growth beyond the panel lies on its edge."""
-    style = {
+    style: dict[str, Any] = {
         "linestyle": "none",
         "markersize": 2.6,
         "alpha": 0.35,
@@ -176,7 +184,7 @@ def _eigenvalues(at: xr.Dataset) -> Figure:
                             ("after", {"marker": ".", "color": "C1"})):  # fmt: skip
             x, y = (one[f"trained_{part}"].sel(stage=stage).values.ravel() for part in ("real", "imaginary"))
             axes.plot(x, y, **{**small, **look, "markersize": 3.5}, label=f"{stage} training")
-        radii = np.hypot(at["trained_real"], at["trained_imaginary"]).max("index").sel(cell=name).mean("seed")
+        radii = trained_radius(at).sel(cell=name).mean("seed")
         axes.set_title(f"{name}\n" + rf"$\rho$: {float(radii[0]):.2f} $\to$ {float(radii[1]):.2f}")
     for axes in (*upper, *lower):
         if not axes.lines:

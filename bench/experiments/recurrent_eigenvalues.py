@@ -305,7 +305,7 @@ def _train(key: jax.Array, kernel: jax.Array, phi: Any, static: Static) -> dict[
     batch = tasks.draw_adding(keys[3], 10 * length, static["batch_size"], dtype=dtype)
     vector = jax.random.normal(keys[4], (units,), dtype)
 
-    def look(model: SequenceModel) -> dict[str, jax.Array]:
+    def look(model: Any) -> dict[str, jax.Array]:
         matrix = model.cell.dense_h.kernel[...].T
         values = eigenvalues(matrix)
         profile = gradient_by_lag(model.cell, jnp.zeros_like(vector), batch.inputs[:, 0], vector)
