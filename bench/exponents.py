@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from signalprop.analysis import chaos, lyapunov
-from signalprop.analysis.meanfield import chi_1
+from signalprop.analysis.meanfield import chi_1, critical_line
 from signalprop.bench.rates import standard_error
 from signalprop.bench.verdict import Verdict, judge, sampling_factor
 
@@ -47,6 +47,12 @@ def _mean_field(phi: Activation, gain: jax.Array, noise: jax.Array) -> jax.Array
 
     found: jax.Array = jax.lax.map(at, (gain, noise))
     return found
+
+
+def edge_line(phi: Activation) -> tuple[np.ndarray, np.ndarray]:
+    """Gains and inputs at which the largest exponent of a wide network is 0: sigma_w and sigma_b of depth."""
+    found = jax.jit(jax.vmap(partial(critical_line, phi)))(jnp.geomspace(1e-6, 1e2, 100))
+    return np.asarray(found.sigma_w), np.asarray(found.sigma_b)
 
 
 def places(count: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from signalprop.bench import figures as draw
-from signalprop.bench.exponents import dimension, entropy, log_radius, own_spectra, places
+from signalprop.bench.exponents import dimension, edge_line, entropy, log_radius, own_spectra, places
 from signalprop.bench.rates import standard_error
 from signalprop.models.activations import activation
 
@@ -77,7 +77,7 @@ def _rule(result: xr.Dataset) -> Figure:
     """The plane of gain and input, and exponents against the spectral radius."""
     figure, (axes,) = draw.canvas(1, 2, height=3.2)
     _plane(figure, axes[0], result)
-    at = result.isel(width=-1)
+    at = result.isel(width=0)
     radius = log_radius(at.isel(noise=0))
     for noise, look in _named(result, "noise", "$s$").items():
         x, y = (v.stack(x=("scheme", "gain", "seed")) for v in (radius, at["exponent"].sel(noise=noise)))
@@ -89,7 +89,7 @@ def _rule(result: xr.Dataset) -> Figure:
     axes[1].axvline(0, color="k", linewidth=0.8)
     axes[1].set(xlabel=r"$\log(g \rho(W))$", ylabel=r"largest exponent $\lambda_1$ in nats per step")
     axes[1].set(ylim=(float(at["exponent"].min()) - 0.1, float(at["exponent"].max()) + 0.3))
-    axes[1].set_title("The spectral radius decides\nonly where the state dies")
+    axes[1].set_title(f"The spectral radius decides only\nwhere the state dies ($N$ = {int(at['width'])})")
     axes[1].legend(loc="lower right")
     return figure
 
@@ -99,8 +99,8 @@ def _plane(figure: Figure, axes: Axes, result: xr.Dataset) -> None:
     colours: dict[str, Any] = {"cmap": draw.DIVERGING, "vmin": -0.8, "vmax": 0.8}
     x, y = result["gain_line"], result["noise_line"]
     mesh = axes.pcolormesh(x, y, line, shading="gouraud", rasterized=True, **colours)
-    if y.size > 1 and float(line.min()) < 0 < float(line.max()):
-        axes.contour(x, y, line, levels=[0.0], colors="k", linewidths=1.3)
+    edge = edge_line(activation(json.loads(result.attrs["settings"])["activation"]))
+    axes.plot(*edge, color="k")
     mean = result["exponent"].isel(width=-1, scheme=0).mean("seed").transpose("gain", "noise")
     places_of = np.meshgrid(result["gain"], result["noise"], indexing="ij")
     axes.scatter(
@@ -108,14 +108,13 @@ def _plane(figure: Figure, axes: Axes, result: xr.Dataset) -> None:
     )
     figure.colorbar(mesh, ax=axes, label=r"$\lambda_1$ in nats per step", extend="both")
     _gain_axis(axes, result)
-    axes.set(
-        ylabel="input $s$", title="Sign of the exponent: line, edge of chaos;\nmeasured (dots), mean field"
-    )
+    axes.set(ylabel="input $s$", ylim=(0, float(y.max()) or 1.0))
+    axes.set_title("Sign of the exponent: line, edge of chaos;\nmeasured (dots), mean field")
     axes.grid(False)
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
     place: dict[str, Any] = {"transform": axes.transAxes, "fontsize": 7, "bbox": box}
-    axes.text(0.04, 0.5, "gradients\nvanish", **place)
-    axes.text(0.96, 0.3, "gradients\nexplode", ha="right", **place)
+    axes.text(0.04, 0.7, "gradients\nvanish", **place)
+    axes.text(0.96, 0.7, "gradients\nexplode", ha="right", **place)
 
 
 def _spectra(at: xr.Dataset) -> Figure:
