@@ -267,8 +267,8 @@ def _gain(result: xr.Dataset) -> list[Verdict]:
         found.append(
             observe(
                 ["D12"], f"Delayed XOR, d = {delay}, all starts: share solved by networks flossed before "
-                f"training, {with_it}/{total}, less that of networks never flossed, {without}/{total}, at equal "
-                f"budget (Fisher's exact test: p = {p:.1g})", ENGELKEN,
+                f"training, {with_it}/{total}, less that of networks never flossed, {without}/{total}, at "
+                f"equal budget (Fisher's exact test: p = {p:.1g})", ENGELKEN,
                 measured=float(shares[0] - shares[1]),
                 uncertainty=float(np.sqrt((shares * (1 - shares) / total).sum())),
                 claim="right after repair", correction=ABOUT_ONE,
