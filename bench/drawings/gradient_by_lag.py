@@ -79,8 +79,8 @@ def _profiles(result: xr.Dataset) -> Figure:
     for panel in axes[-1]:
         panel.set_xlabel("lag $k$ in steps")
     figure.suptitle(
-        f"Gradients over {int(result['lag'][-1])} steps. Lines: theory of wide networks; dotted, exponents "
-        "of the same runs. Grey: range of float32",
+        f"Gradients over {int(result['lag'][-1])} steps. Lines: theory; dotted: exponents of the same runs; "
+        "grey: float32",
         fontsize=9,
     )
     figure.supylabel(r"$\log_{10} |dL/dh_{T-k}| \, / \, |dL/dh_T|$", fontsize=8.5)
@@ -126,21 +126,26 @@ def _profile(axes: Axes, at: xr.Dataset, name: str) -> None:
 def _rates(result: xr.Dataset) -> Figure:
     figure, ((left, right),) = draw.canvas(1, 2, height=3.4)
     names = [str(name) for name in result["cell"].values]
-    _rate(left, result, "gain", [n for n in names if n not in GATED], result["rate_predicted"])
-    _rate(right, result, "forget_bias", [n for n in names if n in GATED], result["exponent"].mean("seed"))
+    plain, gated = ([n for n in names if (n in GATED) == kind] for kind in (False, True))
+    _rate(left, result, "gain", plain, result["rate_predicted"], "upper left")
+    _rate(right, result, "forget_bias", gated, result["exponent"].mean("seed"), "lower right")
     if "lstm" in names:
         kept, look = result["log_kept"].sel(cell="lstm").mean("seed"), {"color": "0.4", "linestyle": "--"}
         draw.theory(right, result["forget_bias"], kept, look, label=r"LSTM: mean of $\log f$")
-        right.legend(loc="lower right")
+        right.legend(loc="lower right", fontsize=7, labelspacing=0.3)
     left.set(xscale="log", xlabel="gain $g$ of $W$", ylabel="rate of the gradient, nats per step")
-    left.set_xticks(result["gain"].values, [f"{g:.3g}" for g in result["gain"].values])
+    ticks = [tick for tick in (0.2, 0.5, 1, 2, 5, 10) if result["gain"].min() <= tick <= result["gain"].max()]
+    left.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    left.set_ylim(top=3.6)
     left.minorticks_off()
     left.set_title("Without gates: lines, theory for wide networks")
     right.set(xlabel="bias of the gate that keeps", title="With gates: lines, exponents of the same runs")
     return figure
 
 
-def _rate(axes: Axes, result: xr.Dataset, axis: str, names: list[str], line: xr.DataArray) -> None:
+def _rate(
+    axes: Axes, result: xr.Dataset, axis: str, names: list[str], line: xr.DataArray, place: str
+) -> None:
     """Rates of some cells against gain or bias."""
     mean, error = mean_and_error(rates(result))
     for name, look in draw.series(names).items():
@@ -149,7 +154,7 @@ def _rate(axes: Axes, result: xr.Dataset, axis: str, names: list[str], line: xr.
         draw.measured(axes, result[axis], mean.sel(at), error.sel(at), look, label=TITLES.get(name, name))
     axes.axhline(0, color="0.3", linewidth=0.8)
     if names:
-        axes.legend(loc="best")
+        axes.legend(loc=place, fontsize=7, labelspacing=0.3)
 
 
 def _bounds(at: xr.Dataset) -> Figure:
