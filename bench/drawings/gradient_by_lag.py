@@ -144,7 +144,7 @@ def _rates(result: xr.Dataset) -> Figure:
 
 
 def _rate(
-    axes: Axes, result: xr.Dataset, axis: str, names: list[str], line: xr.DataArray, place: str
+    axes: Axes, result: xr.Dataset, axis: str, names: list[str], line: xr.DataArray, place: Any
 ) -> None:
     """Rates of some cells against gain or bias."""
     mean, error = mean_and_error(rates(result))
