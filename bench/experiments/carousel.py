@@ -200,22 +200,21 @@ def _untied(
     steps = {"num_units": settings.population, "num_steps": 2 * settings.steps}
     bias, gain = jnp.meshgrid(b, g, indexing="ij")
 
-    def embedded(z: jax.Array) -> jax.Array:
-        return jnp.tanh(z) ** 2
+    fields = {
+        "gru": lambda b, g: gatedfield.gru(key, g, s, gated.ResetGates(none, b, none), **steps).exponent,
+        "minimal_rnn": lambda b, g: jnp.log(gatedfield.minimal_rnn(g, 1.0, b, power()).chi) / 2,
+        "tanh": lambda b, g: mean_field_exponent(jnp.tanh, g, s),
+    }
+
+    def power() -> jax.Array:
+        """Mean square of an embedded input of the minimalRNN."""
+        return gaussian.expectation(lambda z: jnp.tanh(z) ** 2, jnp.square(s))
 
     @jax.jit
     def compute() -> tuple[gatedfield.Population, dict[str, jax.Array]]:
-        lstm = _over(lambda b, g: gatedfield.lstm(key, g, s, gated.Gates(none, b, none, none), **steps))(
-            bias, gain
-        )
-        others = {}
-        if "gru" in settings.cell:
-            gru = _over(lambda b, g: gatedfield.gru(key, g, s, gated.ResetGates(none, b, none), **steps))
-            others["gru"] = gru(bias, gain).exponent
-        power = gaussian.expectation(embedded, jnp.square(s))
-        minimal = _over(lambda b, g: gatedfield.minimal_rnn(g, 1.0, b, power).chi)(bias, gain)
-        tanh = jax.vmap(lambda g: mean_field_exponent(jnp.tanh, g, s))(g) + 0 * bias
-        return lstm, others | {"minimal_rnn": jnp.log(minimal) / 2, "tanh": tanh}
+        lstm = _over(lambda b, g: gatedfield.lstm(key, g, s, gated.Gates(none, b, none, none), **steps))
+        others = {name: _over(f)(bias, gain) for name, f in fields.items() if name in settings.cell}
+        return lstm(bias, gain), others
 
     found: tuple[gatedfield.Population, dict[str, jax.Array]] = compute()
     return found
