@@ -97,7 +97,7 @@ def test_the_better_learning_rate_counts(chosen):
 
 def test_every_claim_is_answered_from_the_counts(chosen):
     found = {v.claims[0]: v for v in long_lag_tasks.verdicts(chosen)}
-    assert set(found) == {"D6", "D11", "D13", "D20", "D24", "D25"}
+    assert set(found) == {"D6", "D11", "D12", "D13", "D20", "D24", "D25"}
     pairs = 2 * len(REMEDIES) * 4 * 2
     assert found["D24"].claim == "right"
     assert found["D24"].measured == pytest.approx(16 / pairs)  # the IRNN's 4 seeds, 2 tasks, 2 rates
