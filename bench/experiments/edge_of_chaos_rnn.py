@@ -61,9 +61,9 @@ class Settings:
 
     scheme: tuple[str, ...] = FAMILIES
     """Recurrent weights: gaussian or orthogonal."""
-    width: tuple[int, ...] = (32, 64)
+    width: tuple[int, ...] = (48,)
     """Numbers N of units."""
-    gain: tuple[float, ...] = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0)
+    gain: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
     """Gains g of the recurrent weights, above 0."""
     noise: tuple[float, ...] = (0.0, 1.0)
     """Standard deviations s of the input to a unit at one step."""
@@ -75,7 +75,7 @@ class Settings:
     """Steps in which the directions turn, not counted either."""
     steps: int = 200
     """Steps over which the largest exponent is averaged."""
-    spectrum_width: int = 32
+    spectrum_width: int = 48
     """Width at which all exponents are measured; none if it is not among the widths."""
     spectrum_steps: int = 100
     """Steps over which these are averaged."""
