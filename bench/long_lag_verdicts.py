@@ -120,8 +120,8 @@ def _ungated(at: xr.Dataset) -> Verdict:
         ["D6"], f"{remedy(winner).label}, without gates and without clipping, solves {words}, over the tasks "
         f"that any network solves: {_tasks(at.isel(task=np.flatnonzero(solvable)))}", LE,
         measured=k / n, uncertainty=error, claim="right after repair" if k else "right",
-        correction="At these lengths a good start or activation is enough. Clipping limits steps and restores "
-        "no vanished gradient, though it makes learning surer." if k else "",
+        correction="At these lengths a good start or activation is enough. Clipping limits steps, restores "
+        "no vanished gradient, and makes learning surer." if k else "",
     )  # fmt: skip
 
 
