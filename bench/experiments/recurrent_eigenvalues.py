@@ -30,7 +30,7 @@ import optax
 import pandas as pd
 import xarray as xr
 
-from signalprop.analysis import ginibre, lyapunov, meanfield, recurrent
+from signalprop.analysis import chaos, ginibre, lyapunov, meanfield, recurrent
 from signalprop.analysis.eigenvalues import eigenvalues
 from signalprop.analysis.timelag import gradient_by_lag
 from signalprop.analysis.trajectory import Step
@@ -179,15 +179,16 @@ def theory(settings: Settings) -> xr.Dataset:
     names, n = settings.activation, settings.width
     gains, noises = np.array(settings.gain), np.array(settings.input_std)
     sigma_w = np.array([ensemble(name).effective_sigma_w(n, n) for name in settings.ensemble])
-    mean_field, r, nilpotent = _exponents(names, sigma_w, gains, noises)
+    mean_field, variety, nilpotent = _exponents(names, sigma_w, gains, noises)
     linear = np.array([name == "linear" for name in names])[:, None, None]
     homogeneous = np.array([activation(name).homogeneous for name in names])[:, None, None]
     smooth, quiet = (noises > 0) & ~homogeneous, linear | (homogeneous & (noises == 0))
     predicted, size = np.full(mean_field.shape, np.nan), np.full(mean_field.shape, np.nan)
     for i, name in enumerate(settings.ensemble):
         if name in ("gaussian", "orthogonal"):
-            size[i] = (3 * r[i] - 1) / (4 * n) if name == "gaussian" else 3 * (r[i] - 1) / (4 * (n + 2))
-            predicted[i] = np.where(smooth, mean_field[i] - size[i], np.nan)
+            family: chaos.Weights = "gaussian" if name == "gaussian" else "orthogonal"
+            correction = np.asarray(chaos.finite_width_correction(variety[i], n, family))
+            predicted[i], size[i] = np.where(smooth, mean_field[i] + correction, np.nan), -correction
         if name == "scaled_identity":
             predicted[i] = np.where(quiet, np.log(gains)[:, None], np.nan)
         if name == NILPOTENT:
@@ -206,23 +207,23 @@ def theory(settings: Settings) -> xr.Dataset:
 
 
 def _exponents(names: tuple[str, ...], sigma_w: np.ndarray, gains: np.ndarray, noises: np.ndarray) -> Any:
-    """Mean-field exponents and E phi'^4 / (E phi'^2)^2 of all ensembles, exponents of nilpotent weights."""
+    """Mean-field exponents and variety of slopes of all ensembles, exponents of nilpotent weights."""
 
     def mean_field(phi: Any, gain: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
-        q = lyapunov.mean_field_q(phi, gain, noise)
-        mu_1, mu_2 = (meanfield.derivative_moment(phi, q, order) for order in (1, 2))
-        return jnp.log(meanfield.chi_1(phi, q, gain)) / 2, mu_2 / mu_1**2
+        q = chaos.mean_field_q(phi, gain, noise)
+        return jnp.log(meanfield.chi_1(phi, q, gain)) / 2, chaos.slope_variety(phi, q)
 
     def of_one(index: jax.Array) -> Any:
-        phi, scales = chosen(names, index), jnp.asarray(np.outer(sigma_w, gains).ravel())
-        grid_of = [jax.vmap(lambda g, f=f: jax.vmap(partial(f, phi, g))(noises)) for f in
-                   (mean_field, recurrent.nilpotent_exponent)]  # fmt: skip
-        return grid_of[0](scales), grid_of[1](jnp.asarray(gains))
+        phi, scales = chosen(names, index), np.outer(sigma_w, gains).ravel()
+        return over(partial(mean_field, phi), scales), over(partial(recurrent.nilpotent_exponent, phi), gains)
 
-    (exponents, r), nilpotent = jax.jit(lambda: jax.lax.map(of_one, jnp.arange(len(names))))()
+    def over(f: Any, scales: np.ndarray) -> Any:
+        return jax.vmap(lambda gain: jax.vmap(partial(f, gain))(noises))(scales)
+
+    wide, nilpotent = jax.jit(lambda: jax.lax.map(of_one, jnp.arange(len(names))))()
     shape = (len(names), sigma_w.size, gains.size, noises.size)
-    exponents, r = (np.moveaxis(np.asarray(values).reshape(shape), 1, 0) for values in (exponents, r))
-    return exponents, r, np.asarray(nilpotent)
+    exponents, variety = (np.moveaxis(np.asarray(values).reshape(shape), 1, 0) for values in wide)
+    return exponents, variety, np.asarray(nilpotent)
 
 
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
