@@ -67,7 +67,7 @@ def _exponent(result: xr.Dataset) -> Figure:
         _gain_axis(axes, result)
         axes.axhline(0, color="k", linewidth=0.8)
         axes.set(ylabel=r"largest exponent $\lambda_1$ in nats per step")
-        axes.legend(loc="upper left")
+        axes.legend(loc="lower right")
     left.set(ylim=(-0.75, 1.0), title=f"Input $s$ = {least:g}: explodes from $g$ = 1 on, but slowly")
     right.set_title(f"Input suppresses chaos ($N$ = {int(result['width'][-1])})")
     return figure
