@@ -74,7 +74,7 @@ class Settings:
     floss_steps: int = 64
     """Flossing steps of a flossed network."""
     charge: int = 3
-    """Training steps that one flossing step is charged with; on a CPU it costs 1.8 (d = 16) to 3.2 (d = 8)."""
+    """Training steps that one flossing step is charged with; a CPU takes 1.8 (d = 16) to 3.2 (d = 8)."""
     records: int = 8
     """Records of training and of flossing, a divisor of half the flossing steps; even."""
     batch_size: int = 16
