@@ -284,4 +284,5 @@ EXPERIMENT = Experiment(
     verdicts=verdicts,
     figures=figures,
     table=table,
+    compiler_options={"xla_backend_optimization_level": 1},
 )
