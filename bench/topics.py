@@ -4,8 +4,11 @@ Every topic is a dataclass of its options; ``predict`` gives numbers by name and
 kind, a table. Nothing is measured here.
 """
 
+from signalprop.bench.gated_theory import GatedField, Memory
 from signalprop.bench.matrix_theory import Eigenvalues, FiniteWidth, MatrixProduct, Spectrum
 from signalprop.bench.network_theory import CriticalLine, Dropout, Growth, MeanField, Precision, Profile
+from signalprop.bench.recurrent_bounds import Recurrent
+from signalprop.bench.recurrent_theory import Lyapunov
 
 Topic = (
     MeanField
@@ -18,6 +21,10 @@ Topic = (
     | Growth
     | Dropout
     | Precision
+    | Recurrent
+    | Lyapunov
+    | Memory
+    | GatedField
 )
 TOPICS: dict[str, type[Topic]] = {
     "mean-field": MeanField,
@@ -30,4 +37,8 @@ TOPICS: dict[str, type[Topic]] = {
     "growth": Growth,
     "dropout": Dropout,
     "precision": Precision,
+    "recurrent": Recurrent,
+    "lyapunov": Lyapunov,
+    "memory": Memory,
+    "gated": GatedField,
 }
