@@ -10,7 +10,10 @@ import pytest
 from signalprop.bench.errors import InputError
 from signalprop.bench.topics import TOPICS
 
-SMALL = {"critical-line": {"activation": ("relu", "softplus"), "sigma_b": (0.0, 0.5)}}
+SMALL = {
+    "critical-line": {"activation": ("relu", "softplus"), "sigma_b": (0.0, 0.5)},
+    "gated": {"units": 1000, "steps": 100},
+}
 
 
 def refuse(constant):
