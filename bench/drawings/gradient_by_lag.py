@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from signalprop.bench import figures as draw
 
@@ -22,6 +23,7 @@ TITLES = {
 GATED = ("lstm_1997", "lstm_1997_full", "lstm", "lstm_peephole", "gru", "gru_before", "minimal_rnn")
 CAROUSEL = ("lstm_1997", "lstm_1997_full")  # with no gate that keeps, and so no use for a bias
 DECADES = 80  # shown above and below 0
+FADED = -100  # decades at the dark end of the map
 FORMAT = 38  # decades of float32 above and below 1
 
 
@@ -115,6 +117,8 @@ def _profile(axes: Axes, at: xr.Dataset, name: str) -> None:
         rate, known = float(at["rate_predicted"][place]), np.isfinite(at["rate_predicted"][place])
         slope = rate if known else float(exponent[place])
         line = slope * lag / LN10
+        if name == "linear":  # at this width, of the same matrices
+            line = float(np.log10(at["radius"].isel(setting=place)).mean("seed")) * lag
         if name == "irnn" and float(at["gain"][place]) == 1:
             line = np.log10(at["live_predicted"].values) / 2
         draw.theory(axes, lag, line, {**look, "linestyle": "-" if known else ":"}, linewidth=0.9)
@@ -180,7 +184,7 @@ def _bounds(at: xr.Dataset) -> Figure:
     axes[0, 0].set_ylabel(r"$\log_{10} |dL/dh_{T-k}| \, / \, |dL/dh_T|$")
     axes[0, 0].legend(loc="lower left")
     figure.suptitle(
-        "The largest singular value bounds the gradient; the spectral radius neither bounds nor predicts it",
+        "The largest singular value bounds the gradient; mean field predicts it, the spectral radius does not",
         fontsize=9,
     )
     return figure
@@ -197,15 +201,16 @@ def _units(result: xr.Dataset) -> Figure:
     place = int(np.argmin(abs(result["gain"].values - 1)))
     for panel, name in zip(axes.ravel(), names, strict=False):
         heat = result["heat"].sel(cell=name).isel(setting=place, seed=0).values.T
-        shown = np.where(np.isneginf(heat), -1e9, np.maximum(heat, -40))
+        shown = np.where(np.isneginf(heat), -1e9, np.maximum(heat, FADED))
         edge = float(result["shown_lag"][-1])
         image = panel.imshow(
-            shown[:, ::-1], aspect="auto", cmap=colours, vmin=-40, vmax=0, interpolation="nearest",
+            shown[:, ::-1], aspect="auto", cmap=colours, vmin=FADED, vmax=0, interpolation="nearest",
             extent=(-edge, 0, 0, len(heat)),
         )  # fmt: skip
         label = "" if name in CAROUSEL else f", {list(settings(result, name))[place]}"
         panel.set_title(TITLES.get(name, name) + label)
         panel.grid(False)
+        panel.xaxis.set_major_locator(MaxNLocator(3))
     for panel in axes.ravel()[len(names) :]:
         panel.set_axis_off()
     if image is not None:
