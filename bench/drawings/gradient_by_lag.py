@@ -118,7 +118,7 @@ def _profile(axes: Axes, at: xr.Dataset, name: str) -> None:
         slope = rate if known else float(exponent[place])
         line = slope * lag / LN10
         if name == "linear":  # at this width, of the same matrices
-            line = float(np.log10(at["radius"].isel(setting=place)).mean("seed")) * lag
+            line = float(np.log10(at["radius"].isel(setting=place).values).mean()) * lag
         if name == "irnn" and float(at["gain"][place]) == 1:
             line = np.log10(at["live_predicted"].values) / 2
         draw.theory(axes, lag, line, {**look, "linestyle": "-" if known else ":"}, linewidth=0.9)
@@ -184,7 +184,7 @@ def _bounds(at: xr.Dataset) -> Figure:
     axes[0, 0].set_ylabel(r"$\log_{10} |dL/dh_{T-k}| \, / \, |dL/dh_T|$")
     axes[0, 0].legend(loc="lower left")
     figure.suptitle(
-        "The largest singular value bounds the gradient; mean field predicts it, the spectral radius does not",
+        "The largest singular value bounds the gradient; mean field predicts it, the spectral radius cannot",
         fontsize=9,
     )
     return figure
