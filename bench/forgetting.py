@@ -82,11 +82,14 @@ def _carousel(at: xr.Dataset) -> list[Verdict]:
             "cut off where they leave a cell by its gates. No complex gate is needed for that.",
         ),
     ]  # fmt: skip
-    if not _holds(at, gain=0.0):
-        return found
+    return found + (_growth(at) if _holds(at, gain=0.0) else [])
+
+
+def _growth(at: xr.Dataset) -> list[Verdict]:
+    """How a cell that forgets nothing grows."""
     square = at["cell_square"].isel(forget_bias=0)
     free = square.sel(gain=0.0)
-    found.append(judge(
+    found = [judge(
         ["D17"], "Mean square of the cell state of the LSTM of 1997 without recurrent weights after "
         f"t = {int(at['time'][-1])} steps: it never stops growing", "sum of uncorrelated terms i g, and the "
         "share of inputs that gates have in common",
@@ -95,17 +98,16 @@ def _carousel(at: xr.Dataset) -> list[Verdict]:
         tolerance=_allowed(free.isel(time=-1), 1)
         + 2 / _setting(at, "width") * at["cell_square_predicted"].isel(time=-1),
         tolerance_from="relative terms of order 1 / inputs (2 / N) and five standard errors",
-    ))  # fmt: skip
+    )]  # fmt: skip
     if _holds(at, gain=1.0):
         later = square.sel(gain=1.0)
         half = later.sel(time=int(at["time"][-1]) // 2, method="nearest")
         power: xr.DataArray = xr.apply_ufunc(np.log2, later.isel(time=-1) / half)
         found.append(observe(
-            ["D17"], "Power of t by which the mean square of the cell grows in the last half at gain 1 "
-            "(1: a random walk; 2: a drift)", HOCHREITER,
+            ["D17"], "Power of t by which the mean square of the cell grows in the last half at gain 1: 1 "
+            "for a random walk, 2 for the drift that saturated outputs cause through fixed weights",
+            HOCHREITER,
             measured=float(power.mean()), uncertainty=float(standard_error(power)),
-            correction="A random walk, with variance proportional to t, only for independent gates. "
-            "Saturated outputs fed back through fixed weights make it a drift.", claim="right",
         ))  # fmt: skip
     return found
 
@@ -138,18 +140,21 @@ def _terms(lstm: xr.Dataset) -> list[Verdict]:
             correction="Total derivatives need the whole carry: [I 0] J_T ... J_2 [I; diag(o_1 tanh'(c_1))].",
         ),
     ]  # fmt: skip
-    if not _holds(lstm, gain=1.0):
-        return found
+    return found + (_sizes(lstm, n) if _holds(lstm, gain=1.0) else [])
+
+
+def _sizes(lstm: xr.Dataset, n: int) -> list[Verdict]:
+    """Sizes of the terms at gain 1."""
     late = lstm[["late_terms", "late_terms_predicted", "diagonal_share"]].sel(gain=1.0)
     share = late["late_terms"].sel(term="carousel") / late["late_terms"].sel(term="sum")
     predicted = late["late_terms_predicted"]
-    found.append(judge(
+    found = [judge(
         ["D22", "D18"], "Share of the additive path, diag f, in |dc_t/dc_{t-1}|_F^2 at gain 1, every bias",
         GILBOA,
         measured=share.mean("seed"), predicted=predicted.sel(term="carousel") / predicted.sel(term="sum"),
         uncertainty=standard_error(share), tolerance=1 / n + _allowed(share),
         tolerance_from="finite width and tied weights (1 / N) and five standard errors",
-    ))  # fmt: skip
+    )]  # fmt: skip
     flat = late["diagonal_share"].where(late["forget_bias"] <= 3, drop=True)
     found.append(judge(
         ["D18"], "Share of the other three terms, squared, that lies on their diagonals, which is all that "

@@ -44,9 +44,9 @@ def follow(cell_at: CellAt, inputs: jax.Array, key: jax.Array) -> dict[str, jax.
 
     Returns:
         Time first: ``log_norm`` (T, path), ``cell_square`` (T,), the mean square of the cell state (of h
-        where there is no other); for an LSTM ``terms`` (T, term), ``diagonal_share`` (T,) of the last three terms,
-        ``formula_error`` (T,) and ``discrepancy`` (T,), the relative error of the product of the four-term
-        expressions as dc_t/dc_0. NaN for other cells.
+        where there is no other); for an LSTM ``terms`` (T, term), ``diagonal_share`` (T,) of the last three
+        terms, ``formula_error`` (T,) and ``discrepancy`` (T,), the relative error of the product of the
+        four-term expressions as dc_t/dc_0. NaN for other cells.
     """
     keys = jax.random.split(key, len(inputs))
     carry = zero_carry(cell_at(keys[0]))

@@ -255,7 +255,7 @@ def table(result: xr.Dataset) -> pd.DataFrame:
         "untied_exponent_predicted": result["exponent_predicted"],
         **{f"{term}_square": late.sel(term=term, drop=True).mean("seed") for term in TERMS},
     }
-    return xr.Dataset(columns).to_dataframe().reset_index()
+    return xr.Dataset(columns).to_dataframe(["cell", "forget_bias", "gain"]).reset_index()
 
 
 def _finite(rate: xr.DataArray) -> xr.DataArray:

@@ -259,7 +259,8 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     errors = {"exponent_error": standard_error(at["exponent"])}
     rates = {f"gradient_{part}": at["rates"].sel(part=part, drop=True).mean("seed") for part in PARTS}
     terms = {f"{term}_square": at["terms"].sel(term=term, drop=True).mean("seed") for term in TERMS}
-    return xr.Dataset({**columns, **errors, **rates, **terms}).to_dataframe().reset_index()
+    found = xr.Dataset({**columns, **errors, **rates, **terms})
+    return found.to_dataframe(["stage", "forget_bias"]).reset_index()
 
 
 EXPERIMENT = Experiment(
