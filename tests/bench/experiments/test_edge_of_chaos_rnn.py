@@ -26,8 +26,10 @@ SMALL = replace(
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
-    """One small run."""
-    return pipeline.run(edge_of_chaos_rnn.EXPERIMENT, SMALL, tmp_path_factory.mktemp("out"))
+    """One small run, with short lines in its figures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(edge_of_chaos_rnn, "FINE", (8, 2))
+        return pipeline.run(edge_of_chaos_rnn.EXPERIMENT, SMALL, tmp_path_factory.mktemp("out"))
 
 
 def test_the_exponent_is_the_growth_of_a_small_difference():
