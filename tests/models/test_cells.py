@@ -55,8 +55,12 @@ def test_our_own_cells_run_in_a_flax_rnn_as_in_a_scan(name):
 
 
 def test_a_carry_can_be_drawn_instead_of_zero():
-    drawn = cell("lstm_1997")(jax.random.key(0), 3, 5)
-    c, h = drawn.initialize_carry((2, 3), nnx.Rngs(0), jax.nn.initializers.normal())
+    @jax.jit
+    def draw():
+        drawn = cell("lstm_1997")(jax.random.key(0), 3, 5)
+        return drawn.initialize_carry((2, 3), nnx.Rngs(0), jax.nn.initializers.normal())
+
+    c, h = draw()
     assert c.shape == h.shape == (2, 5)
     assert np.all(c != h)
 
