@@ -6,11 +6,13 @@ from scipy import stats
 
 from signalprop.bench.drawings.long_lag_tasks import best, kept_decades, title, wilson
 from signalprop.bench.remedies import remedy
-from signalprop.bench.verdict import Verdict, observe
+from signalprop.bench.verdict import Verdict, judge, observe
 
 UNGATED = ("tanh", "omega", "orthogonal", "relu", "irnn")
 SIMPLER = ("lstm_1997", "gru", "minimal_rnn")  # than an LSTM with a forget gate
 VANISHED = 3  # decades below which we call a gradient vanished
+GUESSING = 0.15  # share of symbols recalled that still counts as guessing one of eight
+ARJOVSKY = "Arjovsky, Shah & Bengio (2016), arXiv:1511.06464"
 PASCANU = "Pascanu, Mikolov & Bengio (2013), arXiv:1211.5063"
 LE = "Le, Jaitly & Hinton (2015), arXiv:1504.00941"
 JOZEFOWICZ = "Jozefowicz, Zaremba & Sutskever (2015), ICML 37"
@@ -21,7 +23,7 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge clipping, relu, gates, the forget bias and what a vanished gradient means."""
     at = best(result.assign(kept=kept_decades(result)))
     networks = set(map(str, result["network"].values))
-    found = [_vanished(at), _rank(at)]
+    found = [_vanished(at), _rank(at), *_no_memory(at)]
     if {0.0} < set(result["clip_norm"].values):
         found += [_clipping(result), _ungated(at)]
     if {"tanh", "irnn"} <= networks:
@@ -78,13 +80,32 @@ def _rank(at: xr.Dataset) -> Verdict:
         loss = chosen["test_loss"].fillna(np.inf)
         ranks.append(float(stats.spearmanr(np.abs(chosen["kept"]), loss, nan_policy="omit").statistic))
     spread = float(np.std(ranks, ddof=1) / np.sqrt(len(ranks))) if len(ranks) > 1 else 0.0
+    mean = float(np.mean(ranks))
     each = ", ".join(f"{r:+.2f}" for r in ranks)
     return observe(
         ["D11"], "Rank correlation, over networks, of the decades that the untrained gradient loses or gains "
         f"over the sequence with the loss after training: {each} ({_tasks(at)}); mean", PASCANU,
-        measured=float(np.mean(ranks)), uncertainty=spread, claim="right after repair",
-        correction="The exponent at initialization is one predictor of success among several, and local.",
+        measured=mean, uncertainty=spread, claim="right after repair",
+        correction="At these lengths what is left of the gradient at initialization "
+        + ("is one predictor of success." if mean > 2 * spread else "does not predict success."),
     )  # fmt: skip
+
+
+def _no_memory(at: xr.Dataset) -> list[Verdict]:
+    """The loss of networks that recall no better than guessing, against that of the best guess."""
+    copying = at.isel(task=[str(task).startswith("copying") for task in at["task"].values])
+    if not (guess := copying["correct"] < GUESSING).any():
+        return []
+    ratio = (copying["test_loss"] / copying["test_loss_predicted"]).where(guess)
+    x = ratio.values[np.isfinite(ratio.values)]
+    return [
+        judge(
+            ["D5"], f"Copying: {x.size} of {guess.size} networks recall less than {GUESSING:.0%} of the "
+            "symbols after training. Their loss is that of no memory, 10 log(8) / (T + 20): median ratio", ARJOVSKY,
+            measured=float(np.median(x)), predicted=1.0, uncertainty=float(x.std() / np.sqrt(x.size)),
+            tolerance=0.05, tolerance_from="a twentieth: more than recalling 15 % instead of 1 in 8 can save",
+        )
+    ]  # fmt: skip
 
 
 def _clipping(result: xr.Dataset) -> Verdict:

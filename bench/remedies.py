@@ -64,7 +64,7 @@ class Remedy:
 
 REMEDIES = {
     "tanh": Remedy("tanh", "tanh"),
-    "omega": Remedy(r"tanh + $\Omega$", "tanh", omega=4.0),
+    "omega": Remedy("tanh + \N{GREEK CAPITAL LETTER OMEGA}", "tanh", omega=4.0),
     "orthogonal": Remedy("tanh, orthogonal", "tanh_orthogonal"),
     "relu": Remedy("relu, He", "relu", gain=sqrt(2)),
     "irnn": Remedy("IRNN", "irnn", input_std=IRNN_INPUT_STD),

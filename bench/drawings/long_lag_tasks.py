@@ -199,7 +199,10 @@ def kept_decades(result: xr.Dataset) -> xr.DataArray:
 def _predictor(result: xr.Dataset) -> Figure:
     """Final loss of every clipped network against what is left of its gradient at initialization."""
     tasks, names = [str(t) for t in result["task"].values], [str(m) for m in result["network"].values]
-    at = best(result.assign(kept=kept_decades(result))).isel(clip_norm=-1)
+    at, norm = (
+        best(result.assign(kept=kept_decades(result))).isel(clip_norm=-1),
+        float(result["clip_norm"][-1]),
+    )
     figure, panels = _panels(tasks, 2.2)
     looks = draw.series(names)
     for axes, task in zip(panels, tasks, strict=True):
@@ -210,7 +213,7 @@ def _predictor(result: xr.Dataset) -> Figure:
             axes.plot(chosen["kept"].sel(network=name), y, linestyle="none", alpha=0.8, **look)
         axes.axhline(1, color="k", linestyle="--", linewidth=1.2)
         axes.axvline(0, color="0.6", linewidth=0.8)
-        axes.set(yscale="log", title=title(task), xlabel="decades gained by the untrained gradient over T")
+        axes.set(yscale="log", title=title(task), xlabel="decades gained over $T$, untrained")
         axes.set_ylabel("test loss / chance")
     handles = [
         Line2D([], [], linestyle="none", color=looks[n]["color"], marker=looks[n]["marker"], label=label)
@@ -218,4 +221,7 @@ def _predictor(result: xr.Dataset) -> Figure:
     ]
     handles.append(Line2D([], [], color="k", linestyle="--", label="chance"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    figure.suptitle(
+        f"What is left of the gradient before training, and the loss after it ({_clipping(norm)})", fontsize=9
+    )
     return figure
