@@ -102,7 +102,8 @@ def _no_memory(at: xr.Dataset) -> list[Verdict]:
         judge(
             ["D5"], f"Copying: {x.size} of {guess.size} networks recall less than {GUESSING:.0%} of the "
             "symbols after training. Their loss is that of no memory, 10 log(8) / (T + 20): median ratio",
-            ARJOVSKY, measured=float(np.median(x)), predicted=1.0, uncertainty=float(x.std() / np.sqrt(x.size)),
+            ARJOVSKY, measured=float(np.median(x)), predicted=1.0,
+            uncertainty=float(x.std() / np.sqrt(x.size)),
             tolerance=0.05, tolerance_from="a twentieth: more than recalling 15 % instead of 1 in 8 can save",
         )
     ]  # fmt: skip
