@@ -9,8 +9,8 @@ from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
 
 ENGELKEN = "Engelken (2023), arXiv 2312.17306"
 ABOUT_ONE = (
-    "A step derivative of about 1 in several directions at once carries gradients, and can be had without "
-    "gates: by flossing. About 0 is vanishing."
+    "About 1 in one direction, as at the critical gain, keeps the size of a gradient but need not suffice to "
+    "learn; about 1 in several directions, as after flossing, can, and without gates. About 0 is vanishing."
 )
 
 
