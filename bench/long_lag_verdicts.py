@@ -54,6 +54,12 @@ def _error(gain: xr.DataArray | np.ndarray) -> float:
     return float(gain.std(ddof=1) / np.sqrt(gain.size))
 
 
+def _resolved(gain: xr.DataArray) -> str:
+    """The sentence that closes a correction where the difference may be chance."""
+    clear = abs(float(gain.mean())) > 2 * _error(gain)
+    return "" if clear else " The difference in successes is within two standard errors here."
+
+
 def _tasks(at: xr.Dataset) -> str:
     return "; ".join(title(str(task)) for task in at["task"].values)
 
@@ -119,7 +125,8 @@ def _clipping(result: xr.Dataset) -> Verdict:
     sure = p < 0.05
     return observe(
         ["D24"], f"{gain.size} pairs of networks that differ in clipping: {better} succeed with it alone, "
-        f"{worse} without it alone (exact sign test p = {p:.2g}); gain in success rate", PASCANU,
+        f"{worse} without it alone (sign test as if all pairs were independent, p = {p:.2g}); gain in "
+        "success rate", PASCANU,
         measured=float(gain.mean()), uncertainty=_error(gain),
         claim=("right" if better > worse else "wrong") if sure else "not checkable",
         correction="" if sure and better > worse else "No difference shows at these lengths and this number "
@@ -158,7 +165,8 @@ def _unit_gain(at: xr.Dataset) -> Verdict:
         "the Gaussian start", PASCANU,
         measured=float(gain.mean()), uncertainty=_error(gain), claim="right after repair",
         correction="Step derivatives near 1 are a way out, near 0 they are the problem. The regulariser's "
-        "weight of 4 was found for plain gradient descent and competes with the task's gradient.",
+        "weight of 4 was found for plain gradient descent and competes with the task's gradient."
+        + _resolved(gain),
     )  # fmt: skip
 
 
@@ -178,7 +186,7 @@ def _relu(at: xr.Dataset) -> Verdict:
         "of the better relu network over tanh", LE,
         measured=float(gain.mean()), uncertainty=_error(gain), claim="right after repair",
         correction="A relu network that starts near the identity or at the He scale trains through tens of "
-        "steps; an eigenvalue above 1 does not decide. Its large outputs are a matter of clipping.",
+        "steps; an eigenvalue above 1 does not decide." + _resolved(gain),
     )  # fmt: skip
 
 
@@ -211,5 +219,5 @@ def _simple_gates(at: xr.Dataset) -> Verdict:
         ["D25"], f"Successes over all tasks: {'; '.join(rates)}. The best simpler cell, less the LSTM",
         HOCHREITER, measured=float(gain.mean()), uncertainty=_error(gain), claim="right after repair",
         correction="An additive path that is kept open does it, not the number of gates. And what is "
-        "remembered are earlier time steps, not earlier training steps.",
+        "remembered are earlier time steps, not earlier training steps." + _resolved(gain),
     )  # fmt: skip

@@ -76,7 +76,7 @@ class Programs:
         return jax.jit(spread).lower(*self.on_devices([(0,) * len(chunk)], chunk))
 
     def export(self, static: Static, chunk: Block, platforms: Sequence[str]) -> list[jax.export.Exported]:
-        """Lower one chunk for each of other platforms (``cpu``, ``cuda``, ``tpu``), which need not be present.
+        """Lower one chunk for other platforms (``cpu``, ``cuda``, ``tpu``), which need not be present.
 
         Each by itself, because a routine that only one of them has cannot be lowered for all together.
         """
