@@ -45,7 +45,7 @@ def _gates(at: xr.Dataset) -> Figure:
     left.set_title("Gradient of networks that solve\nthe task; dotted: untrained")
     middle.set_title("Forget gates")
     right.set_title("Input gates")
-    right.legend(title="first bias $b$ (solved)", fontsize=6.5, title_fontsize=7)
+    left.legend(title="first bias $b$ (solved)", loc="upper left", fontsize=6, title_fontsize=6.5)
     return figure
 
 
