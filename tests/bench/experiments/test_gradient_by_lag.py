@@ -62,7 +62,7 @@ def test_measurements_that_follow_theory_agree_in_every_verdict_and_others_do_no
     assert {c for v in found for c in v.claims} == CLAIMS
     steeper = result.assign(log_norm=result["log_norm"] + result["lag"])
     wrong = [v for v in EXPERIMENT.verdicts(steeper) if v.agreement == "disagrees"]
-    assert {c for v in wrong for c in v.claims} == CLAIMS
+    assert {c for v in wrong for c in v.claims} == CLAIMS - {"D12"}  # which is about the share of units
     with figures.style():
         assert set(EXPERIMENT.figures(result)) == {"profiles", "rates", "units"}
 
