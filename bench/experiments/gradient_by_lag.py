@@ -213,7 +213,7 @@ def _exponents(result: xr.Dataset) -> list[Verdict]:
     return [
         judge(
             ["D5"], f"Growth of log |dL/dh| per step over {0.9 * lags:g} steps, minus the leading Lyapunov "
-            "exponent of the same steps, in every cell but relu and linear", PASCANU,
+            "exponent of the same steps, in every cell whose units are not relu or linear", PASCANU,
             measured=mean, predicted=0.0, uncertainty=error,
             tolerance=ends + sampling_factor(mean.size, result.sizes["seed"]) * error,
             tolerance_from="random directions at both ends, log(units) over the steps; five standard errors",
