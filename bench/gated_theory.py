@@ -71,9 +71,9 @@ class GatedField:
     """Standard deviation that inputs add to a gate; of the minimalRNN's embedding before its tanh."""
     forget_bias: float = 0.0
     """Bias of the gate that keeps the state."""
-    units: int = 4000
+    units: int = 2000
     """Units of the population; the minimalRNN needs none."""
-    steps: int = 2000
+    steps: int = 1000
     """Steps that the population is followed; at least 10 (1 + e^bias) to reach its stationary state."""
     seed: int = 0
     """Seed of the population."""
