@@ -381,38 +381,118 @@ CLAIMS = (
     ),
     Claim("C31", "L1 and L2 penalties limit exploding gradients, which inflate the weights.", REMEDIES),
     Claim("C32", "The regularised loss is |y - W^T x|^2 + alpha |W|^2.", REMEDIES),
-    Claim("D1", "Repeated multiplication by b tends to 0 for |b| < 1, to infinity for |b| > 1.", KARPATHY),
-    Claim("D2", "A^k x is governed by the largest eigenvalue of A, and by x.", KARPATHY),
-    Claim("D3", "A relu RNN without input repeats one matrix, and its largest eigenvalue decides.", KARPATHY),
-    Claim("D4", "A recurrent network is S_t = f(U x + W S), y = g(V S), trained through time.", KARPATHY),
-    Claim("D5", "Long sequences make gradients explode or vanish.", KARPATHY),
-    Claim("D6", "Clipping or an LSTM is therefore needed.", KARPATHY),
     Claim(
-        "D7", "Gradients explode if the dominant recurrent eigenvalue exceeds 1 and vanish below 1.", WEBERNA
+        "D1",
+        "Repeated multiplication by b tends to 0 for |b| < 1, to infinity for |b| > 1.",
+        KARPATHY,
+        ("power-iteration", "edge-of-chaos-rnn"),
     ),
-    Claim("D8", "The activation's derivative is always less than 1.", WEBERNA),
-    Claim("D9", "A small recurrent matrix drives the derivative to 0, a large one to infinity.", WEBERNA),
-    Claim("D10", "In practice vanishing is the more common of the two.", WEBERNA),
-    Claim("D11", "A vanished gradient means that early states do not affect later ones.", WEBERNA),
-    Claim("D12", "The way out is a step derivative of about 1, or of about 0.", WEBERNA),
     Claim(
-        "D13", "relu in place of tanh relieves vanishing, but explodes with an eigenvalue above 1.", WEBERNA
+        "D2", "A^k x is governed by the largest eigenvalue of A, and by x.", KARPATHY, ("power-iteration",)
     ),
-    Claim("D14", "The LSTM's three gates answer conflicting updates of input and output weights.", WEBERNA),
-    Claim("D15", "In the early LSTM the derivative along the cell is exactly 1.", WEBERNA),
-    Claim("D16", "The early LSTM achieves this by truncating gradients at the gates.", WEBERNA),
-    Claim("D17", "The early cell state grows without bound, hence the forget gate.", WEBERNA),
-    Claim("D18", "The modern cell derivative has four terms.", WEBERNA),
-    Claim("D19", "A plain RNN's step factors all end above 1 or all in [0, 1]; an LSTM's may vary.", WEBERNA),
-    Claim("D20", "If the cell derivative tends to 0, raising the forget gate restores it.", WEBERNA),
-    Claim("D21", "The network learns through its gates when to let the gradient vanish.", WEBERNA),
-    Claim("D22", "The additive update gives a well-behaved derivative.", WEBERNA),
-    Claim("D23", "An LSTM does not prevent exploding gradients; clip them, or hope.", WEBERNA),
-    Claim("D24", "Clipping succeeds more often than hoping.", WEBERNA),
     Claim(
-        "D25", "An LSTM seldom vanishes because of its complex gates, which remember earlier steps.", REMEDIES
+        "D3",
+        "A relu RNN without input repeats one matrix, and its largest eigenvalue decides.",
+        KARPATHY,
+        ("power-iteration", "recurrent-eigenvalues"),
     ),
-    Claim("D26", "The extra terms of the cell derivative do not change the argument.", WEBERNA),
+    Claim(
+        "D4",
+        "A recurrent network is S_t = f(U x + W S), y = g(V S), trained through time.",
+        KARPATHY,
+        ("gradient-by-lag",),
+    ),
+    Claim(
+        "D5",
+        "Long sequences make gradients explode or vanish.",
+        KARPATHY,
+        ("gradient-by-lag", "edge-of-chaos-rnn", "long-lag-tasks"),
+    ),
+    Claim("D6", "Clipping or an LSTM is therefore needed.", KARPATHY, ("long-lag-tasks", "flossing")),
+    Claim(
+        "D7",
+        "Gradients explode if the dominant recurrent eigenvalue exceeds 1 and vanish below 1.",
+        WEBERNA,
+        ("power-iteration", "recurrent-eigenvalues", "edge-of-chaos-rnn"),
+    ),
+    Claim("D8", "The activation's derivative is always less than 1.", WEBERNA, ("gradient-by-lag",)),
+    Claim(
+        "D9",
+        "A small recurrent matrix drives the derivative to 0, a large one to infinity.",
+        WEBERNA,
+        ("recurrent-eigenvalues", "edge-of-chaos-rnn"),
+    ),
+    Claim(
+        "D10",
+        "In practice vanishing is the more common of the two.",
+        WEBERNA,
+        ("recurrent-eigenvalues", "edge-of-chaos-rnn"),
+    ),
+    Claim(
+        "D11",
+        "A vanished gradient means that early states do not affect later ones.",
+        WEBERNA,
+        ("long-lag-tasks",),
+    ),
+    Claim(
+        "D12",
+        "The way out is a step derivative of about 1, or of about 0.",
+        WEBERNA,
+        ("recurrent-eigenvalues", "gradient-by-lag", "edge-of-chaos-rnn", "long-lag-tasks", "flossing"),
+    ),
+    Claim(
+        "D13",
+        "relu in place of tanh relieves vanishing, but explodes with an eigenvalue above 1.",
+        WEBERNA,
+        ("gradient-by-lag", "long-lag-tasks"),
+    ),
+    Claim(
+        "D14",
+        "The LSTM's three gates answer conflicting updates of input and output weights.",
+        WEBERNA,
+        ("carousel",),
+    ),
+    Claim("D15", "In the early LSTM the derivative along the cell is exactly 1.", WEBERNA, ("carousel",)),
+    Claim(
+        "D16", "The early LSTM achieves this by truncating gradients at the gates.", WEBERNA, ("carousel",)
+    ),
+    Claim("D17", "The early cell state grows without bound, hence the forget gate.", WEBERNA, ("carousel",)),
+    Claim("D18", "The modern cell derivative has four terms.", WEBERNA, ("carousel", "learned-gates")),
+    Claim(
+        "D19",
+        "A plain RNN's step factors all end above 1 or all in [0, 1]; an LSTM's may vary.",
+        WEBERNA,
+        ("carousel",),
+    ),
+    Claim(
+        "D20",
+        "If the cell derivative tends to 0, raising the forget gate restores it.",
+        WEBERNA,
+        ("carousel", "learned-gates", "long-lag-tasks"),
+    ),
+    Claim(
+        "D21",
+        "The network learns through its gates when to let the gradient vanish.",
+        WEBERNA,
+        ("learned-gates",),
+    ),
+    Claim(
+        "D22",
+        "The additive update gives a well-behaved derivative.",
+        WEBERNA,
+        ("gradient-by-lag", "carousel", "learned-gates"),
+    ),
+    Claim("D23", "An LSTM does not prevent exploding gradients; clip them, or hope.", WEBERNA, ("carousel",)),
+    Claim("D24", "Clipping succeeds more often than hoping.", WEBERNA, ("long-lag-tasks",)),
+    Claim(
+        "D25",
+        "An LSTM seldom vanishes because of its complex gates, which remember earlier steps.",
+        REMEDIES,
+        ("carousel", "long-lag-tasks"),
+    ),
+    Claim(
+        "D26", "The extra terms of the cell derivative do not change the argument.", WEBERNA, ("carousel",)
+    ),
 )
 
 _BY_ID = {claim.id: claim for claim in CLAIMS}

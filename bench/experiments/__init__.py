@@ -16,4 +16,12 @@ EXPERIMENTS = (
     "depth-limits",
     "attention",
     "precision",
+    "power-iteration",
+    "recurrent-eigenvalues",
+    "gradient-by-lag",
+    "edge-of-chaos-rnn",
+    "carousel",
+    "learned-gates",
+    "long-lag-tasks",
+    "flossing",
 )
