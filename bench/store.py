@@ -163,6 +163,8 @@ class Run:
                 full = np.full(lengths + target.shape[len(lengths) :], fill_value(target.dtype), target.dtype)  # type: ignore[union-attr]
                 value = arrays[name]
                 full[(0,) * len(case) + tuple(slice(n) for n in value.shape)] = value
+                if np.issubdtype(full.dtype, np.floating):  # one NaN: a chunk of fill values is not kept
+                    full[np.isnan(full)] = np.nan
                 target[region] = written[name] = full  # type: ignore[index]
             if split:
                 self.group[SPLIT][case + block] = 1  # type: ignore[index]

@@ -177,7 +177,8 @@ def _eigenvalues(at: xr.Dataset) -> Figure:
         one = first.sel(ensemble=name)
         axes.plot(one["real"].values.ravel(), one["imaginary"].values.ravel(), ".", color="C0", **small)
         radius = float(at["radius"].sel(ensemble=name).mean())
-        axes.set_title(f"{NAMES.get(name, name)}, $g = 1$\n" + rf"$\rho$ = {radius if radius > 1e-6 else 0:.3g}")
+        shown = radius if radius > 1e-6 else 0  # that of a nilpotent matrix is rounding
+        axes.set_title(f"{NAMES.get(name, name)}, $g = 1$\n" + rf"$\rho$ = {shown:.3g}")
     for axes, name in zip(lower, cells, strict=False):
         one = first.sel(cell=name)
         for stage, look in (("before", {"marker": "o", "markerfacecolor": "none", "color": "0.55"}),

@@ -2,9 +2,11 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
@@ -104,6 +106,15 @@ def test_a_damaged_chunk_is_refused_and_then_recomputed(toy, tmp_path, whole, ha
     sweep.run(toy, toy.sizes["quick"], path)
     assert "damaged and will be recomputed" in capsys.readouterr().out
     assert_identical(whole, store.load(path))
+
+
+def test_measurements_that_are_all_lost_are_stored_and_not_damaged(toy, tmp_path) -> None:
+    def lose(key, point, static):
+        measured = toy.measure(key, point, static)
+        return measured | {"norm": -jnp.abs(measured["norm"] * jnp.nan)}  # as 0/0 on x86
+
+    path = sweep.run(replace(toy, measure=lose), toy.sizes["quick"], tmp_path / "lost.zarr", chunk=CHUNK)
+    assert np.isnan(store.load(path)["norm"]).all()
 
 
 def test_a_full_disk_keeps_what_is_finished(toy, tmp_path, whole, monkeypatch) -> None:
