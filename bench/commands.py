@@ -228,9 +228,11 @@ def _progress(name: str) -> Iterator[Any]:
 def _say_outcome(name: str, outcome: Any, seconds: float | None = None) -> None:
     wrong = outcome.disagreements
     took = "" if seconds is None else f" in {seconds:.1f} s"
-    agree = sum(v.agreement == "agrees" for v in outcome.verdicts)
+    judged = [v for v in outcome.verdicts if v.agreement != "no theory"]
+    alone = len(outcome.verdicts) - len(judged)
     console.print(
-        f"{name}: {agree} of {len(outcome.verdicts)} verdicts agree{took}; figures in {outcome.folder}"
+        f"{name}: {len(judged) - len(wrong)} of {len(judged)} verdicts agree with theory"
+        f"{f', {alone} measurements stand alone' * bool(alone)}{took}; figures in {outcome.folder}"
     )
     for v in wrong:
         console.print(f"  disagrees: {v.statement} predicted {v.predicted:.4g}, measured {v.measured:.4g}")
