@@ -1,6 +1,5 @@
 """What theory predicts for gated cells: topics of ``signalprop theory``, each a dataclass of its options."""
 
-import math
 from dataclasses import dataclass
 
 import jax
@@ -10,7 +9,7 @@ import pandas as pd
 
 from signalprop.analysis import gated, gatedfield, gaussian
 from signalprop.bench.errors import InputError
-from signalprop.bench.grid import nearest, require_count, require_scale, require_values
+from signalprop.bench.grid import nearest, require_count, require_finite, require_scale, require_values
 from signalprop.bench.prediction import Number, Prediction
 
 FIELDS = ("lstm", "gru", "minimal_rnn")
@@ -30,7 +29,7 @@ class Memory:
     def predict(self) -> Prediction:
         """See `signalprop.analysis.gated`."""
         require_values("--forget-bias", self.forget_bias)
-        _require_finite("--forget-bias", self.forget_bias)
+        require_finite("--forget-bias", self.forget_bias)
         require_scale("--noise", (self.noise,))
         require_count("--longest", (self.longest,), least=3)
         bias, lag = jnp.array(self.forget_bias, float), jnp.array([1.0, 0.1, 0.5]) * self.longest
@@ -84,7 +83,7 @@ class GatedField:
             raise InputError(f"--cell: no {self.cell!r}; {nearest(self.cell, FIELDS)}")
         require_scale("--sigma-w", (self.sigma_w,))
         require_scale("--input-scale", (self.input_scale,))
-        _require_finite("--forget-bias", (self.forget_bias,))
+        require_finite("--forget-bias", (self.forget_bias,))
         require_count("--units", (self.units,), least=2)
         require_count("--steps", (self.steps,), least=20)
         point = jax.jit(self._minimal if self.cell == "minimal_rnn" else self._population)()
@@ -110,9 +109,3 @@ class GatedField:
         terms = dict(zip(gated.FourTerms._fields, point.terms, strict=True))
         named = {f"{name}_square": value for name, value in terms.items()}
         return {k: v for k, v in point._asdict().items() if k != "terms"} | named
-
-
-def _require_finite(option: str, values: tuple[float, ...]) -> None:
-    for value in values:
-        if not math.isfinite(value):
-            raise InputError(f"{option}: got {value}; write a finite number")

@@ -150,6 +150,14 @@ def require_scale(axis: str, values: Collection[float]) -> None:
             raise InputError(f"{axis}: got {value}; write a finite number that is not negative")
 
 
+def require_finite(axis: str, values: Collection[float]) -> None:
+    """Raise InputError unless all values are finite."""
+    require_values(axis, values)
+    for value in values:
+        if not math.isfinite(value):
+            raise InputError(f"{axis}: got {value}; write a finite number")
+
+
 def require_count(axis: str, values: Collection[int], least: int = 1) -> None:
     """Raise InputError unless all values are at least ``least``."""
     require_values(axis, values)

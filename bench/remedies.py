@@ -89,5 +89,5 @@ def remedy(name: str) -> Remedy:
             named("network", name, {**REMEDIES, **CELLS})
         cell(name)
     except ValueError as error:
-        raise InputError(str(error)) from error
+        raise InputError(f"network: {error}") from error
     return Remedy(name.rpartition(":")[2].replace("_", " "), name)

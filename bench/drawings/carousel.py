@@ -51,7 +51,7 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
 
 def _at(result: xr.Dataset, **wanted: float) -> xr.Dataset:
     """The setting nearest to what is asked for."""
-    return result.sel(wanted, method="nearest")
+    return result.sortby(list(wanted)).sel(wanted, method="nearest")
 
 
 def _factors(result: xr.Dataset, shown: list[str]) -> Figure:

@@ -33,7 +33,7 @@ from signalprop.analysis.chaos import mean_field_exponent
 from signalprop.bench.drawings.carousel import figures
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.forgetting import exponents, verdicts
-from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
+from signalprop.bench.grid import Grid, Static, require_count, require_finite, require_known, require_scale
 from signalprop.bench.memory import PATHS, TERMS, follow
 from signalprop.bench.rates import standard_error
 from signalprop.models.cells import cell as find_cell
@@ -76,6 +76,7 @@ class Settings:
         """Refuse settings that cannot be run."""
         require_known("cell", self.cell, CELLS)
         require_scale("gain", self.gain)
+        require_finite("forget_bias", self.forget_bias)
         require_scale("input_scale", [self.input_scale])
         require_count("width", [self.width])
         require_count("steps", [self.steps], least=SHOWN)

@@ -30,7 +30,7 @@ from jax.scipy.special import logsumexp
 from signalprop.analysis import lyapunov, timelag
 from signalprop.bench.drawings.gradient_by_lag import decades, figures, mean_and_error, rates
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
+from signalprop.bench.grid import Grid, Static, require_count, require_finite, require_known, require_scale
 from signalprop.bench.lags import (
     PHI,
     e_folding_steps,
@@ -83,6 +83,7 @@ class Settings:
         require_known("cell", self.cell, CELLS)
         require_scale("gain", self.gain)
         require_scale("input_scale", [self.input_scale])
+        require_finite("forget_bias", self.forget_bias)
         require_count("units", [self.units], 2)
         require_count("lags", [self.lags], 2 * SHORT)
         if len(self.gain) != len(self.forget_bias):

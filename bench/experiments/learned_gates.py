@@ -31,7 +31,7 @@ from signalprop.analysis.timelag import gradient_by_lag
 from signalprop.bench.drawings.learned_gates import OFFSETS, figures
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.gates import activities
-from signalprop.bench.grid import Grid, Static, require_count, require_values
+from signalprop.bench.grid import Grid, Static, require_count, require_finite
 from signalprop.bench.memory import TERMS, follow
 from signalprop.bench.rates import standard_error
 from signalprop.bench.tasks import TASKS, Batch
@@ -79,7 +79,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
-        require_values("forget_bias", self.forget_bias)
+        require_finite("forget_bias", self.forget_bias)
         for name in ("units", "updates", "records", "batch_size"):
             require_count(name, [getattr(self, name)])
         require_count("length", [self.length], least=4)
