@@ -50,7 +50,7 @@ def flatten(step: Step, carry: Any) -> Flat:
 
     def flat_step(state: Array, x: Any) -> Array:
         after, _ = step(unravel(state), x)
-        if jax.tree.structure(after) != jax.tree.structure(carry) or _shapes(after) != _shapes(carry):
+        if _shapes(after) != _shapes(carry):
             raise ValueError(f"step: got back a carry {_shapes(after)} for {_shapes(carry)}; keep its shapes")
         return ravel_pytree(after)[0].astype(state.dtype)
 
@@ -120,5 +120,7 @@ def _floating(leaf: Any) -> bool:
     return bool(jnp.issubdtype(jnp.result_type(leaf), jnp.floating))
 
 
-def _shapes(carry: Any) -> list[tuple[int, ...]]:
-    return [jnp.shape(leaf) for leaf in jax.tree.leaves(carry)]
+def _shapes(carry: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of every leaf by its place in the carry."""
+    leaves = jax.tree_util.tree_leaves_with_path(carry)
+    return {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}
