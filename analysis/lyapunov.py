@@ -165,9 +165,12 @@ def converged_spectrum(
 
     def unfinished(state: _Progress) -> Array:
         done, count = state.done, state.done - plan.skipped
-        error = jnp.nanmax(block_error(state.logs[plan.skipped :] / interval, count))
-        wanting = (count < 4 * CHECK) | (count % CHECK != 0) | ~(error <= tolerance)
-        return (done < plan.intervals) & (state.position.lost_at == 0) & wanting
+        error = jax.lax.cond(
+            (count >= 4 * CHECK) & (count % CHECK == 0),
+            lambda: jnp.nanmax(block_error(state.logs[plan.skipped :] / interval, count)),
+            lambda: jnp.asarray(jnp.inf, state.logs.dtype),
+        )
+        return (done < plan.intervals) & (state.position.lost_at == 0) & ~(error <= tolerance)
 
     def advance(state: _Progress) -> _Progress:
         xs = jax.tree.map(lambda leaf: leaf[state.done], cut)
@@ -204,7 +207,7 @@ def block_error(values: Float[Array, "n k"], count: Int[Array, ""] | int | None 
         used = (jnp.arange(len(values)) < count)[:, None]
         mean = jnp.sum(jnp.where(used, values, 0), 0) / count
         squares = jnp.sum(jnp.where(used, values - mean, 0) ** 2, 0)
-        found = jnp.sqrt(squares / (count * jnp.maximum(count - 1, 1)))
+        found = jnp.sqrt(squares / count / jnp.maximum(count - 1, 1))
         error = jnp.where(count >= LEAST_BLOCKS, jnp.fmax(error, found), error)
         even = len(values) // 2 * 2
         values, count = (values[:even:2] + values[1:even:2]) / 2, count // 2
@@ -230,10 +233,11 @@ def precision_warning(found: Spectrum, tolerance: float = 1e-3) -> str:
     Empty if there are none. Rounding hides the small exponents where they lie far apart: the 7 digits of
     float32 hold ratios up to exp(16) between two decompositions. The tolerance is in nats per step.
     """
-    lost = np.flatnonzero(np.asarray(found.rounding) > tolerance)
+    rounding = np.asarray(found.rounding)
+    lost = np.flatnonzero(np.any(rounding.reshape(-1, rounding.shape[-1]) > tolerance, axis=0))
     if lost.size == 0:
         return ""
-    dtype = np.asarray(found.rounding).dtype
+    dtype = rounding.dtype
     cure = "use a shorter interval" if dtype == np.float64 else "use a shorter interval or float64"
     return f"exponents {lost[0] + 1} to {lost[-1] + 1} are not resolved in {dtype} to {tolerance:g}: {cure}"
 

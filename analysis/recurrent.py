@@ -153,7 +153,7 @@ def kreiss_constant(matrix: Matrix) -> Scalar:
     def growth(place: Array) -> Array:
         distance, angle = jnp.exp(place[0]), place[1]
         z = (1 + distance) * lax.complex(jnp.cos(angle), jnp.sin(angle))
-        smallest = jnp.linalg.svd(z * jnp.eye(n) - matrix, compute_uv=False)[-1]
+        smallest = jnp.linalg.svd(z * jnp.eye(n, dtype=matrix.dtype) - matrix, compute_uv=False)[-1]
         return distance / smallest
 
     count, num_angles = RESOLVENT_GRID
@@ -184,7 +184,7 @@ def eigenbasis_condition(matrix: Matrix) -> Scalar:
     starts = jax.random.normal(jax.random.key(0), (n, n), matrix.dtype)
 
     def eigenvector(value: Array, start: Array) -> Array:
-        shifted = matrix - (value + 4 * eps * size) * jnp.eye(n)
+        shifted = matrix - (value + 4 * eps * size) * jnp.eye(n, dtype=matrix.dtype)
         for _ in range(2):
             start = jnp.linalg.solve(shifted, start.astype(shifted.dtype))
             start = start / jnp.linalg.norm(start)

@@ -24,7 +24,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, Real
 
 from signalprop.analysis.statistics import fit_line, log_norm, mean_and_error
-from signalprop.analysis.trajectory import Flat, Step, flatten, lost_at, states
+from signalprop.analysis.trajectory import Flat, Step, flatten, like_carry, lost_at, states
 
 Norm = Literal["operator", "frobenius"]
 STRETCHES = 10  # parts of a profile whose slopes are fitted by themselves
@@ -113,7 +113,8 @@ def gradient_by_lag(
             without biases: then the state is rescaled too and may grow or shrink without end.
 
     Raises:
-        ValueError: If there are fewer steps than lags, or the carry is no pytree of floating arrays.
+        ValueError: If there are fewer steps than lags, the carry is no pytree of floating arrays, or the loss
+            gradient is none like the carry.
     """
     flat = flatten(step, carry)
     path = _path(step, carry, inputs, lags, homogeneous)
@@ -123,7 +124,7 @@ def gradient_by_lag(
         parts = jax.tree.map(lambda leaf: log_norm(leaf) + shift, flat.unravel(gradient))
         return logsumexp(2 * jnp.stack(jax.tree.leaves(parts))) / 2, parts
 
-    whole, parts = _walk_back(flat, path, flatten(step, loss_gradient).state, norms)
+    whole, parts = _walk_back(flat, path, like_carry(carry, loss_gradient), norms)
     zero_at = jnp.argmax(whole == -jnp.inf)
     whole, parts = jax.tree.map(lambda x: jnp.where(path.usable, x, jnp.nan), (whole, parts))
     return Profile(whole, parts, zero_at, path.lost_at)
@@ -154,7 +155,7 @@ def gradients(
     flat = flatten(step, carry)
     path = _path(step, carry, inputs, lags, homogeneous)
     mantissa, exponent = _walk_back(
-        flat, path, flatten(step, loss_gradient).state, lambda mantissa, exponent: (mantissa, exponent)
+        flat, path, like_carry(carry, loss_gradient), lambda mantissa, exponent: (mantissa, exponent)
     )
     return Gradients(jnp.where(path.usable, mantissa, jnp.nan), exponent, path.lost_at)
 
@@ -226,7 +227,10 @@ def e_folding(log_norms: Real[Array, " lags+1"] | np.ndarray, skip: int = 0) -> 
 
 def _path(step: Step, carry: Any, inputs: Any, lags: int | None, homogeneous: bool) -> _Path:
     """The last ``lags`` steps of the sequence."""
-    length = len(jax.tree.leaves(inputs)[0])
+    lengths = {len(leaf) for leaf in jax.tree.leaves(inputs)}
+    if len(lengths) != 1:
+        raise ValueError(f"inputs: got sequences of lengths {sorted(lengths)}; give time as their first axis")
+    length = lengths.pop()
     lags = length if lags is None else lags
     if not 0 <= lags <= length:
         raise ValueError(f"lags: got {lags} for a sequence of {length} steps; write 0 to {length}")

@@ -38,8 +38,8 @@ def flatten(step: Step, carry: Any) -> Flat:
         carry: Pytree of floating arrays, without a batch axis.
 
     Raises:
-        ValueError: If the carry has no arrays or one that is not floating, or if the step gives back a carry
-            of another shape.
+        ValueError: If the carry has no arrays or one that is not floating, or if the step gives back
+            something else than a carry of the same shape and an output.
     """
     leaves = jax.tree.leaves(carry)
     kinds = sorted({str(jnp.result_type(leaf)) for leaf in leaves if not _floating(leaf)})
@@ -49,12 +49,30 @@ def flatten(step: Step, carry: Any) -> Flat:
     state, unravel = ravel_pytree(carry)
 
     def flat_step(state: Array, x: Any) -> Array:
-        after, _ = step(unravel(state), x)
+        with jax.default_matmul_precision(
+            "highest"
+        ):  # accelerators round products to fewer digits by default
+            back = step(unravel(state), x)
+        if not (isinstance(back, tuple) and len(back) == 2):
+            raise ValueError(f"step: got back {type(back).__name__}; return (carry, output)")
+        after, _ = back
         if _shapes(after) != _shapes(carry):
             raise ValueError(f"step: got back a carry {_shapes(after)} for {_shapes(carry)}; keep its shapes")
         return ravel_pytree(after)[0].astype(state.dtype)
 
     return Flat(flat_step, state, unravel)
+
+
+def like_carry(carry: Any, gradient: Any) -> Float[Array, " n"]:
+    """A gradient with respect to a carry as a vector, in the dtype of the carry's.
+
+    Raises:
+        ValueError: If its leaves are not those of the carry.
+    """
+    if _shapes(gradient) != _shapes(carry):
+        given = f"got {_shapes(gradient)} for a carry {_shapes(carry)}"
+        raise ValueError(f"loss_gradient: {given}; give a pytree like the carry")
+    return ravel_pytree(gradient)[0].astype(ravel_pytree(carry)[0].dtype)
 
 
 def states(step: Step, carry: Any, inputs: Any) -> Float[Array, "T+1 n"]:

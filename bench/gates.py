@@ -8,7 +8,7 @@ from flax import nnx
 from jax.nn import sigmoid
 
 from signalprop.analysis.gated import Gates
-from signalprop.models.gated import LSTM1997, MinimalRNN
+from signalprop.models.gated import LSTM1997, MinimalRNN, ResetBeforeGRU
 
 LSTM = nnx.LSTMCell | LSTM1997
 
@@ -39,6 +39,8 @@ def kept(cell: Any, h: jax.Array, x: jax.Array) -> jax.Array:
         kernels = cell.dense_h.kernel[...]
         place = slice(len(kernels), 2 * len(kernels))
         return sigmoid(cell.dense_i(x)[place] + h @ kernels[:, place])
+    if isinstance(cell, ResetBeforeGRU):
+        return sigmoid(cell.z(h, x))
     if isinstance(cell, MinimalRNN):
         return sigmoid(cell.u(h, jnp.tanh(x @ cell.embedding[...])))
     return jnp.zeros_like(h)

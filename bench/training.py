@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from signalprop.bench.errors import InputError
 
-QUANTITIES = ("none", "loss", "gradient", "parameters")  # which one was not finite, by number
+QUANTITIES = ("none", "loss", "gradient", "parameters", "optimizer")  # which was not finite, by number
 
 Loss = Callable[[Any, Any], Any]
 Tree = Any  # parameters, gradients or updates: an nnx.State
@@ -32,7 +32,8 @@ class Trained(NamedTuple):
         model: The network, as it was before the step at which it diverged if it did.
         record: Arrays whose first axis is the record: ``loss``, ``log_gradient_norm``, ``clip_rate``, and
             what the loss and the observer returned by name.
-        diverged_at: Number of the step, from 1, whose loss, gradient or update was not finite; 0: never.
+        diverged_at: Number of the step, from 1, whose loss, gradient or update was not finite, or which left
+            an optimizer's memory that is not; 0: never.
         diverged_in: Index into ``QUANTITIES`` of the first quantity of that step that was not finite.
     """
 
@@ -157,7 +158,8 @@ def _step(
     updates, memory = optimizer.update(gradients, state.memory, state.parameters)
     parameters = optax.apply_updates(state.parameters, updates)
 
-    failed = ~jnp.stack([jnp.isfinite(value), log_norm < jnp.inf, log_global_norm(parameters) < jnp.inf])
+    sound = jnp.isfinite(value), log_norm < jnp.inf, log_global_norm(parameters) < jnp.inf, _finite(memory)
+    failed = ~jnp.stack(sound)
     alive = (state.diverged_at == 0) & ~jnp.any(failed)
     fails_now = (state.diverged_at == 0) & ~alive
     kept_parameters, kept_memory = jax.tree.map(
@@ -169,6 +171,13 @@ def _step(
     clipped = (log_norm > log_limit).astype(value.dtype)
     scalars = {"loss": value, "clip_rate": clipped, **aside, "log_gradient_norm": log_norm, "alive": alive}
     return after, _Update(state.parameters, gradients, updates, batch, scalars)
+
+
+def _finite(memory: optax.OptState) -> jax.Array:
+    """Whether all of an optimizer's memory is finite: a second moment that is not ends updates unnoticed."""
+    return jnp.all(
+        jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in [jnp.zeros(()), *jax.tree.leaves(memory)]])
+    )
 
 
 def _means(scalars: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -76,7 +76,7 @@ def cell(name: str) -> DrawCell:
     It is called as ``draw(key, inputs, units, *, gain, input_scale, forget_bias, dtype)``; the three
     scales may be traced. ``gain`` multiplies the recurrent kernels, ``input_scale`` is
     ``sqrt(inputs Var V_ij)``, and ``forget_bias`` belongs to the gate that keeps the state; a cell without
-    such a gate does not use it.
+    such a gate does not use it. Experiments take the output of a cell to be the last array of its carry.
 
     Args:
         name: A key of ``CELLS``, or ``module:name`` of such a function.

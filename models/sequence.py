@@ -41,9 +41,8 @@ class SequenceModel(nnx.Module):
 
     def run(self, inputs: Float[Array, "T batch m"]) -> tuple[Any, Float[Array, "T batch units"]]:
         """Return the last carry, with the batch as the first axis of its leaves, and the outputs h_1..h_T."""
-        batch, dtype = inputs.shape[1], inputs.dtype
-        start = jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf.astype(dtype), (batch, *leaf.shape)), zero_carry(self.cell)
-        )
+        zero = zero_carry(self.cell)
+        start = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (inputs.shape[1], *leaf.shape)), zero)
+        inputs = inputs.astype(jax.tree.leaves(start)[0].dtype)
         end, outputs = jax.lax.scan(self.cell, start, inputs, unroll=UNROLL)
         return end, outputs

@@ -62,3 +62,10 @@ def test_a_carry_that_is_not_floating_is_refused(carry, message):
 def test_a_step_that_changes_its_carry_is_refused():
     with pytest.raises(ValueError, match="step: got back a carry"):
         trajectory.states(lambda c, x: (jnp.append(c, x), x), jnp.ones(2), INPUTS)
+
+
+def test_a_step_without_output_and_a_gradient_unlike_the_carry_are_refused():
+    with pytest.raises(ValueError, match=r"return \(carry, output\)"):
+        trajectory.states(lambda c, x: c, jnp.ones(2), INPUTS)
+    with pytest.raises(ValueError, match=r"loss_gradient: got .* give a pytree like the carry"):
+        trajectory.like_carry(CARRY, {"h": CARRY["h"]})

@@ -143,3 +143,16 @@ def test_the_log_norm_holds_where_squares_overflow_and_of_zeros():
 def test_records_that_do_not_divide_the_steps_are_refused():
     with pytest.raises(InputError, match="write a multiple of 4"):
         training.train(jax.random.key(0), model(), squared_error, draw_batch, optax.sgd(0.1), 10, 4)
+
+
+def test_a_second_moment_that_overflows_is_a_divergence():
+    def loss(model, batch):
+        return 1e21 * model.kernel[0, 0]
+
+    run = jax.jit(
+        lambda: training.train(
+            jax.random.key(0), model(jnp.float32), loss, lambda key: 0.0, optax.adam(0.1), 4, 2
+        )
+    )()
+    assert run.diverged_at == 1
+    assert training.QUANTITIES[run.diverged_in] == "optimizer"

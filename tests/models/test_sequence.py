@@ -37,3 +37,11 @@ def test_a_model_is_drawn_and_differentiated_under_vmap():
 
     leaves = jax.tree.leaves(gradient(jax.random.split(jax.random.key(0), 2)))
     assert all(leaf.shape[0] == 2 and np.isfinite(leaf).all() for leaf in leaves)
+
+
+def test_inputs_of_another_type_are_read_in_the_type_of_the_weights():
+    model = draw("lstm_1997", jax.random.key(1))
+    symbols = jnp.array([[[0, 1]], [[1, 0]]])
+    found = jax.jit(lambda x: model(x))(symbols)
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(found, model(symbols.astype(jnp.float32)))
