@@ -23,7 +23,7 @@ SMALL = replace(
     records=4,
     batch_size=4,
     floss_rate=1e-2,
-    seeds=6,
+    seeds=8,
 )
 
 
@@ -89,7 +89,14 @@ def test_figures_and_table_are_written(outcome):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("delay", (5,)), ("schedule", ("after",)), ("start", ("gauss",)), ("records", 3), ("steps", 100)],
+    [
+        ("delay", (5,)),
+        ("schedule", ("after",)),
+        ("start", ("gauss",)),
+        ("records", 3),
+        ("steps", 100),
+        ("floss_steps", 0),
+    ],
 )
 def test_settings_that_cannot_be_run_are_refused_by_name(field, value):
     with pytest.raises(ValueError, match=field):
