@@ -17,6 +17,7 @@ from signalprop.bench.verdict import Verdict, judge, sampling_factor
 
 FAMILIES: tuple[chaos.Weights, ...] = ("gaussian", "orthogonal")
 BATCH = 16  # points of one program
+FEWEST = 8  # networks: from fewer, Student's factor at five sigma is so large that no check can fail
 JUDGED = (0, 0.125, 0.25, 0.5, 0.75)  # places of a spectrum
 FREE = "free probability of D W; Engelken, Wolf & Abbott (arXiv 2006.02427)"
 
@@ -122,6 +123,11 @@ def points(columns: dict[str, xr.DataArray], *dims: str) -> xr.Dataset:
     return xr.Dataset(columns).stack(x=dims).dropna("x")
 
 
+def surely(seeds: int) -> str:
+    """What ``sampling_factor`` allows with a standard error from that many networks, in words."""
+    return f"as sure as five Gaussian standard errors (Student, {seeds} seeds)"
+
+
 def spectrum_verdicts(at: xr.Dataset, law: xr.DataArray) -> list[Verdict]:
     """Judge whole spectra against ``law``, NaN where it does not hold, and what follows from them."""
     count, seeds = at.sizes["index"], at.sizes["seed"]
@@ -141,7 +147,7 @@ def spectrum_verdicts(at: xr.Dataset, law: xr.DataArray) -> list[Verdict]:
             f"to 3/4 of the spectrum are those of free products at the networks' own q (N = {count})", FREE,
             measured=flat["mean"], predicted=flat["predicted"], uncertainty=flat["error"],
             tolerance=10 / count + sampling_factor(flat.sizes["x"], seeds) * flat["error"],
-            tolerance_from="10 / N for finite width, five standard errors",
+            tolerance_from=f"10 / N for finite width, and {surely(seeds)}",
         ),
         *_sums(at, law, "Kaplan-Yorke dimension", dimension, 4.0),
         *_sums(at, law, "entropy bound", entropy, 1.0),
@@ -168,6 +174,6 @@ def _sums(
             ["D5"], f"The {what} per unit of chaotic networks follows from that spectrum", FREE,
             measured=flat["mean"], predicted=flat["predicted"], uncertainty=flat["error"],
             tolerance=slack / count + sampling_factor(flat.sizes["x"], seeds) * flat["error"],
-            tolerance_from=f"{slack:g} / N for finite width, five standard errors",
+            tolerance_from=f"{slack:g} / N for finite width, and {surely(seeds)}",
         )
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from signalprop.bench.exponents import FEWEST, surely
 from signalprop.bench.flossing import COUNTED, LONG
 from signalprop.bench.rates import standard_error
 from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
@@ -14,9 +15,6 @@ ABOUT_ONE = (
 )
 
 
-FEWEST = 8  # networks: from fewer, Student's factor at five sigma is so large that no check can fail
-
-
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge networks that were flossed before training, each once: delay and clipping come in later."""
     at = result.isel(delay=0)
@@ -24,10 +22,6 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
         at = at.drop_sel(start="clipped")
     judged = [*_exponents(at), *_gradients(at)] if at.sizes["seed"] >= FEWEST else []
     return [*judged, *_conditioning(at)]
-
-
-def _surely(seeds: int) -> str:
-    return f"as sure as five Gaussian standard errors (Student, {seeds} seeds)"
 
 
 def _exponents(at: xr.Dataset) -> list[Verdict]:
@@ -49,7 +43,7 @@ def _exponents(at: xr.Dataset) -> list[Verdict]:
                 measured=calm.mean("seed"), predicted=0.0, uncertainty=error,
                 tolerance=float(seen) * (LONG / COUNTED) ** 0.5 + sampling_factor(error.size, seeds) * error,
                 tolerance_from=f"standard error of an exponent along the {COUNTED} steps that flossing sees, "
-                f"and {_surely(seeds)}", claim="right after repair", correction=ABOUT_ONE,
+                f"and {surely(seeds)}", claim="right after repair", correction=ABOUT_ONE,
             )
         )  # fmt: skip
     if not quiet.all():
@@ -85,7 +79,7 @@ def _gradients(at: xr.Dataset) -> list[Verdict]:
             measured=pair.mean("seed"), predicted=0.0, uncertainty=error,
             tolerance=seen * np.sqrt(LONG / (far - near)) + factor * error,
             tolerance_from="standard error of an exponent over so few steps, and "
-            f"{_surely(at.sizes['seed'])}",
+            f"{surely(at.sizes['seed'])}",
             claim="right after repair", correction=ABOUT_ONE,
         )
     ]  # fmt: skip

@@ -17,7 +17,6 @@ Theory:
 * The whole spectrum is that of a product of free matrices, D_t W, at the network's own q.
 """
 
-import json
 from dataclasses import dataclass
 
 import jax
@@ -30,29 +29,16 @@ from signalprop.analysis import lyapunov
 from signalprop.analysis.chaos import finite_width_correction
 from signalprop.analysis.eigenvalues import eigenvalues
 from signalprop.bench.drawings.edge_of_chaos_rnn import figures
+from signalprop.bench.edge_of_chaos_verdicts import verdicts
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.exponents import (
-    FAMILIES,
-    dimension,
-    entropy,
-    log_radius,
-    mean_field,
-    own_spectra,
-    points,
-    predicted,
-    spectrum_verdicts,
-)  # fmt: skip
+from signalprop.bench.exponents import FAMILIES, dimension, entropy, mean_field, predicted
 from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.rates import standard_error
-from signalprop.bench.verdict import Verdict, judge, sampling_factor
 from signalprop.models.activations import ACTIVATIONS, activation
 from signalprop.models.initializers import scheme
 
 RESOLVED = 1e-3  # largest error from rounding, in nats per step, of an exponent that counts
-VARIED = 0.5  # relative variance of the squared slopes from which the mean field holds at finite width
 FINE = (32, 8)  # gains and inputs of the lines in the figures
-MEAN_FIELD = "mean field (Engelken, Wolf & Abbott, arXiv 2006.02427)"
-PASCANU = "Pascanu, Mikolov & Bengio (arXiv 1211.5063)"
 
 
 @dataclass(frozen=True)
@@ -80,7 +66,7 @@ class Settings:
     spectrum_steps: int = 100
     """Steps over which these are averaged."""
     seeds: int = 12
-    """Networks per setting."""
+    """Networks per setting; below 8 no verdict is judged by their scatter."""
     seed: int = 0
     """Root of all random numbers."""
     dtype: str = "float32"
@@ -208,154 +194,6 @@ def theory(settings: Settings) -> xr.Dataset:
     )
 
 
-def verdicts(result: xr.Dataset) -> list[Verdict]:
-    """Judge the largest exponent, its sign, the rule of the spectral radius, and the whole spectra."""
-    if result.sizes["seed"] < 3:
-        return []
-    found = [*_largest(result), *_sign(result), *_dying(result), *_orthogonal(result), *_radius(result)]
-    if result["exponents"].notnull().any() and result.sizes["index"] > 1:
-        found += _spectra(result)
-    return found
-
-
-def _moving(at: xr.Dataset) -> xr.DataArray:
-    """Where the mean field holds at finite width: slopes vary, or input drives weights without an edge."""
-    moving: xr.DataArray = (at["variety"] > VARIED) | (at["scheme"] == "orthogonal") & (at["noise"] > 0)
-    return moving
-
-
-def _largest(result: xr.Dataset) -> list[Verdict]:
-    columns = {
-        "mean": result["exponent"].mean("seed"),
-        "error": standard_error(result["exponent"]),
-        "predicted": result["exponent_predicted"].where(_moving(result)),
-        "n": result["width"],
-    }
-    flat = points(columns, "scheme", "width", "gain", "noise")
-    if flat.sizes["x"] == 0:
-        return []
-    factor = sampling_factor(flat.sizes["x"], result.sizes["seed"])
-    found = [
-        judge(
-            ["D9", "D10"], "Wherever slopes vary, gradients of random recurrent networks grow by the mean "
-            "field's exponent per step, lowered by finite width, at all widths, gains and inputs", MEAN_FIELD,
-            measured=flat["mean"], predicted=flat["predicted"], uncertainty=flat["error"],
-            tolerance=2 / flat["n"] + factor * flat["error"],
-            tolerance_from="2 / N for what correlations in time leave out, five standard errors",
-            claim="right after repair",
-            correction="Saturation fights back: slopes fall as the gain rises, and the factor per step grows "
-            "as the root of the gain.",
-        )
-    ]  # fmt: skip
-    if 3.0 in result["gain"] and 0.0 in result["noise"]:
-        at = result.sel(gain=3.0, noise=0.0).isel(width=-1, scheme=0)
-        factor_mean, linear = float(np.exp(at["exponent"].mean("seed"))), 3 * float(at["radius"].mean())
-        spread = factor_mean * float(standard_error(at["exponent"]))
-        found.append(judge(
-            ["D9"], f"At gain 3 without input the gradient of tanh grows per step by a factor, not by the "
-            f"linear {linear:.2f} (N = {int(at['width'])})", MEAN_FIELD,
-            measured=factor_mean, predicted=float(np.exp(at["exponent_predicted"])), uncertainty=spread,
-            tolerance=factor_mean * 2 / int(at["width"]) + sampling_factor(1, at.sizes["seed"]) * spread,
-            tolerance_from="2 / N, five standard errors", claim="right after repair",
-            correction="It does explode, but far more slowly than powers of the matrix do.",
-        ))  # fmt: skip
-    return found
-
-
-def _sign(result: xr.Dataset) -> list[Verdict]:
-    """Judge which networks explode, away from the edge."""
-    at = result.isel(width=-1)
-    predicted = at["exponent_predicted"].where(np.abs(at["exponent_predicted"]) > 0.06)
-    measured = at["exponent"].mean("seed")
-    flat = points({"p": predicted, "m": measured}, "scheme", "gain", "noise")
-    if flat.sizes["x"] == 0:
-        return []
-    right = (flat["p"] > 0) == (flat["m"] > 0)
-    share = float((measured < 0).mean())
-    return [
-        judge(
-            ["D10"], "Gradients vanish below the edge of chaos, a gain that input raises (for tanh from 1 to "
-            "1.86 at s = 1), and explode above: share of settings on the predicted side. Of those measured "
-            f"here {share:.0%} vanish", MEAN_FIELD,
-            measured=float(right.mean()), predicted=1.0, tolerance=0.0,
-            tolerance_from="all settings with a predicted exponent beyond 0.06", claim="right after repair",
-            correction="Neither is more common as such: with inputs of standard deviation 1 every gain up to "
-            "1.86 vanishes, and without input every gain above 1 explodes.",
-        )
-    ]  # fmt: skip
-
-
-def _dying(result: xr.Dataset) -> list[Verdict]:
-    """Judge networks without input whose state dies: one matrix acts for ever."""
-    if 0.0 not in result["noise"]:
-        return []
-    at = result.sel(noise=0.0)
-    expected = log_radius(at) - np.log(at["gain"]) + at["exponent_wide"]
-    dies = (at["q_predicted"] == 0) & (at["variety"] < 1e-6) & (expected < np.log(0.95))
-    columns = {"m": at["exponent"], "p": expected.where(dies)}
-    flat = points(columns, "scheme", "width", "gain", "seed")
-    if flat.sizes["x"] == 0:
-        return []
-    settings = json.loads(result.attrs["settings"])
-    steps = min(settings["steps"], settings["spectrum_steps"])
-    return [
-        judge(
-            ["D1", "D7"], "Without input and with g rho(W) < 0.95 the state dies, and every single network "
-            "has the exponent log(g rho(W)) at every width (times phi'(0), if not 1)", "Gelfand's formula",
-            measured=flat["m"], predicted=flat["p"], tolerance=np.log(100) / steps,
-            tolerance_from="a transient growth of up to 100, spread over the steps",
-        )
-    ]  # fmt: skip
-
-
-def _orthogonal(result: xr.Dataset) -> list[Verdict]:
-    if "orthogonal" not in result["scheme"] or 1.0 not in result["gain"]:
-        return []
-    at = result.sel(scheme="orthogonal", gain=1.0).isel(width=-1)
-    error = standard_error(at["exponent"])
-    factor = sampling_factor(error.size, at.sizes["seed"])
-    return [
-        judge(
-            ["D12"], "Orthogonal weights with gain 1: the exponent is 0 without input, and with input that "
-            "of the mean field, the same as for Gaussian weights", MEAN_FIELD,
-            measured=at["exponent"].mean("seed"), predicted=at["exponent_predicted"], uncertainty=error,
-            tolerance=0.005 + 2 / int(at["width"]) + factor * error,
-            tolerance_from="0.005 for the algebraic decay of a critical state, 2 / N, five standard errors",
-            claim="right after repair",
-            correction="A derivative of about 1 does keep gradients, but orthogonal weights alone do not "
-            "provide it: input lowers the slopes. A derivative of about 0 is vanishing itself.",
-        )
-    ]  # fmt: skip
-
-
-def _radius(result: xr.Dataset) -> list[Verdict]:
-    """Judge networks whose matrix expands while their input keeps them below the edge."""
-    margin = 0.06 + 2 / result["width"]
-    below = (result["exponent_predicted"] < -margin) & (result["noise"] > 0)
-    radius = (result["gain"] * result["radius"]).where(below)
-    columns = {"m": result["exponent"], "radius": radius.where(radius > 1.05)}
-    flat = points(columns, "scheme", "width", "gain", "noise", "seed")
-    if flat.sizes["x"] == 0:
-        return []
-    return [
-        judge(
-            ["D7"], f"Of {flat.sizes['x']} driven networks with g rho(W) from 1.05 to "
-            f"{float(flat['radius'].max()):.2f} that lie below the edge of chaos, the share whose gradient "
-            "vanishes", PASCANU,
-            measured=float((flat["m"] < 0).mean()), predicted=1.0, tolerance=0.0,
-            tolerance_from="all networks with a predicted exponent below -0.06 - 2 / N", claim="wrong",
-            correction="A spectral radius above 1 does not make a nonlinear network explode: every factor is "
-            "D_t W, and the slopes D_t decide too. sigma_max(W) < 1 / max slope is sufficient to vanish.",
-        )
-    ]  # fmt: skip
-
-
-def _spectra(result: xr.Dataset) -> list[Verdict]:
-    at = result.sel(width=result.sizes["index"])
-    law = own_spectra(at, activation(json.loads(result.attrs["settings"])["activation"]))
-    return spectrum_verdicts(at, law.where(_moving(at)))
-
-
 def table(result: xr.Dataset) -> pd.DataFrame:
     """Largest exponent, q and spectral radius by weights, width, gain and input, beside the predictions."""
     columns = {
@@ -367,7 +205,8 @@ def table(result: xr.Dataset) -> pd.DataFrame:
         "q_predicted": result["q_predicted"],
         "radius": result["radius"].mean("seed"),
     }
-    return xr.Dataset(columns).to_dataframe().reset_index()
+    dims = ["scheme", "width", "gain", "noise"]
+    return xr.Dataset(columns).to_dataframe(dim_order=dims).reset_index()
 
 
 EXPERIMENT = Experiment(

@@ -20,7 +20,7 @@ SMALL = replace(
     steps=100,
     spectrum_width=24,
     spectrum_steps=40,
-    seeds=5,
+    seeds=8,
 )
 
 
