@@ -15,7 +15,7 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 from scipy.special import gammaln
 
-from signalprop.analysis import lyapunov, timelag
+from signalprop.analysis import chaos, lyapunov, timelag
 from signalprop.analysis.recurrent import largest_singular_value, relu_exponent, spectral_radius
 from signalprop.analysis.trajectory import flatten, states
 from signalprop.models.activations import ACTIVATIONS, derivative
@@ -25,7 +25,12 @@ PHI = {
     "sigmoid": "sigmoid", "relu": "relu", "relu_orthogonal": "relu", "irnn": "relu", "linear": "linear",
 }  # fmt: skip
 """Activations of the cells without gates."""
-FIELD = ("tanh", "tanh_orthogonal", "smart_tanh", "sigmoid", "relu", "relu_orthogonal")
+FIELD: dict[str, chaos.Weights] = {
+    "tanh": "gaussian", "tanh_orthogonal": "orthogonal", "sigmoid": "gaussian", "relu": "gaussian",
+    "relu_orthogonal": "orthogonal",
+}  # fmt: skip
+"""Weights of the cells that mean field covers; the sparse ones of smart tanh it does not."""
+SHORT = 20  # steps of the sequence whose weight gradient is summed lag by lag
 
 
 def weight_facts(network: Any, inputs: jax.Array) -> dict[str, jax.Array]:
@@ -77,25 +82,36 @@ def sum_error(network: nnx.RNNCellBase, carry: Any, inputs: jax.Array, loss_grad
     return error
 
 
-def predicted_rates(name: str, gain: Sequence[float], noise: float) -> np.ndarray:
+def predicted_rates(name: str, gain: Sequence[float], noise: float, units: float) -> np.ndarray:
     """Growth of a gradient per step of lag at every gain, in nats; NaN where no theory covers the cell.
 
-    Of wide networks by mean field; log g of linear ones and of an identity with relu, whose units all die
-    below 1; 0 of the carousel.
+    Mean field: of tanh and sigmoid with its 1/N term, of relu without, whose masks hardly change, so that
+    slopes are not drawn anew at every step; log g of linear networks and of an identity with relu, whose
+    units all die below 1; 0 of the carousel. Infinite ``units`` give the limit.
     """
     if name == "lstm_1997":
         return np.zeros(len(gain))
     if name in ("linear", "irnn"):
         return np.array([np.log(g) if name == "linear" or g >= 1 else np.nan for g in gain])
-    return _mean_field(PHI[name], tuple(gain), noise) if name in FIELD else np.full(len(gain), np.nan)
+    if name not in FIELD:
+        return np.full(len(gain), np.nan)
+    if PHI[name] == "relu":
+        return np.asarray(relu_exponent(jnp.asarray(gain)))
+    rate, variety = _mean_field(PHI[name], tuple(gain), noise)
+    return rate + np.asarray(chaos.finite_width_correction(variety, units, FIELD[name]))
 
 
 @cache
-def _mean_field(phi: str, gain: tuple[float, ...], noise: float) -> np.ndarray:
-    if phi == "relu":
-        return np.asarray(relu_exponent(jnp.asarray(gain)))
-    exponent = jax.jit(jax.vmap(lambda g: lyapunov.mean_field_exponent(ACTIVATIONS[phi], g, noise)))
-    return np.asarray(exponent(jnp.asarray(gain)))
+def _mean_field(phi: str, gain: tuple[float, ...], noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Exponents of infinitely wide networks, and the relative variance of squared slopes."""
+
+    def of_one(g: jax.Array) -> tuple[jax.Array, jax.Array]:
+        f = ACTIVATIONS[phi]
+        variety = chaos.slope_variety(f, chaos.mean_field_q(f, g, noise))
+        return lyapunov.mean_field_exponent(f, g, noise), variety
+
+    rate, variety = jax.jit(jax.vmap(of_one))(jnp.asarray(gain))
+    return np.asarray(rate), np.asarray(variety)
 
 
 def e_folding_steps(log_norm: xr.DataArray) -> xr.DataArray:

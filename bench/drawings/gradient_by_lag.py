@@ -142,7 +142,7 @@ def _rates(result: xr.Dataset) -> Figure:
     left.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     left.set_ylim(top=3.6)
     left.minorticks_off()
-    left.set_title("Without gates: lines, theory for wide networks")
+    left.set_title("Without gates: lines, theory where there is one")
     right.set(xlabel="bias of the gate that keeps", title="With gates: lines, exponents of the same runs")
     return figure
 
@@ -173,7 +173,9 @@ def _bounds(at: xr.Dataset) -> Figure:
         panel.fill_between(lag, lag * largest, lag * largest + 100, color="0.5", alpha=0.15, linewidth=0)
         panel.plot(lag, lag * largest, color="0.3", label=r"bound $(\gamma s_{max})^k$")
         panel.plot(lag, lag * np.log10(gain), "--", color="C3", label=r"$g^k$, spectral radius")
-        panel.plot(lag, lag * float(at["rate_predicted"][place]) / LN10, "-.", color="C0", label="mean field")
+        panel.plot(
+            lag, lag * float(at["rate_predicted"][place]) / LN10, "-.", color="C0", label="mean field, 1/$N$"
+        )
         points = lag[:: max(1, len(lag) // 20)]
         y, bars = mean.isel(setting=place, lag=points), error.isel(setting=place, lag=points)
         draw.measured(panel, points, y, bars, {"color": "k", "marker": "o"}, label="measured")

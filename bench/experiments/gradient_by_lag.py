@@ -31,8 +31,10 @@ from signalprop.analysis import lyapunov, timelag
 from signalprop.bench.drawings.gradient_by_lag import decades, figures, mean_and_error, rates
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.grid import Grid, Static, require_count, require_finite, require_known, require_scale
+from signalprop.bench.lag_verdicts import verdicts
 from signalprop.bench.lags import (
     PHI,
+    SHORT,
     e_folding_steps,
     log_kept,
     predicted_rates,
@@ -40,17 +42,12 @@ from signalprop.bench.lags import (
     untouched_share,
     weight_facts,
 )
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
-from signalprop.models.activations import ACTIVATIONS, activation
+from signalprop.models.activations import activation
 from signalprop.models.cells import CELLS, cell, zero_carry
 
-SHORT = 20  # steps of the sequence whose weight gradient is summed lag by lag
 SUMMED = ("tanh",)
 HEAT_UNITS = 32
 LN10 = float(np.log(10))
-EPS = float(np.finfo("float32").eps)
-PASCANU = "Pascanu, Mikolov, Bengio (1211.5063)"
-MEAN_FIELD = "mean field (Sompolinsky, Crisanti, Sommers 1988)"
 
 
 @dataclass(frozen=True)
@@ -161,189 +158,21 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
 
 
 def theory(settings: Settings) -> xr.Dataset:
-    """Rates of wide networks, exact ones of linear, identity and truncated cells; the arcsine law."""
-    predicted = [predicted_rates(name, settings.gain, settings.input_scale) for name in settings.cell]
+    """Rates by mean field and their limits, exact ones of linear, identity, truncated cells; arcsine law."""
+    predicted, limit = (
+        np.array([predicted_rates(name, settings.gain, settings.input_scale, n) for name in settings.cell])
+        for n in (settings.units, np.inf)
+    )
     labels = grid(settings).labels()
     return xr.Dataset(
         {
-            "rate_predicted": (("cell", "setting"), np.array(predicted)),
+            "rate_predicted": (("cell", "setting"), predicted),
+            "rate_limit": (("cell", "setting"), limit),
             "live_predicted": (("lag",), untouched_share(settings.lags)),
             "units": ((), settings.units),
         },
         coords={name: labels[name] for name in ("cell", "lag")},
     )
-
-
-def verdicts(result: xr.Dataset) -> list[Verdict]:
-    """Judge lag-by-lag sums, exponents, slopes and bounds, derivatives of 1, relu, and the carousel."""
-    names = set(result["cell"].values)
-    found = [*_slopes(result), *_exponents(result)]
-    if "tanh" in names:
-        found.append(_sum(result.sel(cell="tanh")))
-    if "linear" in names:
-        found.append(_linear(result.sel(cell="linear")))
-    if "irnn" in names and 1.0 in result["gain"].values:
-        found.append(_identity(result.sel(cell="irnn")))
-    if "tanh_orthogonal" in names:
-        found += _orthogonal(result.sel(cell="tanh_orthogonal"))
-    if "relu" in names:
-        found += _relu(result.sel(cell="relu"))
-    if "lstm_1997" in names:
-        found.append(_carousel(result.sel(cell="lstm_1997")))
-    return found
-
-
-def _sum(at: xr.Dataset) -> Verdict:
-    return judge(
-        ["D4"], f"Gradient of all weights of a tanh network over {SHORT} steps: the sum over lags against "
-        "autodiff, relative difference", PASCANU,
-        measured=float(at["sum_error"].max()), predicted=0.0, tolerance=SHORT * EPS,
-        tolerance_from="one rounding in float32 per step",
-    )  # fmt: skip
-
-
-def _exponents(result: xr.Dataset) -> list[Verdict]:
-    """Gradient against the leading exponent, over the same steps of the same networks."""
-    lags = int(result["lag"][-1])
-    gap = (rates(result, 0.0, 0.9) - result["exponent"]).stack(place=("cell", "setting"))
-    gap = gap.dropna("place", how="any")
-    if gap.sizes["place"] == 0 or result.sizes["seed"] < 2:
-        return []
-    mean, error = mean_and_error(gap)
-    ends = np.log(float(result["units"])) / (0.9 * lags)
-    return [
-        judge(
-            ["D5"], f"Growth of log |dL/dh| per step over {0.9 * lags:g} steps, minus the leading Lyapunov "
-            "exponent of the same steps, in every cell whose units are not relu or linear", PASCANU,
-            measured=mean, predicted=0.0, uncertainty=error,
-            tolerance=ends + sampling_factor(mean.size, result.sizes["seed"]) * error,
-            tolerance_from="random directions at both ends, log(units) over the steps; five standard errors",
-        )
-    ]  # fmt: skip
-
-
-def _linear(at: xr.Dataset) -> Verdict:
-    lags = int(at["lag"][-1])
-    gap = (rates(at) - np.log(at["radius"])).values.ravel()
-    return judge(
-        ["D5"], "Growth of log |dL/dh| per step in a linear network, minus the logarithm of the spectral "
-        "radius of the same W", "linear algebra",
-        measured=gap, predicted=0.0, tolerance=2 * np.log(float(at["units"])) / (0.9 * lags),
-        tolerance_from="a change of direction between the two lags by up to log(units) at each",
-    )  # fmt: skip
-
-
-def _slopes(result: xr.Dataset) -> list[Verdict]:
-    """Largest slope of every activation, and the bound that it enters."""
-    cells = [str(name) for name in result["cell"].values if name in PHI]
-    if not cells:
-        return []
-    at = result.sel(cell=cells)
-    steepest = at["largest_slope"].max(("seed", "setting"))
-    change = (at["log_norm"] - at["log_norm"].isel(lag=0)).clip(min=-1e30)
-    slope = xr.DataArray([ACTIVATIONS[PHI[name]].max_slope for name in cells], dims="cell")
-    excess = change - at["lag"] * np.log(slope * at["largest_singular"])
-    worst = float((excess / (1 + at["lag"])).max())
-    return [
-        judge(
-            ["D8"], "Largest slope met by a unit: 1 of tanh, relu and linear, 1/4 of sigmoid", "calculus",
-            measured=steepest, predicted=slope, tolerance=1e-4,
-            tolerance_from="distance of the smallest pre-activation from 0",
-            claim="right after repair",
-            correction="At most 1 for tanh, 1/4 for the sigmoid, exactly 1 for active relu units. The factor "
-            "of a step is the slope times W.",
-        ),
-        judge(
-            ["D8"], "Excess of log |dL/dh_{T-k}| over Pascanu's bound k log(gamma s_max), per lag, at all "
-            "lags, gains and cells without gates", PASCANU,
-            measured=max(0.0, worst), predicted=0.0, tolerance=8 * EPS,
-            tolerance_from="rounding in float32", claim="right after repair",
-            correction="gamma s_max(W) < 1 suffices for vanishing, gamma s_max(W) > 1 is only necessary for "
-            "exploding.",
-        ),
-    ]  # fmt: skip
-
-
-def _identity(at: xr.Dataset) -> Verdict:
-    place, seeds = int(np.flatnonzero(at["gain"].values == 1)[0]), at.sizes["seed"]
-    lags = int(at["lag"][-1])
-    chosen = np.unique([1, lags // 20, lags // 4, lags // 2, 3 * lags // 4])
-    share = at["live"].isel(setting=place).sel(lag=chosen)
-    expected = at["live_predicted"].sel(lag=chosen)
-    binomial = np.sqrt(expected * (1 - expected) / (seeds * float(at["units"])))
-    error = np.maximum(binomial, share.std("seed", ddof=1) / np.sqrt(seeds))
-    return judge(
-        ["D12", "D13"], "Share of the units of an IRNN whose gradient is left after k steps of white noise: "
-        "the arcsine law, 1/2 at half of the sequence", "Le et al. (1504.00941); Sparre Andersen (1953)",
-        measured=share.mean("seed"), predicted=expected, uncertainty=error,
-        tolerance=sampling_factor(chosen.size, seeds) * error,
-        tolerance_from="five standard errors, not below those of independent units",
-        claim="right after repair",
-        correction="A step derivative of 1 keeps the gradient, but only while a unit is active: it is lost "
-        "unit by unit, as a random walk touches 0. A derivative of about 0 is what vanishing means.",
-    )  # fmt: skip
-
-
-def _orthogonal(at: xr.Dataset) -> list[Verdict]:
-    """Mean field of orthogonal networks that forget their state; no eigenvalue lies above the others."""
-    ordered = at.isel(setting=np.flatnonzero(at["rate_predicted"] < -0.1))
-    if ordered.sizes["setting"] == 0 or at.sizes["seed"] < 2:
-        return []
-    mean, error = mean_and_error(rates(ordered))
-    return [
-        judge(
-            ["D12"], "Growth of log |dL/dh| per step in orthogonal tanh networks with step derivatives well "
-            "below 1: half the log of g^2 E phi'^2", MEAN_FIELD,
-            measured=mean, predicted=ordered["rate_predicted"], uncertainty=error,
-            tolerance=1 / float(at["units"]) + sampling_factor(mean.size, at.sizes["seed"]) * error,
-            tolerance_from="1/units of finite width, five standard errors over networks",
-            claim="right after repair",
-            correction="Orthogonal weights of gain 1 do not help where the units saturate, and a step "
-            "derivative of about 0 is vanishing, not a way out.",
-        )
-    ]  # fmt: skip
-
-
-def _relu(at: xr.Dataset) -> list[Verdict]:
-    """Rates of Gaussian relu networks, and where their states leave the range of float32."""
-    seeds, left = at.sizes["seed"], at["lost_at"].where(at["lost_at"] > 0)
-    if seeds < 2:
-        return []
-    mean, error = mean_and_error(rates(at))
-    above = np.flatnonzero(at["gain"].values > 1.5)
-    found = [
-        judge(
-            ["D13"], "Growth of log |dL/dh| per step in a Gaussian relu network of gain g: log(g / sqrt 2)",
-            "mean field; He et al. (1502.01852)",
-            measured=mean, predicted=at["rate_predicted"], uncertainty=error,
-            tolerance=1.25 / float(at["units"]) + sampling_factor(mean.size, seeds) * error,
-            tolerance_from="5/(4 units) of finite width, five standard errors over networks",
-            claim="right after repair",
-            correction="relu alone does not relieve vanishing: with Gaussian W its gradients vanish below "
-            "g = sqrt 2, faster than those of tanh. They explode above sqrt 2 and not above radius 1; with "
-            "W = g I (IRNN) the limit is 1.",
-        )
-    ]  # fmt: skip
-    if above.size:
-        last = int(above[-1])
-        found.append(observe(
-            ["D13"], f"Step at which the state of a relu network of gain {float(at['gain'][last]):g} leaves "
-            "the range of its dtype, mean over networks", "recorded in every run",
-            measured=float(left.isel(setting=last).mean()),
-            uncertainty=float(left.isel(setting=last).std() / np.sqrt(seeds)),
-            claim="right after repair", correction="States grow by g / sqrt 2 per step, above g = sqrt 2.",
-        ))  # fmt: skip
-    return found
-
-
-def _carousel(at: xr.Dataset) -> Verdict:
-    change = at["log_norm"] - at["log_norm"].sel(lag=1)
-    return judge(
-        ["D22"], f"LSTM of 1997, truncated: largest change of log |dL/dc| from lag 1 to "
-        f"{int(at['lag'][-1])}, in nats", "Hochreiter & Schmidhuber (1997)",
-        measured=float(np.abs(change.sel(lag=slice(1, None))).max()), predicted=0.0, tolerance=EPS,
-        tolerance_from="dc_t/dc_{t-1} = 1 exactly: not even rounding",
-    )  # fmt: skip
 
 
 def table(result: xr.Dataset) -> pd.DataFrame:

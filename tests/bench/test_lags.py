@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from signalprop.analysis import chaos
 from signalprop.bench import lags
 from signalprop.models.cells import cell, zero_carry
 
@@ -47,8 +48,21 @@ def test_e_folding_times_are_those_of_the_mean_profile_and_unknown_where_it_is_l
 
 def test_predicted_rates_exist_where_a_theory_covers_the_cell():
     gain = (0.5, 2.0)
-    np.testing.assert_array_equal(lags.predicted_rates("lstm_1997", gain, 0.3), [0, 0])
-    np.testing.assert_allclose(lags.predicted_rates("linear", gain, 0.3), np.log(gain))
-    np.testing.assert_allclose(lags.predicted_rates("irnn", gain, 0.3), [np.nan, np.log(2)])
-    np.testing.assert_allclose(lags.predicted_rates("relu", gain, 0.3), np.log(gain) - np.log(2) / 2)
-    assert np.isnan(lags.predicted_rates("gru", gain, 0.3)).all()
+    np.testing.assert_array_equal(lags.predicted_rates("lstm_1997", gain, 0.3, 128), [0, 0])
+    np.testing.assert_allclose(lags.predicted_rates("linear", gain, 0.3, 128), np.log(gain))
+    np.testing.assert_allclose(lags.predicted_rates("irnn", gain, 0.3, 128), [np.nan, np.log(2)])
+    np.testing.assert_allclose(lags.predicted_rates("relu", gain, 0.3, 128), np.log(gain) - np.log(2) / 2)
+    assert np.isnan(lags.predicted_rates("gru", gain, 0.3, 128)).all()
+    assert np.isnan(lags.predicted_rates("smart_tanh", gain, 0.3, 128)).all()
+
+
+def test_the_predicted_rate_of_tanh_falls_with_the_width_by_its_slopes_and_tends_to_mean_field():
+    q = np.asarray(jax.jit(lambda: chaos.mean_field_q(jnp.tanh, 12.0, 0.3))())
+    z = np.linspace(-8, 8, 16001)
+    weight = np.exp(-(z**2) / 2) / np.exp(-(z**2) / 2).sum()
+    square = [weight @ np.cosh(np.sqrt(q) * z) ** -k for k in (4.0, 8.0)]
+    variety = square[1] / square[0] ** 2 - 1
+    for name, shift in (("tanh", -(3 * variety + 2) / 512), ("tanh_orthogonal", -3 * variety / 520)):
+        narrow, wide = (lags.predicted_rates(name, (12.0,), 0.3, n)[0] for n in (128, 10**9))
+        assert wide == pytest.approx(np.log(144 * square[0]) / 2, rel=2e-3)
+        assert narrow - wide == pytest.approx(shift, rel=2e-2)
