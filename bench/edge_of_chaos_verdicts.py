@@ -93,7 +93,7 @@ def _sign(result: xr.Dataset) -> list[Verdict]:
     if flat.sizes["x"] == 0:
         return []
     right = (flat["p"] > 0) == (flat["m"] > 0)
-    share = float((measured < 0).mean())
+    share = float((measured < 0).where(measured.notnull()).mean())
     edge, rule = "", "gain, input and activation decide."
     if _is_tanh(result):
         edge = ", a gain that input raises (for tanh from 1 to 1.86 at s = 1),"

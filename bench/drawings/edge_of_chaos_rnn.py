@@ -29,6 +29,10 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return found
 
 
+def _activation(result: xr.Dataset) -> str:
+    return str(json.loads(result.attrs["settings"])["activation"])
+
+
 def _gain_axis(axes: Axes, result: xr.Dataset) -> None:
     low, high = float(result["gain"].min()), float(result["gain"].max())
     ticks = [t for t in TICKS if 0.99 * low <= t <= 1.01 * high]
@@ -68,8 +72,10 @@ def _exponent(result: xr.Dataset) -> Figure:
         axes.axhline(0, color="k", linewidth=0.8)
         axes.set(ylabel=r"largest exponent $\lambda_1$ in nats per step")
         axes.legend(loc="lower right")
-    left.set(ylim=(-0.75, 1.0), title=f"Input $s$ = {least:g}: explodes from $g$ = 1 on, but slowly")
-    right.set_title(f"Input suppresses chaos ($N$ = {int(result['width'][-1])})")
+    tanh = _activation(result) == "tanh"
+    title = "explodes from $g$ = 1 on, but slowly" if tanh and least == 0 else "by width"
+    left.set(ylim=(-0.75, 1.0), title=f"Input $s$ = {least:g}: {title}")
+    right.set_title(f"Input suppresses chaos ($N$ = {int(result['width'][-1])})" if tanh else "By input")
     return figure
 
 
@@ -88,7 +94,9 @@ def _rule(result: xr.Dataset) -> Figure:
     axes[1].axhline(0, color="k", linewidth=0.8)
     axes[1].axvline(0, color="k", linewidth=0.8)
     axes[1].set(xlabel=r"$\log(g \rho(W))$", ylabel=r"largest exponent $\lambda_1$ in nats per step")
-    axes[1].set(ylim=(float(at["exponent"].min()) - 0.1, float(at["exponent"].max()) + 0.3))
+    seen = at["exponent"].values[np.isfinite(at["exponent"].values)]  # NaN: the state left float range
+    if seen.size:
+        axes[1].set(ylim=(seen.min() - 0.1, seen.max() + 0.3))
     axes[1].set_title(f"The spectral radius decides only\nwhere the state dies ($N$ = {int(at['width'])})")
     axes[1].legend(loc="lower right")
     return figure
@@ -99,7 +107,7 @@ def _plane(figure: Figure, axes: Axes, result: xr.Dataset) -> None:
     colours: dict[str, Any] = {"cmap": draw.DIVERGING, "vmin": -0.8, "vmax": 0.8}
     x, y = result["gain_line"], result["noise_line"]
     mesh = axes.pcolormesh(x, y, line, shading="gouraud", rasterized=True, **colours)
-    edge = edge_line(activation(json.loads(result.attrs["settings"])["activation"]))
+    edge = edge_line(activation(_activation(result)))
     axes.plot(*edge, color="k")
     mean = result["exponent"].isel(width=-1, scheme=0).mean("seed").transpose("gain", "noise")
     places_of = np.meshgrid(result["gain"], result["noise"], indexing="ij")
@@ -121,7 +129,7 @@ def _spectra(at: xr.Dataset) -> Figure:
     """Whole spectra without input, beside the theory at the networks' own q."""
     figure, (row,) = draw.canvas(1, at.sizes["scheme"], height=3.2, sharey=True)
     least = float(at["noise"].min())
-    law = own_spectra(at, activation(json.loads(at.attrs["settings"])["activation"])).sel(noise=least)
+    law = own_spectra(at, activation(_activation(at))).sel(noise=least)
     x = places(at.sizes["index"])
     gains = [g for g in GAINS if g in at["gain"]] or [float(g) for g in at["gain"].values[-4:]]
     every = slice(None, None, max(1, len(x) // 32))
