@@ -42,16 +42,21 @@ PATHS = {
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
     """Every figure whose cells and settings were measured."""
+    result = result.sortby(["forget_bias", "gain"])
     shown = [name for name in PANELS if name in result["cell"].values]
-    found = {"factors": _factors(result, shown), "growth": _growth(result)}
+    found = {"growth": _growth(result)}
+    if shown:
+        found["factors"] = _factors(result, shown)
     if "lstm" in shown:
-        found |= {"paths": _paths(result), "memory": _memory(result), "phase": _phase(result)}
+        found |= {"paths": _paths(result), "memory": _memory(result)}
+        if (result["gain"] > 0).any():
+            found["phase"] = _phase(result)
     return found
 
 
 def _at(result: xr.Dataset, **wanted: float) -> xr.Dataset:
     """The setting nearest to what is asked for."""
-    return result.sortby(list(wanted)).sel(wanted, method="nearest")
+    return result.sel(wanted, method="nearest")
 
 
 def _factors(result: xr.Dataset, shown: list[str]) -> Figure:
@@ -85,35 +90,41 @@ def _factors(result: xr.Dataset, shown: list[str]) -> Figure:
 
 
 def _paths(result: xr.Dataset) -> Figure:
-    figure, ((left, right),) = draw.canvas(1, 2, height=2.9)
+    gains = [g for g in result["gain"].values if g > 0]
+    figure, (panels,) = draw.canvas(1, 2 if gains else 1, height=2.9)
+    _sizes(panels[0], result)
+    if gains:
+        _discrepancy(panels[1], result, gains)
+    return figure
+
+
+def _sizes(axes: Axes, result: xr.Dataset) -> None:
+    """Sizes of a change along every path, for a small and a large bias."""
     at = _at(result.sel(cell="lstm"), gain=1.0)
     looks = draw.series(list(PATHS))
-    for bias, style in zip((0.0, 3.0), ("-", "--"), strict=True):
-        here = _at(at, forget_bias=bias)
+    small, large = (_at(at, forget_bias=bias) for bias in (0.0, 3.0))
+    for here, style in ((small, "-"), (large, "--")):
         for path, name in PATHS.items():
             mean = here["log_norm"].sel(path=path).mean("seed") / np.log(10)
             label = name if style == "-" else None
-            left.plot(at["time"], mean, color=looks[path]["color"], linestyle=style, label=label)
-    left.axhline(0, color="0.4", linewidth=0.8)
-    left.set(xlabel="step $t$", ylabel=r"$\log_{10}$ size of a change", xlim=(0, 245), ylim=(-60, 5))
-    left.set(title="Forget bias 0 (solid) and 3 (dashed): $h$ alone\ndoes not see the memory")
-    left.legend(loc="upper right", bbox_to_anchor=(1, 0.86), fontsize=6.5)
-    gains = [g for g in result["gain"].values if g > 0]
+            axes.plot(at["time"], mean, color=looks[path]["color"], linestyle=style, label=label)
+    axes.axhline(0, color="0.4", linewidth=0.8)
+    axes.set(xlabel="step $t$", ylabel=r"$\log_{10}$ size of a change", xlim=(0, 245), ylim=(-60, 5))
+    biases = f"{float(small['forget_bias']):g} (solid) and {float(large['forget_bias']):g} (dashed)"
+    axes.set(title=f"Forget bias {biases}: $h$ alone\ndoes not see the memory")
+    axes.legend(loc="upper right", bbox_to_anchor=(1, 0.86), fontsize=6.5)
+
+
+def _discrepancy(axes: Axes, result: xr.Dataset, gains: list[float]) -> None:
+    """Error of the product of the four-term expressions, by the number of steps."""
     for look, gain in zip(draw.series([str(g) for g in gains]).values(), gains, strict=True):
         error = _at(result.sel(cell="lstm"), gain=gain, forget_bias=1.0)["discrepancy"].isel(step=slice(20))
-        draw.measured(
-            right,
-            error["step"],
-            error.mean("seed"),
-            standard_error(error),
-            look,
-            label=f"gain {gain:g}",
-        )
-    right.set(xlabel="steps $T$", ylabel=r"relative error as $\partial c_T / \partial c_0$", ylim=(0, None))
-    right.xaxis.set_major_locator(MaxNLocator(integer=True))
-    right.set_title("The product of the four-term expressions\nis right for two steps, not for more")
-    right.legend()
-    return figure
+        mean, spread = error.mean("seed"), standard_error(error)
+        draw.measured(axes, error["step"], mean, spread, look, label=f"gain {gain:g}")
+    axes.set(xlabel="steps $T$", ylabel=r"relative error as $\partial c_T / \partial c_0$", ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_title("The product of the four-term expressions\nis right for two steps, not for more")
+    axes.legend()
 
 
 def _memory(result: xr.Dataset) -> Figure:
@@ -142,12 +153,15 @@ def _time_scales(axes: Axes, at: xr.Dataset, rate: xr.DataArray) -> None:
     draw.theory(axes, bias, -1 / at["keep_predicted"], looks["typical_unit"], label="random gates, theory")
     for path, name in names.items():
         values = rate.sel(path=path)
+        values = values.where(np.isfinite(values))
         mean, error = values.mean("seed"), standard_error(values)
         decays = mean < -2 * error
         length = (-1 / mean).where(decays)
         draw.measured(axes, bias, length, (error / mean**2).where(decays), looks[path], label=name)
     axes.set(xlabel="forget bias $b$", ylabel="memory in steps (fall by $e$)", yscale="log", ylim=(0.3, 500))
-    axes.set_title("Memory length at gain 1; where the exponent\nis not below 0, the carry has none")
+    axes.set_title(
+        f"Memory length at gain {float(at['gain']):g}; where the exponent\nis not below 0, the carry has none"
+    )
     axes.legend(loc="upper left", fontsize=6.5)
 
 
@@ -166,7 +180,8 @@ def _exponents(axes: Axes, at: xr.Dataset, rate: xr.DataArray) -> None:
         untied = exponents(at).sel(cell="lstm_untied", path="carry")
         series["untied"] = untied, "whole carry, weights drawn anew"
     for name, (values, label) in series.items():
-        draw.measured(axes, bias, values.mean("seed"), standard_error(values), looks[name], label=label)
+        shown = values.where(np.isfinite(values))
+        draw.measured(axes, bias, shown.mean("seed"), standard_error(shown), looks[name], label=label)
     axes.axhline(0, color="0.4", linewidth=0.8)
     axes.set(xlabel="forget bias $b$", ylabel="exponent per step in nats", ylim=(-3.2, 0.3))
     axes.set_title("Neither $h$ alone nor $f$ alone\nhas the exponent of the gradient")
@@ -204,11 +219,11 @@ def _zero_line(axes: Axes, values: np.ndarray) -> None:
 
 
 def _growth(result: xr.Dataset) -> Figure:
-    figure, ((left, right),) = draw.canvas(1, 2, height=2.9)
     name = next((c for c in ("lstm_1997", "lstm_1997_full") if c in result["cell"].values), None)
+    figure, (panels,) = draw.canvas(1, 1 if name is None else 2, height=2.9)
     if name is not None:
-        _cell_growth(left, result.sel(cell=name).isel(forget_bias=0))
-    _ablation(right, result)
+        _cell_growth(panels[0], result.sel(cell=name).isel(forget_bias=0))
+    _ablation(panels[-1], result)
     return figure
 
 
@@ -232,14 +247,19 @@ def _cell_growth(axes: Axes, at: xr.Dataset) -> None:
 def _ablation(axes: Axes, result: xr.Dataset) -> None:
     at = _at(result, gain=1.0)
     rate, bias = exponents(at).sel(path="carry"), at["forget_bias"]
-    shown = [c for c in NAMES if c in at["cell"].values and c != "lstm_untied"]
+    shown = [c for c in NAMES if c in at["cell"].values]
+    shown = [c for c in shown if c != "lstm_untied"] or shown
     looks: dict[str, dict[str, Any]] = draw.series(shown)
     for name in shown:
         values = rate.sel(cell=name)
+        values = values.where(np.isfinite(values))
         draw.measured(axes, bias, values.mean("seed"), standard_error(values), looks[name], label=NAMES[name])
         if name in ("minimal_rnn", "gru", "tanh"):
             draw.theory(axes, bias, at["exponent_predicted"].sel(cell=name), looks[name])
     axes.axhline(0, color="0.4", linewidth=0.8)
     axes.set(xlabel="bias of the gate that keeps", ylabel="exponent per step in nats")
-    axes.set_title("One gate is enough, and so is none: exponents\nat gain 1 (lines: mean field, untied)")
+    axes.set_title(
+        "One gate is enough, and so is none: exponents\n"
+        f"at gain {float(at['gain']):g} (lines: mean field, untied)"
+    )
     axes.legend(loc="lower right", fontsize=6.5)

@@ -19,7 +19,7 @@ TERMS = {
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
     """Gates around the first mark, what training changes, and the learning curves."""
-    at = result.isel(cell=0)
+    at = result.isel(cell=0).sortby("forget_bias")
     return {"gates": _gates(at), "training": _training(at)}
 
 

@@ -60,7 +60,7 @@ class Settings:
     steps: int = 240
     """Steps T of every trajectory."""
     transient: int = 80
-    """First steps that do not count for exponents; rounded to a recorded one."""
+    """First steps that do not count for exponents; rounded to a recorded one, two strides before the end."""
     stride: int = 20
     """Steps between two records of sizes; divides the number of steps."""
     population: int = 1000
@@ -80,10 +80,11 @@ class Settings:
         require_scale("input_scale", [self.input_scale])
         require_count("width", [self.width])
         require_count("steps", [self.steps], least=SHOWN)
-        if self.steps % self.stride or not 0 < self.transient < self.steps:
+        require_count("stride", [self.stride])
+        if self.steps % self.stride or not 0 < self.transient <= self.steps - 2 * self.stride:
             raise ValueError(
                 f"steps, stride, transient: got {self.steps}, {self.stride}, {self.transient}; write a "
-                "multiple of the stride, and a transient between 0 and the steps"
+                "multiple of the stride, and a transient above 0 that leaves at least two strides"
             )
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 
 from signalprop.bench import pipeline, store
 from signalprop.bench.experiments import learned_gates
@@ -43,6 +44,45 @@ def test_untrained_networks_are_looked_at_and_judged(tmp_path, monkeypatch):
     log_f = result["log_f"].isel(stage=0).mean(("seed", "offset"))
     np.testing.assert_allclose(log_f, np.log(1 / (1 + np.exp([0.0, -3.0]))), atol=0.3)
     assert np.all(result["exponent"].sel(forget_bias=3.0) > result["exponent"].sel(forget_bias=0.0))
+
+
+def trained_gates(seeds=12):
+    """A result of networks whose gradient is kept between the marks by biases that share their draws."""
+    rng, biases = np.random.default_rng(0), [3.0, -1.0]
+    shared = 0.01 * rng.normal(size=(seeds, 1))
+    between = np.zeros((seeds, 2, 2, 2)) - 0.1
+    between[:, :, 1, 1] = shared
+    offsets = np.array(learned_gates.OFFSETS)
+    at = ("cell", "seed", "forget_bias")
+    return xr.Dataset(
+        {
+            "rates": ((*at, "stage", "part"), between[None]),
+            "solved": (at, np.ones((1, seeds, 2))),
+            "log_f": ((*at, "stage", "offset"), np.zeros((1, seeds, 2, 2, 1)) + 0.1 * (offsets > 0)),
+            "terms": ((*at, "stage", "term"), np.ones((1, seeds, 2, 2, 5))),
+            "curve": ((*at, "update"), np.zeros((1, seeds, 2, 3))),
+            "chance_predicted": 0.2,
+        },
+        coords={
+            "cell": ["lstm"],
+            "forget_bias": biases,
+            "stage": list(learned_gates.STAGES),
+            "part": list(learned_gates.PARTS),
+            "offset": offsets,
+            "term": list(learned_gates.TERMS),
+            "update": [1.0, 2.0, 3.0],
+        },
+    )
+
+
+def test_biases_that_share_their_draws_count_as_one_network():
+    kept, opened, *_ = learned_gates.verdicts(trained_gates())
+    rates = trained_gates()["rates"].isel(cell=0, forget_bias=0, stage=1)
+    apart = rates.sel(part="between") - rates.sel(part="before")
+    assert (kept.claim, opened.claim) == ("right after repair",) * 2
+    assert kept.measured == pytest.approx(float(apart.mean()))
+    assert kept.uncertainty == pytest.approx(float(apart.std(ddof=1)) / 12**0.5)
+    assert opened.measured == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
