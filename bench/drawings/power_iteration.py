@@ -57,7 +57,7 @@ def _powers(axes: Axes, zoo: xr.Dataset) -> None:
     axes.set(xscale="log", yscale="log", xlabel="power $k$", ylabel=r"$|A^k|$")
     axes.set(ylim=(min(1e-3, 0.1 * radius ** k[-1]), None))
     axes.set_title(rf"One spectral radius, $\rho$ = {radius:g}: six fates, and $\rho$ = 0")
-    axes.legend(loc="lower left", title="marks as on the right", title_fontsize=7)
+    axes.legend(loc="upper left", title="marks as on the right", title_fontsize=7)
 
 
 def _intervals(axes: Axes, zoo: xr.Dataset) -> None:
@@ -180,7 +180,8 @@ def _spread(axes: Axes, at: xr.Dataset) -> None:
     radius = float(at["log_radius"].mean()) + np.log(HE)
     some = np.linspace(0, k[-1], 3)
     axes.plot(some, some * radius / LN10, color="0.2", linestyle=":", label=r"$t \, \log \rho(W)$")
-    span = 1.3 * float(np.abs(at["log_h"].isel(step=-1)).max()) / LN10
+    ends = at["log_h"].isel(step=-1)  # -inf where no unit is active any more
+    span = 1.3 * float(np.abs(ends.where(np.isfinite(ends), 1.0)).max()) / LN10
     axes.set(xlabel="step $t$", ylabel=r"$\log_{10} |h_t| / |h_0|$", ylim=(-span, span))
     axes.set_title(f"$N$ = {int(at['width'])}: tied rates differ,\nuntied average out", fontsize=8)
     axes.legend(loc="lower left", fontsize=6.5)
@@ -189,6 +190,7 @@ def _spread(axes: Axes, at: xr.Dataset) -> None:
 def _rule(axes: Axes, wide: xr.Dataset) -> None:
     """Late growth of tied networks against the eigenvalues of W and of the masked matrix."""
     steps, tied = wide["step"].values, wide.sel(weights="tied")
+    tied = tied.where(np.isfinite(tied["log_h"].isel(step=-1)))
     rate = (tied["log_h"].isel(step=-1) - tied["log_h"].isel(step=-2)) / (steps[-1] - steps[-2])
     stopped = tied["cosine"].isel(step=-1) > 1 - 1e-10
     looks = draw.series(["W", "stopped", "turning"])
@@ -203,8 +205,9 @@ def _rule(axes: Axes, wide: xr.Dataset) -> None:
         draw.measured(
             axes, x.where(keep).values.ravel(), rate.where(keep).values.ravel(), None, look, label=label
         )
-    low, high = float(rate.min()), float(max(rate.max(), (tied["log_radius"] + np.log(HE)).max()))
-    draw.theory(axes, [low, high], [low, high])
+    if rate.notnull().any():
+        low, high = float(rate.min()), float(max(rate.max(), (tied["log_radius"] + np.log(HE)).max()))
+        draw.theory(axes, [low, high], [low, high])
     axes.set(xlabel=r"$\log$ of the spectral radius of", ylabel="growth of $\\log |h_t|$ per step")
     axes.set_title("The masked matrix decides,\nif the mask stays", fontsize=8)
     axes.legend(loc="upper left", fontsize=6.5)

@@ -99,7 +99,16 @@ def test_figures_and_table_are_written(outcome):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("matrix", ("jordan",)), ("size", 7), ("radius", 1.0), ("steps", (4, 2))]
+    ("field", "value"),
+    [
+        ("matrix", ("jordan",)),
+        ("size", 7),
+        ("radius", 1.0),
+        ("steps", (4, 2)),
+        ("steps", (25,)),
+        ("steps", (1, 10)),
+        ("seeds", 1),
+    ],
 )
 def test_settings_that_cannot_be_run_are_refused_by_name(field, value):
     with pytest.raises(ValueError, match=field):
