@@ -40,7 +40,7 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     found = [_explodes_at_radius_0(), _dies_at_radius_3(), *_bounds(at), *_audit(at)]
     has = {str(name) for axis in ("activation", "ensemble") for name in at[axis].values}
     if "linear" in has:
-        found.append(_linear(at.sel(activation="linear")))
+        found += _linear(at.sel(activation="linear"))
     if "relu" in has and 0 in at["input_std"]:
         found += _relu(at.sel(activation="relu", input_std=0.0))
     return [*found, *_mean_field(at), *_nilpotent(at), *_common(at), *_isometry(at), *_trained(at)]
@@ -81,31 +81,35 @@ def _dies_at_radius_3() -> Verdict:
 def _bounds(at: xr.Dataset) -> list[Verdict]:
     """Pascanu's bound holds in every network; its converse does not."""
     log_bound, kind, slope = rules(at)["largest"], outcome(at), at["slope"]
-    excess = float((slope - log_bound).where(np.isfinite(slope)).max())
+    excess = np.max((slope - log_bound).values, where=np.isfinite(slope.values), initial=0.0)
     below = kind.where(log_bound < 0)
     above = kind.where(log_bound > 0)
-    vanished = float((above == 0).sum() / above.notnull().sum())
-    return [
+    found = [
         judge(
             ["D7"], f"Of {int(below.notnull().sum())} networks with s_max(W) < 1/gamma, those whose gradient "
             "grows, and the largest excess of its growth per step over log(gamma s_max) in any network",
             f"{PASCANU}: |prod D_t W| <= (gamma s_max)^k",
-            measured=[float((below == 2).sum()), max(0.0, excess)], predicted=0.0,
+            measured=[float((below == 2).sum()), excess], predicted=0.0,
             tolerance=1e-9, tolerance_from="rounding", claim="wrong", correction=ONE_SIDED,
-        ),
-        observe(
+        )
+    ]  # fmt: skip
+    if above.notnull().any():
+        found.append(observe(
             ["D7"], f"Of {int(above.notnull().sum())} networks with s_max(W) > 1/gamma, the share whose "
             "gradient vanishes: the condition is necessary for exploding, not sufficient", PASCANU,
-            measured=vanished, claim="wrong", correction=ONE_SIDED,
-        ),
-    ]  # fmt: skip
+            measured=float((above == 0).sum() / above.notnull().sum()), claim="wrong", correction=ONE_SIDED,
+        ))  # fmt: skip
+    return found
 
 
 def _audit(at: xr.Dataset) -> list[Verdict]:
     """Accuracy of every rule, and of mean field where it is meant to hold."""
     wide = [e for e in ("gaussian", "orthogonal") if e in at["ensemble"]]
+    clear = outcome(at).isin([0, 2])
+    if not clear.any():
+        return []
     found = [_rule(at, name, "random networks") for name in RULES]
-    if wide:
+    if clear.sel(ensemble=wide).any():
         found.append(_rule(at.sel(ensemble=wide), "chi_1", "networks with Gaussian or orthogonal W"))
     return found
 
@@ -113,28 +117,33 @@ def _audit(at: xr.Dataset) -> list[Verdict]:
 def _rule(at: xr.Dataset, name: str, what: str) -> Verdict:
     """Accuracy of one rule; the networks of a seed share their draws, so the error is over seeds."""
     kind, log_rule = outcome(at), rules(at)[name]
-    share, low, high = accuracy(confusion(kind, log_rule))
+    counts = confusion(kind, log_rule)
+    share, low, high = accuracy(counts)
+    clear, vanished = int(counts[[0, 2]].sum()), int(counts[0].sum())
     per_seed, rank = shares_by_seed(at, name), rank_correlation(log_rule, at["slope"])
     return observe(
-        ["D7"], f"Rule '{RULES[name]}, else vanishes' on {int(kind.notnull().sum())} {what}: share right "
-        f"(Wilson 95 %: {low:.3f} to {high:.3f}; error over seeds; rank correlation with the growth "
-        f"{rank:.3f})", "measured", measured=share,
-        uncertainty=float(per_seed.std(ddof=1) / np.sqrt(per_seed.size)), claim="wrong",
+        ["D7"], f"Rule '{RULES[name]}, else vanishes' on {what}: share right of the {clear} that clearly "
+        f"vanish or explode ({int(counts[1].sum())} stay); always saying vanish is right for "
+        f"{vanished / clear:.3f} (Wilson 95 %: {low:.3f} to {high:.3f}; error over seeds; "
+        f"rank correlation with the growth {rank:.3f})", "measured", measured=share,
+        uncertainty=float(np.nanstd(per_seed, ddof=1) / np.sqrt(per_seed.size)), claim="wrong",
         correction=ONE_SIDED,
     )  # fmt: skip
 
 
-def _linear(at: xr.Dataset) -> Verdict:
+def _linear(at: xr.Dataset) -> list[Verdict]:
     """For a linear network the spectral radius is the criterion."""
     log_rho = logarithm(at["gain"] * at["radius"]).broadcast_like(at["slope"])
     clear = np.abs(log_rho) > 0.05
+    if not clear.any():
+        return []
     right = ((at["slope"] > 0) == (log_rho > 0)).where(clear)
-    return judge(
+    return [judge(
         ["D7"], f"Linear networks, {int(clear.sum())} with |log rho(W)| > 0.05: share whose gradient grows "
         "where rho > 1 and shrinks where rho < 1", "|W^k|^(1/k) tends to rho(W)",
         measured=float(right.mean()), predicted=1.0, tolerance=0.0, tolerance_from="exact", claim="wrong",
         correction=f"{ONE_SIDED} {RATES}",
-    )  # fmt: skip
+    )]  # fmt: skip
 
 
 def _relu(at: xr.Dataset) -> list[Verdict]:
@@ -160,9 +169,13 @@ def _relu(at: xr.Dataset) -> list[Verdict]:
             "log(1 / sqrt 2): half of the units are active", measured=float(x.mean()),
             predicted=-np.log(2) / 2, uncertainty=error, tolerance=frozen + sampling_factor(1, n) * error,
             tolerance_from="finite width: a frozen mask leaves a matrix of N/2 units, whose log radius is "
-            f"above its limit by {frozen:.3f}; five standard errors", claim="wrong", correction=MASKS,
+            f"above its limit by {frozen:.3f}; {_sampled(n)}", claim="wrong", correction=MASKS,
         ))  # fmt: skip
     return found
+
+
+def _sampled(seeds: int) -> str:
+    return f"as sure as five Gaussian standard errors (Student, {seeds} seeds)"
 
 
 def _mean_field(at: xr.Dataset) -> list[Verdict]:
@@ -182,7 +195,7 @@ def _mean_field(at: xr.Dataset) -> list[Verdict]:
             "mean field, less (3r - 1)/(4N) or 3(r - 1)/(4N), r = E phi'^4 / (E phi'^2)^2", measured=mean,
             predicted=p, uncertainty=error,
             tolerance=size + sampling_factor(p.size, x.sizes["seed"]) * error,
-            tolerance_from="the 1/N term, of which theory has only the size; five standard errors",
+            tolerance_from=f"size of the 1/N term; {_sampled(x.sizes['seed'])}",
             claim="right after repair", correction="A large W explodes less than its powers: saturation "
             "fights back. A tanh network of gain 3.2 with unit input grows by 1.3 per step, linear by 3.2.",
         ))  # fmt: skip
@@ -200,14 +213,25 @@ def _nilpotent(at: xr.Dataset) -> list[Verdict]:
     if not clear.any():
         return []
     right = ((slope > 0) == (p > 0)).where(clear)
-    return [judge(
+    gap = ((slope - p) * at.sizes["index"]).where(np.isfinite(p) & np.isfinite(slope))
+    theory = "(1/2) log[g^2 E (phi'(z) - phi'(z'))^2], derived here"
+    found = [judge(
         ["D7"], f"{slope.size} networks of {' and '.join(smooth)}, nilpotent W = [[A, -A], [A, -A]], "
         f"rho(W) = 0, of which {int((slope > 0).sum())} explode: share that grow or shrink as predicted, "
         f"where the rate exceeds 8/N = {least:.2f}",
-        "(1/2) log[g^2 E (phi'(z) - phi'(z'))^2], derived here", measured=float(right.mean()), predicted=1.0,
-        tolerance=0.0, tolerance_from="all of them; the 1/N term is below 8/N", claim="wrong",
-        correction=ONE_SIDED,
+        theory, measured=float(right.mean()), predicted=1.0, tolerance=0.0,
+        tolerance_from=f"all of them; 8/N: chosen to cover the gap seen at N = {at.sizes['index']}; the 1/N "
+        "term is not derived", claim="wrong", correction=ONE_SIDED,
     )]  # fmt: skip
+    ends = [float(f(gap.mean("seed"))) for f in (np.nanmin, np.nanmax)]
+    found.append(observe(
+        ["D7"], f"The same networks, with input: N times the growth per step less that of infinite N, mean "
+        f"over settings, of which the means run from {ends[0]:.1f} to {ends[1]:.1f}", theory,
+        measured=float(gap.mean()),
+        uncertainty=float(standard_error(gap.mean([d for d in gap.dims if d != "seed"]))), claim="wrong",
+        correction=ONE_SIDED,
+    ))  # fmt: skip
+    return found
 
 
 def _common(at: xr.Dataset) -> list[Verdict]:
@@ -220,6 +244,8 @@ def _common(at: xr.Dataset) -> list[Verdict]:
                 continue
             where = at.sel(activation="tanh")
         kind = outcome(where)
+        if not kind.notnull().any():
+            continue
         shares = [float((kind == i).sum() / kind.notnull().sum()) for i in range(3)]
         per_seed = (kind == 0).mean([d for d in kind.dims if d != "seed"])
         found.append(observe(

@@ -117,6 +117,7 @@ class Settings:
         if self.updates < RECORDS or self.updates % RECORDS:
             raise ValueError(f"updates: got {self.updates}; write a multiple of {RECORDS}")
         require_count("batch-size", [self.batch_size])
+        require_count("seeds", [self.seeds], 2)
         for gain in self.gain:
             if gain == 0 or max(math.log(gain) + 0.15, 0.5 - math.log(gain)) > RANGE / (
                 self.steps + TRANSIENT

@@ -61,7 +61,14 @@ def test_figures_and_table_are_written(outcome):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("gain", (1e-9,)), ("gain", (1e9,)), ("updates", 15), ("ensemble", ("nilpotent",)), ("steps", 3)],
+    [
+        ("gain", (1e-9,)),
+        ("gain", (1e9,)),
+        ("updates", 15),
+        ("ensemble", ("nilpotent",)),
+        ("steps", 3),
+        ("seeds", 1),
+    ],
 )
 def test_settings_that_cannot_be_run_are_refused_by_name(field, value):
     with pytest.raises(ValueError, match=field):
