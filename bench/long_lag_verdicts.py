@@ -21,11 +21,14 @@ HOCHREITER = "Hochreiter & Schmidhuber (1997), Neural Computation 9(8)"
 
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge clipping, relu, gates, the forget bias and what a vanished gradient means."""
+    result = result.sortby("clip_norm")  # 0, without clipping, comes first
     at = best(result.assign(kept=kept_decades(result)))
-    networks = set(map(str, result["network"].values))
-    found = [_vanished(at), _rank(at), *_no_memory(at)]
-    if {0.0} < set(result["clip_norm"].values):
-        found += [_clipping(result), _ungated(at)]
+    networks, norms = set(map(str, result["network"].values)), set(result["clip_norm"].values)
+    found = [*_vanished(at), *_rank(at), *_no_memory(at)]
+    if {0.0} < norms:
+        found.append(_clipping(result))
+    if 0.0 in norms and networks & set(UNGATED):
+        found.append(_ungated(at))
     if {"tanh", "irnn"} <= networks:
         found.append(_relu(at))
     if {"tanh", "orthogonal"} <= networks:
@@ -50,8 +53,31 @@ def _rate(solved: xr.DataArray) -> tuple[int, int, float, str]:
 
 
 def _error(gain: xr.DataArray | np.ndarray) -> float:
-    """Standard error of the mean."""
-    return float(gain.std(ddof=1) / np.sqrt(gain.size))
+    """Standard error of the mean; NaN for a single number."""
+    return float(gain.std(ddof=1) / np.sqrt(gain.size)) if gain.size > 1 else float("nan")
+
+
+def _clipped(norm: float) -> str:
+    return f"clipped to norm {norm:g}" if norm else "without clipping"
+
+
+def _last(at: xr.Dataset) -> tuple[xr.Dataset, str]:
+    """The networks that are clipped, if any are, at the largest norm; and that in words."""
+    return at.isel(clip_norm=-1), _clipped(float(at["clip_norm"][-1]))
+
+
+def _most(solved: xr.DataArray, names: list[str]) -> str:
+    """The network with most successes, so that no seed has a choice."""
+    return max(names, key=lambda name: float(solved.sel(network=name).sum()))
+
+
+def _best_of(name: str, names: list[str]) -> str:
+    label = remedy(name).label
+    return (
+        label
+        if len(names) == 1
+        else f"{label}, the {'better' if len(names) == 2 else 'best'} of {len(names)}"
+    )
 
 
 def _resolved(gain: xr.DataArray) -> str:
@@ -64,52 +90,68 @@ def _tasks(at: xr.Dataset) -> str:
     return "; ".join(title(str(task)) for task in at["task"].values)
 
 
-def _vanished(at: xr.Dataset) -> Verdict:
+def _vanished(at: xr.Dataset) -> list[Verdict]:
     """Networks whose gradient had vanished over the whole sequence before training, and which learned."""
-    gone = at["kept"] < -VANISHED
-    k, n = int((at["solved"].where(gone) > 0).sum()), int(gone.sum())
-    low, high = wilson(k, max(n, 1))
-    return observe(
-        ["D11"], f"Networks whose gradient over the whole sequence is below 1e-{VANISHED} before training: "
-        f"{k} of {n} learn the task (95 % interval {low:.2f} to {high:.2f})", PASCANU,
-        measured=k / max(n, 1), claim="right after repair" if k else "not checkable",
-        correction="A vanished gradient is a statement about one point in weight space. Training starts from "
-        "the shorter lags and raises the gradient on its way." if k else "",
-    )  # fmt: skip
+    last, how = _last(at)
+    gone = last["kept"] < -VANISHED
+    k, n = int((last["solved"].where(gone) > 0).sum()), int(gone.sum())
+    if n == 0:
+        return []
+    low, high = wilson(k, n)
+    return [
+        observe(
+            ["D11"], f"Networks whose gradient over the whole sequence is below 1e-{VANISHED} before "
+            f"training: {k} of {n} learn the task, {how} (95 % interval {low:.2f} to {high:.2f})", PASCANU,
+            measured=k / n, claim="right after repair" if k else "not checkable",
+            correction="A vanished gradient is a statement about one point in weight space. Training starts "
+            "from the shorter lags and raises the gradient on its way." if k else "",
+        )
+    ]  # fmt: skip
 
 
-def _rank(at: xr.Dataset) -> Verdict:
+def _rank(at: xr.Dataset) -> list[Verdict]:
     """Rank correlation of the distance of the exponent from 0 and the final loss, task by task."""
-    ranks = []
+    last, how = _last(at)
+    found = []
     for task in at["task"].values:
-        chosen = at.sel(task=task).isel(clip_norm=-1).stack(x=("network", "seed"))
-        loss = chosen["test_loss"].fillna(np.inf)
-        ranks.append(float(stats.spearmanr(np.abs(chosen["kept"]), loss, nan_policy="omit").statistic))
-    spread = float(np.std(ranks, ddof=1) / np.sqrt(len(ranks))) if len(ranks) > 1 else 0.0
-    mean = float(np.mean(ranks))
-    each = ", ".join(f"{r:+.2f}" for r in ranks)
-    return observe(
-        ["D11"], "Rank correlation, over networks, of the decades that the untrained gradient loses or gains "
-        f"over the sequence with the loss after training: {each} ({_tasks(at)}); mean", PASCANU,
-        measured=mean, uncertainty=spread, claim="right after repair",
-        correction="At these lengths what is left of the gradient at initialization "
-        + ("is one predictor of success." if mean > 2 * spread else "does not predict success."),
-    )  # fmt: skip
+        chosen = last.sel(task=task).stack(x=("network", "seed"))
+        lost, loss = np.abs(chosen["kept"].values), chosen["test_loss"].fillna(np.inf).values
+        known = ~np.isnan(lost)
+        if len(set(lost[known])) > 1 and len(set(loss[known])) > 1:
+            rank = stats.spearmanr(lost[known], loss[known])
+            found.append((str(task), float(rank.statistic), float(np.nan_to_num(rank.pvalue, nan=1.0))))
+    if not found:
+        return []
+    ranks = np.array([rank for _, rank, _ in found])
+    sure = np.array([p * len(found) < 0.05 for *_, p in found])  # Bonferroni
+    helps, hurts = int((sure & (ranks > 0)).sum()), int((sure & (ranks < 0)).sum())
+    each = ", ".join(f"{rank:+.2f} (p = {p:.1g}; {title(task)})" for task, rank, p in found)
+    return [
+        observe(
+            ["D11"], "Rank correlation, over networks as if independent, of the decades that the untrained "
+            f"gradient loses or gains over the sequence with the loss after training, {how}: {each}; mean",
+            PASCANU, measured=float(ranks.mean()), uncertainty=_error(ranks), claim="right after repair",
+            correction="At these lengths a gradient that is kept at initialization goes with a smaller loss "
+            f"on {helps} of {len(found)} tasks, and with a larger one on {hurts}, beyond chance: "
+            + ("it is one predictor." if helps and not hurts else "it does not predict success."),
+        )
+    ]  # fmt: skip
 
 
 def _no_memory(at: xr.Dataset) -> list[Verdict]:
     """The loss of networks that recall no better than guessing, against that of the best guess."""
     copying = at.isel(task=[str(task).startswith("copying") for task in at["task"].values])
-    if not (guess := copying["correct"] < GUESSING).any():
-        return []
+    guess = copying["correct"] < GUESSING
     ratio = (copying["test_loss"] / copying["test_loss_predicted"]).where(guess)
     x = ratio.values[np.isfinite(ratio.values)]
+    if x.size == 0:
+        return []
     return [
         judge(
             ["D5"], f"Copying: {x.size} of {guess.size} networks recall less than {GUESSING:.0%} of the "
-            "symbols after training. Their loss is that of no memory, 10 log(8) / (T + 20): median ratio",
-            ARJOVSKY, measured=float(np.median(x)), predicted=1.0,
-            uncertainty=float(x.std() / np.sqrt(x.size)),
+            "symbols after training. The loss of these, selected so, is that of no memory, "
+            "10 log(8) / (T + 20): median ratio", ARJOVSKY, claim="not checkable",
+            measured=float(np.median(x)), predicted=1.0, uncertainty=float(x.std() / np.sqrt(x.size)),
             tolerance=0.05, tolerance_from="a twentieth: more than recalling 15 % instead of 1 in 8 can save",
         )
     ]  # fmt: skip
@@ -124,9 +166,9 @@ def _clipping(result: xr.Dataset) -> Verdict:
     gain = clipped.astype(float) - hoping
     sure = p < 0.05
     return observe(
-        ["D24"], f"{gain.size} pairs of networks that differ in clipping: {better} succeed with it alone, "
-        f"{worse} without it alone (sign test as if all pairs were independent, p = {p:.2g}); gain in "
-        "success rate", PASCANU,
+        ["D24"], f"{gain.size} pairs of networks that differ in clipping ({_last(result)[1]}, or not): "
+        f"{better} succeed with it alone, {worse} without it alone (sign test as if all pairs were "
+        f"independent, p = {p:.2g}); gain in success rate", PASCANU,
         measured=float(gain.mean()), uncertainty=_error(gain),
         claim=("right" if better > worse else "wrong") if sure else "not checkable",
         correction="" if sure and better > worse else "No difference shows at these lengths and this number "
@@ -137,17 +179,19 @@ def _clipping(result: xr.Dataset) -> Verdict:
 def _ungated(at: xr.Dataset) -> Verdict:
     """The best network with neither gates nor clipping, on the tasks that any network solves."""
     solvable = at["solved"].mean("seed").max(("network", "clip_norm")) > 0
-    solved = at["solved"].isel(task=np.flatnonzero(solvable))
-    plain = solved.sel(clip_norm=0, network=[m for m in at["network"].values if str(m) in UNGATED])
-    if plain.size == 0:
+    if not solvable.any():
         return observe(
-            ["D6"], f"No network solves a task: {_tasks(at)}", LE, measured=0, claim="not checkable"
-        )
-    winner = str(plain["network"][int(np.argmax(plain.mean(("task", "seed")).values))].values)
-    k, n, error, words = _rate(plain.sel(network=winner))
+            ["D6"], f"No network, with or without gates or clipping, solves a task: {_tasks(at)}", LE,
+            measured=0, claim="not checkable",
+        )  # fmt: skip
+    at = at.isel(task=np.flatnonzero(solvable))
+    solved = at["solved"].sel(clip_norm=0)
+    names = [str(m) for m in at["network"].values if str(m) in UNGATED]
+    winner = _most(solved, names)
+    k, n, error, words = _rate(solved.sel(network=winner))
     return observe(
-        ["D6"], f"{remedy(winner).label}, without gates and without clipping, solves {words}, over the tasks "
-        f"that any network solves: {_tasks(at.isel(task=np.flatnonzero(solvable)))}", LE,
+        ["D6"], f"{_best_of(winner, names)} without gates, and without clipping, solves {words}, over the "
+        f"tasks that any network solves: {_tasks(at)}", LE,
         measured=k / n, uncertainty=error, claim="right after repair" if k else "right",
         correction="At these lengths a good start or activation is enough. Clipping limits steps, restores "
         "no vanished gradient, and makes learning surer." if k else "",
@@ -156,17 +200,19 @@ def _ungated(at: xr.Dataset) -> Verdict:
 
 def _unit_gain(at: xr.Dataset) -> Verdict:
     """Two ways to keep a tanh network's step near an isometry: at the start, and by a regulariser."""
-    solved = at["solved"].isel(clip_norm=-1)
+    last, how = _last(at)
+    solved = last["solved"]
     names = [m for m in ("tanh", "orthogonal", "omega") if m in at["network"].values]
-    rates = [f"{remedy(m).label} {_rate(solved.sel(network=m))[3]}" for m in names]
+    rates = [f"{remedy(m).label}: {_rate(solved.sel(network=m))[3]}" for m in names]
     gain = solved.sel(network="orthogonal", drop=True) - solved.sel(network="tanh", drop=True)
+    helped = float(gain.mean()) > 2 * _error(gain)
     return observe(
-        ["D12"], f"Successes over all tasks, clipped: {'; '.join(rates)}. Gain of the orthogonal over "
+        ["D12"], f"Successes over all tasks, {how}: {'; '.join(rates)}. Gain of the orthogonal over "
         "the Gaussian start", PASCANU,
         measured=float(gain.mean()), uncertainty=_error(gain), claim="right after repair",
-        correction="Step derivatives near 1 are a way out, near 0 they are the problem. The regulariser's "
-        "weight of 4 was found for plain gradient descent and competes with the task's gradient."
-        + _resolved(gain),
+        correction=f"Step derivatives near 1 at the start {'helped' if helped else 'did not help'} here, at "
+        "these lengths; near 0 they are the problem. The regulariser's weight of 4 was found for plain "
+        "gradient descent and competes with the task's gradient.",
     )  # fmt: skip
 
 
@@ -174,35 +220,35 @@ def _relu(at: xr.Dataset) -> Verdict:
     """Relu networks, by clipping, against tanh."""
     names = [m for m in ("tanh", "relu", "irnn") if m in at["network"].values]
     rates = [
-        f"{remedy(m).label} {_clipped(norm)} {_rate(at['solved'].sel(network=m, clip_norm=norm))[3]}"
+        f"{remedy(m).label}, {_clipped(norm)}: {_rate(at['solved'].sel(network=m, clip_norm=norm))[3]}"
         for m in names
         for norm in at["clip_norm"].values
     ]
-    solved = at["solved"].isel(clip_norm=-1)
-    gain = solved.sel(network=names[1:]).max("network") - solved.sel(network="tanh", drop=True)
+    last, how = _last(at)
+    solved = last["solved"]
+    winner = _most(solved, names[1:])
+    gain = solved.sel(network=winner, drop=True) - solved.sel(network="tanh", drop=True)
     diverged = int((at["diverged_at"].sel(network=names[1:]) > 0).sum())
+    learns = bool(solved.sel(network=winner).any())
     return observe(
         ["D13"], f"Successes over all tasks: {'; '.join(rates)}. {diverged} relu networks overflow. Gain "
-        "of the better relu network over tanh", LE,
-        measured=float(gain.mean()), uncertainty=_error(gain), claim="right after repair",
+        f"of {_best_of(winner, names[1:])}, over tanh, {how}", LE,
+        measured=float(gain.mean()), uncertainty=_error(gain),
+        claim="right after repair" if learns else "not checkable",
         correction="A relu network that starts near the identity or at the He scale trains through tens of "
-        "steps; an eigenvalue above 1 does not decide." + _resolved(gain),
+        "steps; an eigenvalue above 1 does not decide." + _resolved(gain) if learns else "",
     )  # fmt: skip
-
-
-def _clipped(norm: float) -> str:
-    return "with clipping" if norm else "without"
 
 
 def _forget_bias(at: xr.Dataset) -> Verdict:
     """The gradient that a forget bias of 1 keeps, and what it does to success."""
-    last = at.isel(clip_norm=-1)
+    last, how = _last(at)
     pair = [last.sel(network=f"lstm_forget_{b}", drop=True) for b in (0, 1)]
     gain = (pair[1]["kept"] - pair[0]["kept"]).mean("task")
     words = [_rate(p["solved"])[3] for p in pair]
     return observe(
-        ["D20"], f"An LSTM's forget bias of 1 instead of 0: success {words[0]} becomes {words[1]}; decades of"
-        " gradient that it keeps more over the sequence, untrained, mean over tasks", JOZEFOWICZ,
+        ["D20"], f"An LSTM's forget bias of 1 instead of 0: success {words[0]} becomes {words[1]}, {how}; "
+        "decades of gradient that it keeps more over the sequence, untrained, mean over tasks", JOZEFOWICZ,
         measured=float(gain.mean()), uncertainty=_error(gain),
         claim="right" if float(gain.mean()) > 0 else "wrong",
         correction="" if float(gain.mean()) > 0 else "A larger bias kept no more of the gradient here.",
@@ -211,12 +257,15 @@ def _forget_bias(at: xr.Dataset) -> Verdict:
 
 def _simple_gates(at: xr.Dataset) -> Verdict:
     """Cells with fewer gates than an LSTM."""
-    solved = at["solved"].isel(clip_norm=-1)
+    last, how = _last(at)
+    solved = last["solved"]
     simpler = [m for m in SIMPLER if m in at["network"].values]
-    rates = [f"{remedy(m).label} {_rate(solved.sel(network=m))[3]}" for m in ("lstm_forget_1", *simpler)]
-    gain = solved.sel(network=simpler).max("network") - solved.sel(network="lstm_forget_1", drop=True)
+    rates = [f"{remedy(m).label}: {_rate(solved.sel(network=m))[3]}" for m in ("lstm_forget_1", *simpler)]
+    winner = _most(solved, simpler)
+    gain = solved.sel(network=winner, drop=True) - solved.sel(network="lstm_forget_1", drop=True)
     return observe(
-        ["D25"], f"Successes over all tasks: {'; '.join(rates)}. The best simpler cell, less the LSTM",
+        ["D25"], f"Successes over all tasks, {how}: {'; '.join(rates)}. Gain of {_best_of(winner, simpler)}, "
+        "over the LSTM",
         HOCHREITER, measured=float(gain.mean()), uncertainty=_error(gain), claim="right after repair",
         correction="An additive path that is kept open does it, not the number of gates. And what is "
         "remembered are earlier time steps, not earlier training steps." + _resolved(gain),

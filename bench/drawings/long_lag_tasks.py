@@ -43,6 +43,7 @@ def title(task: str) -> str:
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
     """Successes, also by length if there are several, learning curves, gradients by lag, and predictors."""
+    result = result.sortby("clip_norm")  # 0, without clipping, comes first
     at = best(result)
     found = {
         "success": _success(at),
@@ -73,15 +74,14 @@ def _success(at: xr.Dataset) -> Figure:
     figure, panels = _panels(tasks, 0.9 + 0.22 * len(labels), sharex=True, sharey=True)
     rows, seeds = np.arange(len(labels))[::-1], at.sizes["seed"]
     norms = at["clip_norm"].values
-    looks = draw.series(["without", "with"])
+    looks, shifts = draw.series([_clipping(norm) for norm in norms]), np.linspace(0.17, -0.17, len(norms))
     for axes, task in zip(panels, tasks, strict=True):
-        for norm in norms:
+        for norm, shift in zip(norms, shifts if len(norms) > 1 else [0.0], strict=True):
             count = at["solved"].sel(task=task, clip_norm=norm).sum("seed").values.astype(int)
             interval = np.array([wilson(k, seeds) for k in count]).T
             rate = count / seeds
-            shift = 0.0 if len(norms) == 1 else (0.17 if norm == norms[0] else -0.17)
             draw.measured(
-                axes, rate, rows + shift, None, looks["without" if norm == 0 else "with"],
+                axes, rate, rows + shift, None, looks[_clipping(norm)],
                 xerr=np.abs(interval - rate), label=_clipping(norm),
             )  # fmt: skip
         axes.set(title=title(task), xlim=(-0.04, 1.04), ylim=(-0.6, len(labels) - 0.4))
@@ -107,7 +107,7 @@ def _families(tasks: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _lengths(at: xr.Dataset, families: dict[str, list[int]]) -> Figure:
-    """Success of the clipped networks against the length of the sequences."""
+    """Success of the networks against the length of the sequences."""
     names, seeds = [str(m) for m in at["network"].values], at.sizes["seed"]
     figure, panels = _panels(list(families), 2.6, sharey=True)
     looks = draw.series(names)
@@ -126,11 +126,17 @@ def _lengths(at: xr.Dataset, families: dict[str, list[int]]) -> Figure:
         axes.set_xticks(lengths, [str(length) for length in lengths])
         axes.minorticks_off()
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.suptitle(f"Success by length ({_how(at)})", fontsize=9)
     return figure
 
 
+def _how(at: xr.Dataset) -> str:
+    """Clipping of the networks of most figures: at the largest norm, if they are clipped at all."""
+    return _clipping(float(at["clip_norm"][-1]))
+
+
 def _curves(at: xr.Dataset) -> Figure:
-    """Loss over chance of the clipped networks, median over seeds."""
+    """Loss of the networks by update, median over seeds."""
     tasks, names = [str(t) for t in at["task"].values], [str(m) for m in at["network"].values]
     figure, panels = _panels(tasks, 2.4)
     shown, looks = at["curve"].isel(clip_norm=-1).median("seed", skipna=False), draw.series(names)
@@ -148,8 +154,7 @@ def _curves(at: xr.Dataset) -> Figure:
         axes.set_ylim(max(lowest / 1.5, 1e-5 * chance), HUGE * chance)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    norm = float(at["clip_norm"][-1])
-    figure.suptitle(f"Learning curves ({_clipping(norm)}): median of {at.sizes['seed']} networks", fontsize=9)
+    figure.suptitle(f"Learning curves ({_how(at)}): median of {at.sizes['seed']} networks", fontsize=9)
     return figure
 
 
@@ -170,12 +175,14 @@ def _lags(at: xr.Dataset) -> Figure:
             y = decades.sel(network=name).median("seed")
             count = int(chosen["solved"].sel(network=name).sum())
             shown = label if when == "before" else f"{label}: {count} of {at.sizes['seed']}"
-            axes.plot(at["lag"][: steps + 1], y, label=shown, markevery=steps // 5, markersize=3.5,
+            axes.plot(at["lag"][: steps + 1], y, label=shown, markevery=max(1, steps // 5), markersize=3.5,
                       linewidth=1.0, **looks[name])  # fmt: skip
         axes.set(xlabel="lag $k$ in steps", title=f"{when} training")
     panels[0].set_ylabel(r"$\log_{10} (|dL/dh_{T-k}| \, / \, |dL/dh_T|)$")
     panels[0].set_ylim(bottom=max(-14, panels[0].get_ylim()[0]), top=min(4, panels[0].get_ylim()[1]))
-    figure.suptitle(f"Gradient of the last answer by lag: median of {at.sizes['seed']} networks", fontsize=9)
+    figure.suptitle(
+        f"Gradient of the last answer by lag: median of {at.sizes['seed']} networks ({_how(at)})", fontsize=9
+    )
     figure.legend(
         *panels[1].get_legend_handles_labels(), loc="outside right center",
         title=f"{title(task)}:\nnetworks that solve it",
@@ -199,10 +206,7 @@ def kept_decades(result: xr.Dataset) -> xr.DataArray:
 def _predictor(result: xr.Dataset) -> Figure:
     """Final loss of every clipped network against what is left of its gradient at initialization."""
     tasks, names = [str(t) for t in result["task"].values], [str(m) for m in result["network"].values]
-    at, norm = (
-        best(result.assign(kept=kept_decades(result))).isel(clip_norm=-1),
-        float(result["clip_norm"][-1]),
-    )
+    at = best(result.assign(kept=kept_decades(result))).isel(clip_norm=-1)
     figure, panels = _panels(tasks, 2.2)
     looks = draw.series(names)
     for axes, task in zip(panels, tasks, strict=True):
@@ -222,6 +226,6 @@ def _predictor(result: xr.Dataset) -> Figure:
     handles.append(Line2D([], [], color="k", linestyle="--", label="chance"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     figure.suptitle(
-        f"What is left of the gradient before training, and the loss after it ({_clipping(norm)})", fontsize=9
+        f"What is left of the gradient before training, and the loss after it ({_how(result)})", fontsize=9
     )
     return figure

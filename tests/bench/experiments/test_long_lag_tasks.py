@@ -106,6 +106,25 @@ def test_every_claim_is_answered_from_the_counts(chosen):
     assert found["D20"].measured == pytest.approx(decades)
 
 
+def test_the_order_of_the_clipping_norms_changes_nothing(chosen):
+    assert long_lag_tasks.verdicts(chosen.isel(clip_norm=[1, 0])) == long_lag_tasks.verdicts(chosen)
+
+
+def test_what_was_not_run_is_not_judged(chosen):
+    def answered(result):
+        return {v.claims[0]: v for v in long_lag_tasks.verdicts(result)}
+
+    hoping = answered(chosen.sel(clip_norm=[0.0]))
+    assert "D24" not in hoping
+    assert "without clipping" in hoping["D25"].statement
+    assert "clipped to" not in " ".join(v.statement for v in hoping.values())
+    gated = answered(chosen.sel(network=["gru", "lstm_forget_1"]))
+    assert set(gated) == {"D11", "D24", "D25"}
+    nothing = answered(chosen.assign(solved=0 * chosen["solved"]))["D6"]
+    assert nothing.claim == "not checkable"
+    assert nothing.statement.startswith("No network")
+
+
 def test_all_networks_and_tasks_are_drawn_and_tabulated(chosen):
     both = xr.concat([chosen, chosen.assign_coords(task=["adding-10", "digits_pixels"])], "task")
     drawn = long_lag_tasks.figures(both.isel(task=[0, 1, 2]))
