@@ -109,7 +109,8 @@ def _sizes(axes: Axes, result: xr.Dataset) -> None:
             label = name if style == "-" else None
             axes.plot(at["time"], mean, color=looks[path]["color"], linestyle=style, label=label)
     axes.axhline(0, color="0.4", linewidth=0.8)
-    axes.set(xlabel="step $t$", ylabel=r"$\log_{10}$ size of a change", xlim=(0, 245), ylim=(-60, 5))
+    axes.set(xlabel="step $t$", ylabel=r"$\log_{10}$ size of a change", ylim=(-60, 5))
+    axes.set_xlim(0, min(245, int(at["time"][-1])))
     biases = f"{float(small['forget_bias']):g} (solid) and {float(large['forget_bias']):g} (dashed)"
     axes.set(title=f"Forget bias {biases}: $h$ alone\ndoes not see the memory")
     axes.legend(loc="upper right", bbox_to_anchor=(1, 0.86), fontsize=6.5)
