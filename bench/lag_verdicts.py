@@ -43,7 +43,7 @@ def _exponents(result: xr.Dataset) -> list[Verdict]:
     lags = int(result["lag"][-1])
     gap = (rates(result, 0.0, 0.9) - result["exponent"]).stack(place=("cell", "setting"))
     gap = gap.dropna("place", how="any")
-    if gap.sizes["place"] == 0 or result.sizes["seed"] < 2:
+    if gap.sizes["place"] == 0:
         return []
     mean, error = mean_and_error(gap)
     ends = np.log(float(result["units"])) / (0.9 * lags)
@@ -140,7 +140,7 @@ def _growth(result: xr.Dataset, cells: tuple[str, ...]) -> xr.Dataset:
 def _mean_field(result: xr.Dataset) -> list[Verdict]:
     """Rates of driven networks whose units bend, from weak gains to saturation."""
     at, seeds = _growth(result, CURVED), result.sizes["seed"]
-    if seeds < 2 or at.sizes["place"] == 0:
+    if at.sizes["place"] == 0:
         return []
     size, cells = abs(at["predicted"] - at["limit"]), ", ".join(dict.fromkeys(at["cell"].values))
     return [
@@ -161,7 +161,7 @@ def _mean_field(result: xr.Dataset) -> list[Verdict]:
 def _relu(result: xr.Dataset) -> list[Verdict]:
     """Rates of relu networks, and where their states leave the range of float32."""
     seeds, at = result.sizes["seed"], _growth(result, ("relu", "relu_orthogonal"))
-    if seeds < 2 or at.sizes["place"] == 0:
+    if at.sizes["place"] == 0:
         return []
     found = [
         judge(

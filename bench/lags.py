@@ -98,7 +98,7 @@ def predicted_rates(name: str, gain: Sequence[float], noise: float, units: float
     if PHI[name] == "relu":
         return np.asarray(relu_exponent(jnp.asarray(gain)))
     rate, variety = _mean_field(PHI[name], tuple(gain), noise)
-    return rate + np.asarray(chaos.finite_width_correction(variety, units, FIELD[name]))
+    return np.asarray(rate + chaos.finite_width_correction(variety, units, FIELD[name]))
 
 
 @cache

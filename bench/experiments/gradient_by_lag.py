@@ -83,6 +83,9 @@ class Settings:
         require_finite("forget_bias", self.forget_bias)
         require_count("units", [self.units], 2)
         require_count("lags", [self.lags], 2 * SHORT)
+        require_count("seeds", [self.seeds], 2)
+        if 0 in self.gain:
+            raise ValueError("gain: got 0, at which no gradient is left; write numbers above 0")
         if len(self.gain) != len(self.forget_bias):
             raise ValueError(
                 f"forget_bias: got {self.forget_bias}; write {len(self.gain)} numbers, as of gain"

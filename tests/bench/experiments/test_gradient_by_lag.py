@@ -82,5 +82,7 @@ def test_the_loss_of_states_is_reported_only_where_all_networks_lose_them():
 def test_settings_that_cannot_be_run_are_refused():
     with pytest.raises(ValueError, match=r"forget_bias: got .*; write 5 numbers, as of gain"):
         replace(SIZES["quick"], forget_bias=(0.0,))
+    with pytest.raises(ValueError, match=r"gain: got 0, .*; write numbers above 0"):
+        replace(SIZES["quick"], gain=(0.0,), forget_bias=(0.0,))
     with pytest.raises(ValueError, match="cell: no 'lstn'; did you mean lstm"):
         replace(SIZES["quick"], cell=("lstn",))
