@@ -165,7 +165,7 @@ def converged_spectrum(
 
     def unfinished(state: _Progress) -> Array:
         done, count = state.done, state.done - plan.skipped
-        error = jax.lax.cond(
+        error: Array = jax.lax.cond(
             (count >= 4 * CHECK) & (count % CHECK == 0),
             lambda: jnp.nanmax(block_error(state.logs[plan.skipped :] / interval, count)),
             lambda: jnp.asarray(jnp.inf, state.logs.dtype),
