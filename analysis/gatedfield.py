@@ -4,10 +4,10 @@ Width is infinite, inputs are independent from step to step, and **the weights a
 (untied). A recurrent network keeps its weights, and for the LSTM that is no small matter: with sigma_w = 2,
 forget bias 2 and unit inputs the theory here, and a simulation with untied weights, give a growth of
 log |d(c, h)|^2 of -0.18 per step, a tied network +0.03. It is chaotic where the theory calls it ordered. For
-the minimalRNN the growth of tied networks is within 0.02 of the theory where the gate keeps (update bias 1 and
-above), 0.1 off at bias -1, and the size of the state is 20% off. The mean squared entry of the Jacobian of a
-step, also given here, hardly depends on it. Compare real recurrent networks with these numbers only with that
-in mind.
+the minimalRNN the growth of tied networks is within 0.02 of the theory where the gate keeps (update bias 1
+and above), 0.1 off at bias -1, and the size of the state is 20% off. The mean squared entry of the Jacobian
+of a step, also given here, hardly depends on it. Compare real recurrent networks with these numbers only with
+that in mind.
 
 The minimalRNN closes in one variance and needs quadrature only. In an LSTM or a GRU the state of a unit is
 not Gaussian: it is followed in a population of independent units, each with the mean square of its own
