@@ -34,7 +34,7 @@ from jaxtyping import Array, Float, Int
 from signalprop.analysis.chaos import mean_field_exponent as mean_field_exponent
 from signalprop.analysis.chaos import mean_field_q as mean_field_q
 from signalprop.analysis.chaos import mean_field_spectrum as mean_field_spectrum
-from signalprop.analysis.trajectory import Flat, Step, flatten
+from signalprop.analysis.trajectory import Flat, Step, flatten, num_steps
 
 LEAST_BLOCKS = 8  # blocks that a standard error is taken from, at least
 CHECK = 8  # decompositions between two looks at the standard error
@@ -277,10 +277,7 @@ def entropy_bound(exponents: Float[Array, " k"]) -> Float[Array, ""]:
 
 
 def _plan(inputs: Any, transient: int | None, interval: int) -> _Plan:
-    lengths = {len(leaf) for leaf in jax.tree.leaves(inputs)}
-    if len(lengths) != 1:
-        raise ValueError(f"inputs: got sequences of lengths {sorted(lengths)}; give time as their first axis")
-    length = lengths.pop()
+    length = num_steps(inputs)
     transient = length // 10 if transient is None else transient
     if interval < 1 or transient < 0:
         raise ValueError(f"interval, transient: got {interval}, {transient}; write at least 1 and 0")

@@ -24,7 +24,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, Real
 
 from signalprop.analysis.statistics import fit_line, log_norm, mean_and_error
-from signalprop.analysis.trajectory import Flat, Step, flatten, like_carry, lost_at, states
+from signalprop.analysis.trajectory import Flat, Step, flatten, like_carry, lost_at, num_steps, states
 
 Norm = Literal["operator", "frobenius"]
 STRETCHES = 10  # parts of a profile whose slopes are fitted by themselves
@@ -227,10 +227,7 @@ def e_folding(log_norms: Real[Array, " lags+1"] | np.ndarray, skip: int = 0) -> 
 
 def _path(step: Step, carry: Any, inputs: Any, lags: int | None, homogeneous: bool) -> _Path:
     """The last ``lags`` steps of the sequence."""
-    lengths = {len(leaf) for leaf in jax.tree.leaves(inputs)}
-    if len(lengths) != 1:
-        raise ValueError(f"inputs: got sequences of lengths {sorted(lengths)}; give time as their first axis")
-    length = lengths.pop()
+    length = num_steps(inputs)
     lags = length if lags is None else lags
     if not 0 <= lags <= length:
         raise ValueError(f"lags: got {lags} for a sequence of {length} steps; write 0 to {length}")

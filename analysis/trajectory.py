@@ -75,6 +75,18 @@ def like_carry(carry: Any, gradient: Any) -> Float[Array, " n"]:
     return ravel_pytree(gradient)[0].astype(ravel_pytree(carry)[0].dtype)
 
 
+def num_steps(inputs: Any) -> int:
+    """Number T of steps, the length of the first axis of every leaf.
+
+    Raises:
+        ValueError: If there are no leaves or of different lengths.
+    """
+    lengths = {len(leaf) for leaf in jax.tree.leaves(inputs)}
+    if len(lengths) != 1:
+        raise ValueError(f"inputs: got sequences of lengths {sorted(lengths)}; give time as their first axis")
+    return lengths.pop()
+
+
 def states(step: Step, carry: Any, inputs: Any) -> Float[Array, "T+1 n"]:
     """The carries h_0..h_T as vectors.
 

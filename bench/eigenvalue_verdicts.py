@@ -18,7 +18,7 @@ from signalprop.bench.recurrences import (
     shares_by_seed,
     trained_radius,
 )
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
+from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor, surely
 from signalprop.models.activations import activation
 
 PASCANU = "Pascanu, Mikolov & Bengio (arXiv 1211.5063)"
@@ -169,13 +169,9 @@ def _relu(at: xr.Dataset) -> list[Verdict]:
             "log(1 / sqrt 2): half of the units are active", measured=float(x.mean()),
             predicted=-np.log(2) / 2, uncertainty=error, tolerance=frozen + sampling_factor(1, n) * error,
             tolerance_from="finite width: a frozen mask leaves a matrix of N/2 units, whose log radius is "
-            f"above its limit by {frozen:.3f}; {_sampled(n)}", claim="wrong", correction=MASKS,
+            f"above its limit by {frozen:.3f}; {surely(n)}", claim="wrong", correction=MASKS,
         ))  # fmt: skip
     return found
-
-
-def _sampled(seeds: int) -> str:
-    return f"as sure as five Gaussian standard errors (Student, {seeds} seeds)"
 
 
 def _mean_field(at: xr.Dataset) -> list[Verdict]:
@@ -195,7 +191,7 @@ def _mean_field(at: xr.Dataset) -> list[Verdict]:
             "mean field, less (3r - 1)/(4N) or 3(r - 1)/(4N), r = E phi'^4 / (E phi'^2)^2", measured=mean,
             predicted=p, uncertainty=error,
             tolerance=size + sampling_factor(p.size, x.sizes["seed"]) * error,
-            tolerance_from=f"size of the 1/N term; {_sampled(x.sizes['seed'])}",
+            tolerance_from=f"size of the 1/N term; {surely(x.sizes['seed'])}",
             claim="right after repair", correction="A large W explodes less than its powers: saturation "
             "fights back. A tanh network of gain 3.2 with unit input grows by 1.3 per step, linear by 3.2.",
         ))  # fmt: skip

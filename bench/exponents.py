@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from signalprop.analysis import chaos, lyapunov
 from signalprop.analysis.meanfield import chi_1, critical_line
 from signalprop.bench.rates import standard_error
-from signalprop.bench.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.verdict import Verdict, judge, sampling_factor, surely
 
 FAMILIES: tuple[chaos.Weights, ...] = ("gaussian", "orthogonal")
 BATCH = 16  # points of one program
@@ -121,11 +121,6 @@ def entropy(exponents: ArrayLike) -> np.ndarray:
 def points(columns: dict[str, xr.DataArray], *dims: str) -> xr.Dataset:
     """All places where every column has a number, along the dimension x."""
     return xr.Dataset(columns).stack(x=dims).dropna("x")
-
-
-def surely(seeds: int) -> str:
-    """What ``sampling_factor`` allows with a standard error from that many networks, in words."""
-    return f"as sure as five Gaussian standard errors (Student, {seeds} seeds)"
 
 
 def spectrum_verdicts(at: xr.Dataset, law: xr.DataArray) -> list[Verdict]:

@@ -3,10 +3,10 @@
 import numpy as np
 import xarray as xr
 
-from signalprop.bench.exponents import FEWEST, surely
+from signalprop.bench.exponents import FEWEST
 from signalprop.bench.flossing import COUNTED, LONG
 from signalprop.bench.rates import standard_error
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
+from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor, surely
 
 ENGELKEN = "Engelken (2023), arXiv 2312.17306"
 ABOUT_ONE = (

@@ -10,7 +10,7 @@ from flax import nnx
 
 from signalprop.analysis import gatedfield, gaussian
 from signalprop.bench.rates import exp, standard_error
-from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor
+from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor, surely
 from signalprop.models.cells import CELLS
 from signalprop.models.recurrent import Gate
 
@@ -62,11 +62,6 @@ def _allowed(values: xr.DataArray, num_checks: int = 0) -> xr.DataArray:
     return sampling_factor(checks, values.sizes["seed"]) * standard_error(values)
 
 
-def _sure(values: xr.DataArray) -> str:
-    """Where ``_allowed`` comes from, in words."""
-    return f"as sure as five Gaussian standard errors (Student, {values.sizes['seed']} seeds)"
-
-
 def _if_above_zero(values: xr.DataArray, claim: Standing) -> Standing:
     """What a clearly positive mean over networks says of the claim; nothing can be said without one."""
     return claim if float(values.mean()) > CLEAR * float(standard_error(values)) else "not checkable"
@@ -113,7 +108,7 @@ def _growth(at: xr.Dataset) -> list[Verdict]:
         uncertainty=standard_error(free.isel(time=-1)),
         tolerance=_allowed(free.isel(time=-1), 1)
         + 2 / _setting(at, "width") * at["cell_square_predicted"].isel(time=-1),
-        tolerance_from=f"relative terms of order 1 / inputs (2 / N), {_sure(free)}",
+        tolerance_from=f"relative terms of order 1 / inputs (2 / N), {surely(free.sizes['seed'])}",
     )]  # fmt: skip
     if _holds(at, gain=1.0):
         later = square.sel(gain=1.0)
@@ -171,7 +166,7 @@ def _sizes(lstm: xr.Dataset) -> list[Verdict]:
         GILBOA,
         measured=share.mean("seed"), predicted=predicted.sel(term="carousel") / predicted.sel(term="sum"),
         uncertainty=standard_error(share), tolerance=1 / n + _allowed(share),
-        tolerance_from=f"finite width and tied weights (1 / N), {_sure(share)}",
+        tolerance_from=f"finite width and tied weights (1 / N), {surely(share.sizes['seed'])}",
     )]  # fmt: skip
     flat = late["diagonal_share"].where(late["forget_bias"] <= 3, drop=True)
     if flat.size:
@@ -180,7 +175,8 @@ def _sizes(lstm: xr.Dataset) -> list[Verdict]:
             "that an elementwise product keeps (gain 1, biases up to 3)",
             "independent entries of the kernels: 1 / N",
             measured=flat.mean("seed"), predicted=1 / n, uncertainty=standard_error(flat),
-            tolerance=0.2 / n + _allowed(flat), tolerance_from=f"tied weights (a fifth), {_sure(flat)}",
+            tolerance=0.2 / n + _allowed(flat),
+            tolerance_from=f"tied weights (a fifth), {surely(flat.sizes['seed'])}",
             claim="wrong",
             correction="The three terms are full matrices: only 1 / N of them is on the diagonal.",
         ))  # fmt: skip
@@ -207,7 +203,7 @@ def _gates(lstm: xr.Dataset, rate: xr.DataArray) -> list[Verdict]:
         measured=small.mean("seed"), uncertainty=standard_error(small),
         predicted=lstm["keep_predicted"].sel(gain=small["gain"]).transpose(*small.mean("seed").dims),
         tolerance=0.05 / _setting(lstm, "width") ** 0.5 + _allowed(small),
-        tolerance_from=f"spread of input weights between units (5% / sqrt N), {_sure(small)}",
+        tolerance_from=f"spread of input weights between units (5% / sqrt N), {surely(small.sizes['seed'])}",
     )]  # fmt: skip
 
 
@@ -233,7 +229,7 @@ def _biases(lstm: xr.Dataset, rate: xr.DataArray) -> list[Verdict]:
         "memory", GILBOA,
         measured=hidden.mean("seed"), predicted=lstm["hidden_predicted"].sel(gain=1.0),
         uncertainty=standard_error(hidden), tolerance=2 / _setting(lstm, "width") + _allowed(hidden),
-        tolerance_from=f"finite width (2 / N), {_sure(hidden)}", claim="right after repair",
+        tolerance_from=f"finite width (2 / N), {surely(hidden.sizes['seed'])}", claim="right after repair",
         correction="Neither the block of h nor the path through f alone has the exponent of the gradient: "
         "follow the whole carry.",
     ))  # fmt: skip
@@ -296,7 +292,7 @@ def _untied(result: xr.Dataset, rate: xr.DataArray) -> list[Verdict]:
             measured=untied.mean("seed"), predicted=predicted.transpose(*untied.mean("seed").dims),
             uncertainty=standard_error(untied), tolerance=2 / n + _allowed(untied) + 5 * own,
             tolerance_from="finite width (2 / N), five standard errors of the population, "
-            + _sure(untied),
+            + surely(untied.sizes['seed']),
         )
     ]  # fmt: skip
     if "lstm" in result["cell"].values and _holds(result, forget_bias=2.0, gain=2.0):
@@ -348,7 +344,8 @@ def _minimal(minimal: xr.Dataset, carry: xr.DataArray) -> list[Verdict]:
             "their own)", CHEN,
             measured=mean, predicted=predicted, uncertainty=standard_error(small),
             tolerance=shift.transpose(*mean.dims) + _allowed(small),
-            tolerance_from="tied weights, (1 - f) times the standard deviation of W h, " + _sure(small),
+            tolerance_from="tied weights, (1 - f) times the standard deviation of W h, "
+            + surely(small.sizes['seed']),
             claim="right after repair",
             correction="Not complex gates but an additive path with a gate near 1 keeps the gradient over "
             "time steps: one gate is enough.",

@@ -5,7 +5,7 @@ import xarray as xr
 
 from signalprop.bench.drawings.gradient_by_lag import mean_and_error, rates
 from signalprop.bench.lags import PHI, SHORT
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
+from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor, surely
 from signalprop.models.activations import ACTIVATIONS
 
 EPS = float(np.finfo("float32").eps)
@@ -53,7 +53,8 @@ def _exponents(result: xr.Dataset) -> list[Verdict]:
             "exponent of the same steps, in every cell whose units are not relu or linear", PASCANU,
             measured=mean, predicted=0.0, uncertainty=error,
             tolerance=ends + sampling_factor(mean.size, result.sizes["seed"]) * error,
-            tolerance_from=f"random directions at both ends, log(units) over the steps; {_sampled(result)}",
+            tolerance_from="random directions at both ends, log(units) over the steps; "
+            + surely(result.sizes["seed"]),
         )
     ]  # fmt: skip
 
@@ -115,15 +116,11 @@ def _identity(at: xr.Dataset) -> Verdict:
         "the arcsine law, 1/2 at half of the sequence", "Le et al. (1504.00941); Sparre Andersen (1953)",
         measured=share.mean("seed"), predicted=expected, uncertainty=error,
         tolerance=sampling_factor(chosen.size, seeds) * error,
-        tolerance_from=f"{_sampled(at)}, which are not below those of independent units",
+        tolerance_from=f"{surely(at.sizes['seed'])}, which are not below those of independent units",
         claim="right after repair",
         correction="A step derivative of 1 keeps the gradient, but only while a unit is active: it is lost "
         "unit by unit, as a random walk touches 0. A derivative of about 0 is what vanishing means.",
     )  # fmt: skip
-
-
-def _sampled(at: xr.Dataset) -> str:
-    return f"as sure as five Gaussian standard errors (Student, {at.sizes['seed']} seeds)"
 
 
 def _growth(result: xr.Dataset, cells: tuple[str, ...]) -> xr.Dataset:
@@ -149,7 +146,7 @@ def _mean_field(result: xr.Dataset) -> list[Verdict]:
             "gains: half the log of g^2 E phi'^2 with its 1/N term", MEAN_FIELD,
             measured=at["rate"], predicted=at["predicted"], uncertainty=at["error"],
             tolerance=size + sampling_factor(at.sizes["place"], seeds) * at["error"],
-            tolerance_from=f"size of the 1/N term, {_sampled(result)}; Gaussian W of units that hardly bend "
+            tolerance_from=f"size of the 1/N term, {surely(seeds)}; Gaussian W of units that hardly bend "
             "(sigmoid, small gains) grow more, by their spectral radius",
             claim="right after repair",
             correction="Orthogonal weights of gain 1 do not help where the units saturate, and a step "
@@ -170,7 +167,7 @@ def _relu(result: xr.Dataset) -> list[Verdict]:
             measured=at["rate"], predicted=at["predicted"], uncertainty=at["error"],
             tolerance=1.25 / float(result["units"])
             + sampling_factor(at.sizes["place"], seeds) * at["error"],
-            tolerance_from=f"5/(4 units) of finite width, {_sampled(result)}",
+            tolerance_from=f"5/(4 units) of finite width, {surely(result.sizes['seed'])}",
             claim="right after repair",
             correction="relu alone does not relieve vanishing: with Gaussian W its gradients vanish below "
             "g = sqrt 2, faster than those of tanh. They explode above sqrt 2 and not above radius 1; with "

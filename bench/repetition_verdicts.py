@@ -6,7 +6,7 @@ import xarray as xr
 from signalprop.bench.rates import standard_error
 from signalprop.bench.repetition import HE, WEIGHTS, driven_nilpotent
 from signalprop.bench.transients import SPECTRAL
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
+from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor, surely
 
 TIED = (
     "One W repeated and a new W per step agree for few steps only. Then the tied product grows by its "
@@ -26,10 +26,6 @@ DRIVEN = (
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge tied against untied products, the relu network, and two exceptions."""
     return [*_products(result), *_relu(result), *_exceptions()]
-
-
-def _sampled(seeds: int) -> str:
-    return f"as sure as five Gaussian standard errors (Student, {seeds} seeds)"
 
 
 def _products(result: xr.Dataset) -> list[Verdict]:
@@ -59,7 +55,7 @@ def _products(result: xr.Dataset) -> list[Verdict]:
             "products for k far above N, positive", "exact law, Forrester & Nagao (arXiv 0706.2020)",
             measured=result["log_radius"].mean("seed"), predicted=result["log_radius_predicted"],
             uncertainty=error, tolerance=error * sampling_factor(n.size, seeds),
-            tolerance_from=_sampled(seeds), claim="right after repair", correction=TIED,
+            tolerance_from=surely(seeds), claim="right after repair", correction=TIED,
         )
     )  # fmt: skip
     vector = result["log_power_vector"].sel(weights="untied")
@@ -90,7 +86,7 @@ def _edge(result: xr.Dataset) -> list[Verdict]:
             "Fuss-Catalan law; Tracy & Widom",
             measured=measured.mean("seed").transpose(*expected.dims), predicted=expected, uncertainty=error,
             tolerance=error * sampling_factor(error.size, seeds) + at["step"] / at["width"],
-            tolerance_from=f"terms of order k/N left out, {_sampled(seeds)}",
+            tolerance_from=f"terms of order k/N left out, {surely(seeds)}",
             claim="right after repair", correction=TIED,
         )
     ]  # fmt: skip
@@ -131,7 +127,7 @@ def _early(early: xr.Dataset) -> list[Verdict]:
             "log(sigma_w^2 / 2) / 2 for N to infinity",
             measured=growth.mean("seed"), predicted=0.0, uncertainty=standard_error(growth),
             tolerance=2.5 / n + sampling_factor(1, seeds) * standard_error(growth),
-            tolerance_from=f"5/(2N) per step of the square, {_sampled(seeds)}",
+            tolerance_from=f"5/(2N) per step of the square, {surely(seeds)}",
             claim="wrong", correction=MASKED,
         ),
         judge(
@@ -140,7 +136,7 @@ def _early(early: xr.Dataset) -> list[Verdict]:
             "arc-cosine kernel, Cho & Saul (2009)",
             measured=turned.mean("seed"), predicted=early["cosine_predicted"].transpose(*error.dims),
             uncertainty=error, tolerance=error * sampling_factor(error.size, seeds) + steps / n,
-            tolerance_from=f"finite width, t/N, and {_sampled(seeds)}", claim="wrong",
+            tolerance_from=f"finite width, t/N, and {surely(seeds)}", claim="wrong",
             correction=MASKED,
         ),
     ]  # fmt: skip

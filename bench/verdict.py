@@ -56,6 +56,11 @@ def sampling_factor(num_checks: int = 1, num_samples: int | None = None) -> floa
     return float(stats.norm.isf(tail) if num_samples is None else stats.t.isf(tail, num_samples - 1))
 
 
+def surely(seeds: int) -> str:
+    """What ``sampling_factor`` allows with a standard error from that many networks, in words."""
+    return f"as sure as five Gaussian standard errors (Student, {seeds} seeds)"
+
+
 def judge(
     claims: Sequence[str],
     statement: str,
