@@ -84,7 +84,8 @@ def train(
         model: Flax NNX module, used as a pytree; only its ``nnx.Param`` leaves are trained.
         loss: ``(model, batch) -> scalar``, or ``-> (scalar, {name: scalar})`` to record values beside it.
         draw_batch: ``key -> batch``: fresh examples of an online task, or a choice from a data set.
-        optimizer: Any optax transformation.
+        optimizer: Any optax transformation. One that takes extra arguments also gets ``value_fn``, the loss
+            of this batch as a function of the parameters.
         num_steps: Number of updates.
         num_records: Number of records; divides ``num_steps``.
         observe: ``(model, gradients, updates, batch) -> {name: array}``, called once per record: gradients
@@ -155,7 +156,9 @@ def _step(
     log_norm, log_limit = log_global_norm(raw), jnp.log(jnp.asarray(clip_norm, value.dtype))
     shrink = jnp.where(log_norm > log_limit, jnp.exp(log_limit - log_norm), 1)
     gradients = jax.tree.map(lambda g: g * shrink.astype(g.dtype), raw)
-    updates, memory = optimizer.update(gradients, state.memory, state.parameters)
+    updates, memory = optax.with_extra_args_support(optimizer).update(
+        gradients, state.memory, state.parameters, value_fn=lambda p: evaluate(p, batch)[0]
+    )
     parameters = optax.apply_updates(state.parameters, updates)
 
     sound = jnp.isfinite(value), log_norm < jnp.inf, log_global_norm(parameters) < jnp.inf, _finite(memory)
@@ -163,7 +166,9 @@ def _step(
     alive = (state.diverged_at == 0) & ~jnp.any(failed)
     fails_now = (state.diverged_at == 0) & ~alive
     kept_parameters, kept_memory = jax.tree.map(
-        lambda new, old: jnp.where(alive, new, old), (parameters, memory), (state.parameters, state.memory)
+        lambda new, old: jnp.where(alive, new.astype(old.dtype), old),
+        (parameters, memory),
+        (state.parameters, state.memory),
     )
     diverged_at = jnp.where(fails_now, number + 1, state.diverged_at).astype(jnp.int32)
     diverged_in = jnp.where(fails_now, 1 + jnp.argmax(failed), state.diverged_in).astype(jnp.int32)
