@@ -18,11 +18,11 @@ from signalprop.bench.grid import require_known, require_values
 # direction(momentum, epsilon) of a step of size 1; the learning rate and the sign come after it
 OPTIMIZERS: dict[str, Callable[[ArrayLike, ArrayLike | None], optax.GradientTransformation]] = {
     "sgd": lambda momentum, epsilon: optax.identity(),
-    "heavy_ball": lambda momentum, epsilon: optax.trace(momentum),  # type: ignore[arg-type]
-    "nesterov": lambda momentum, epsilon: optax.trace(momentum, nesterov=True),  # type: ignore[arg-type]
+    "heavy_ball": lambda momentum, epsilon: optax.trace(momentum),
+    "nesterov": lambda momentum, epsilon: optax.trace(momentum, nesterov=True),
     "adagrad": lambda momentum, epsilon: optax.scale_by_rss(0.1, _or(epsilon, 1e-7)),
     "rmsprop": lambda momentum, epsilon: optax.scale_by_rms(0.9, _or(epsilon, 1e-8)),
-    "adam": lambda momentum, epsilon: optax.scale_by_adam(momentum, 0.999, _or(epsilon, 1e-8)),  # type: ignore[arg-type]
+    "adam": lambda momentum, epsilon: optax.scale_by_adam(momentum, 0.999, _or(epsilon, 1e-8)),
 }
 
 
@@ -61,11 +61,15 @@ def optimizer(
     """
     require_optimizers((name,))
     return optax.chain(
-        optax.stateless(lambda g, _: jax.tree.map(lambda a: jnp.clip(a, -clip_value, clip_value), g)),
+        optax.stateless(
+            lambda g, _: jax.tree.map(lambda a: jnp.clip(a, jnp.negative(clip_value), clip_value), g)
+        ),
         _penalty(lambda w: l2 * w + l1 * jnp.sign(w), decay_biases),
         OPTIMIZERS[name](momentum, epsilon),
         _penalty(lambda w: decay * w, decay_biases),
-        optax.stateless(lambda g, _: jax.tree.map(lambda a: (-learning_rate * a).astype(a.dtype), g)),
+        optax.stateless(
+            lambda g, _: jax.tree.map(lambda a: (jnp.negative(learning_rate) * a).astype(a.dtype), g)
+        ),
     )
 
 
