@@ -24,13 +24,15 @@ class Claim:
         id: Group letter and number, such as "A8".
         statement: What the source claims, in our words.
         source: The public text that makes the claim.
-        experiments: Names of the experiments that answer it; empty where none does yet.
+        experiments: Names of the experiments that answer it.
+        aside: Why no experiment can answer it; empty where one does.
     """
 
     id: str
     statement: str
     source: str
     experiments: tuple[str, ...] = ()
+    aside: str = ""
 
 
 CLAIMS = (
@@ -140,8 +142,18 @@ CLAIMS = (
         ("activation-slopes", "phase-diagram"),
     ),
     Claim("A22", "The root cause of vanishing gradients is backpropagation itself.", REMEDIES),
-    Claim("A23", "A deep network is a composition of layers, trained by descending a loss.", REMEDIES),
-    Claim("A24", "The sigmoid was popular because it resembles a threshold.", DIVE),
+    Claim(
+        "A23",
+        "A deep network is a composition of layers, trained by descending a loss.",
+        REMEDIES,
+        aside="A definition: nothing to measure.",
+    ),
+    Claim(
+        "A24",
+        "The sigmoid was popular because it resembles a threshold.",
+        DIVE,
+        aside="History: no measurement of a network can tell.",
+    ),
     Claim(
         "A25",
         "tanh' is at most 1 and in use mostly below, since its input is seldom exactly 0.",
@@ -233,7 +245,12 @@ CLAIMS = (
     Claim("B36", "One unit with zero partial derivatives does not stop learning.", EXCHANGE),
     Claim("B37", "A zero at one place of the Jacobian leaves useful directions elsewhere.", EXCHANGE),
     Claim("B38", "The curvature lets upstream layers learn where the Jacobian is zero.", EXCHANGE),
-    Claim("B39", "Second-order terms may become standard practice as hardware improves.", EXCHANGE),
+    Claim(
+        "B39",
+        "Second-order terms may become standard practice as hardware improves.",
+        EXCHANGE,
+        aside="A forecast about practice, not about networks.",
+    ),
     Claim("B40", "Local minima also defeat plain gradient descent.", EXCHANGE),
     Claim(
         "B41", "Values near zero and near overflow are both forms of saturation.", EXCHANGE, ("precision",)
@@ -373,7 +390,12 @@ CLAIMS = (
         REMEDIES,
         ("residual", "attention"),
     ),
-    Claim("C27", "Residual networks ended the ImageNet contest, and almost all networks use them.", REMEDIES),
+    Claim(
+        "C27",
+        "Residual networks ended the ImageNet contest, and almost all networks use them.",
+        REMEDIES,
+        aside="History: no measurement of a network can tell.",
+    ),
     Claim("C28", "Layerwise pretraining was introduced in 2006 to solve the gradient problem.", REMEDIES),
     Claim("C29", "Pretraining finds local optima that are then combined into the global one.", REMEDIES),
     Claim(

@@ -36,13 +36,13 @@ class Answer:
     @property
     def standing(self) -> Standing:
         """The severest of the verdicts' judgements of the claim."""
-        return max((v.claim for _, v in self.verdicts), key=SEVERITY.index)
+        return max((v.claim for _, v in self.verdicts), key=SEVERITY.index, default="not checkable")
 
     @property
     def correction(self) -> str:
-        """How the claim should read, by the first verdict of that standing that says it."""
+        """How the claim should read, by the first verdict of that standing that says it, or why none can."""
         said = [v.correction for _, v in self.verdicts if v.claim == self.standing and v.correction]
-        return said[0] if said else ""
+        return said[0] if said else self.claim.aside
 
     @property
     def experiments(self) -> list[str]:
@@ -53,7 +53,7 @@ class Answer:
     def agreement(self) -> str:
         """How many of its verdicts agree with theory, disagree, or have none."""
         found = [v.agreement for _, v in self.verdicts]
-        return ", ".join(f"{found.count(a)} {a}" for a in get_args(Agreement) if a in found)
+        return ", ".join(f"{found.count(a)} {a}" for a in get_args(Agreement) if a in found) or "no verdict"
 
 
 def write(folder: Path) -> list[Path]:
@@ -102,7 +102,7 @@ def _answers(sections: list[Section]) -> list[Answer]:
         for judged in section.verdicts:
             for claim_id in judged.claims:
                 by_claim[claim_id].append((section.name, judged))
-    return [Answer(c, by_claim[c.id]) for c in CLAIMS if by_claim[c.id]]
+    return [Answer(c, by_claim[c.id]) for c in CLAIMS if by_claim[c.id] or c.aside]
 
 
 def _count(sections: list[Section], agreement: str) -> int:
