@@ -1,0 +1,150 @@
+"""Figures of ``dead-relu``: dead units by learning rate, by layer, in time, and by initial bias."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from signalprop.bench import figures as draw
+from signalprop.bench.rectifiers import RECTIFIERS
+
+LARGE = 0.4  # share of dead units that CS231n's notes name
+INPUTS = {0: "raw input", 1: "centred input"}
+
+
+def rates(result: xr.Dataset) -> xr.DataArray:
+    """Learning rates, (network, rate)."""
+    names = [str(name) for name in result["network"].values]
+    largest = xr.DataArray([RECTIFIERS[n].largest_rate for n in names], {"network": names}, "network")
+    return largest * result["rate"]
+
+
+def at_end(result: xr.Dataset) -> xr.DataArray:
+    """Share of dead units of each network after training, mean over its layers."""
+    return result["dead"].isel(update=-1, drop=True).mean("layer")
+
+
+def figures(result: xr.Dataset) -> dict[str, Figure]:
+    """Draw the four figures."""
+    result = result.sortby("rate")
+    return {
+        "dead_by_rate": _by_rate(result),
+        "dead_by_layer": _by_layer(result),
+        "deaths_and_revivals": _turnover(result),
+        "dead_by_bias": _by_bias(result),
+    }
+
+
+def _by_rate(result: xr.Dataset) -> Figure:
+    names = [str(name) for name in result["network"].values]
+    columns = min(5, len(names))
+    rows = -(-len(names) // columns)
+    figure, axes = draw.canvas(rows, columns, height=2.1, sharey=True)
+    gone, failed, looks = at_end(result), 1 - result["learned"], draw.series(list(INPUTS.values()))
+    for panel in axes.ravel()[len(names) :]:
+        panel.remove()
+    for panel, name in zip(axes.ravel(), names, strict=False):
+        x = rates(result).sel(network=name)
+        for kind in result["centred"].values:
+            look, label = looks[INPUTS[int(kind)]], INPUTS[int(kind)]
+            here = gone.sel(network=name, centred=kind)
+            lost = failed.sel(network=name, centred=kind).mean("seed")
+            panel.plot(x, lost, color=look["color"], linestyle=":", linewidth=1.0,
+                       label=f"{label}: networks that fail")  # fmt: skip
+            panel.plot(x, here.mean("seed"), color=look["color"], linestyle="-", linewidth=1.0)
+            draw.measured(panel, x, here.mean("seed"), _error(here), look, label=f"{label}: dead units")
+        panel.axhline(LARGE, color="0.4", linestyle="--", linewidth=0.8)
+        panel.set(xscale="log", title=RECTIFIERS[name].label, ylim=(-0.04, 1.04))
+    for panel in axes[:, 0]:
+        panel.set_ylabel("share")
+    figure.supxlabel("learning rate", fontsize=8.5)
+    figure.suptitle("Just below the rate where training fails, many units are dead", fontsize=9)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def _error(values: xr.DataArray) -> xr.DataArray:
+    """Standard error of the mean over seeds."""
+    return values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
+
+
+def _by_layer(result: xr.Dataset) -> Figure:
+    """Dead units of each layer, for plain descent and a second optimizer, raw and centred."""
+    names = [str(name) for name in result["network"].values]
+    shown = [n for n in ("sgd", "adam") if n in names] or names[:1]
+    kinds = [int(kind) for kind in result["centred"].values]
+    figure, axes = draw.canvas(len(shown), len(kinds), height=2.2, sharex="row", sharey=True)
+    for row, name in zip(axes, shown, strict=True):
+        layers = [int(layer) for layer in result["layer"].values if layer <= RECTIFIERS[name].depth]
+        looks = draw.series([f"layer {layer}" for layer in layers])
+        for panel, kind in zip(row, kinds, strict=True):
+            for label, layer in zip(looks, layers, strict=True):
+                gone = result["dead"].isel(update=-1).sel(network=name, centred=kind, layer=layer)
+                x = rates(result).sel(network=name) * 1.03 ** (layer - 2)
+                panel.plot(x, gone.mean("seed"), linewidth=0.8, color=looks[label]["color"])
+                draw.measured(panel, x, gone.mean("seed"), _error(gone), looks[label], label=label)
+            panel.axhline(LARGE, color="0.4", linestyle="--", linewidth=0.8)
+            panel.set(xscale="log", title=f"{RECTIFIERS[name].label}, {INPUTS[kind]}", ylim=(-0.04, 1.04))
+        row[0].set_ylabel("dead units / units")
+    for panel in axes[-1]:
+        panel.set_xlabel("learning rate")
+    figure.suptitle("Which layers die; dashed: 40 %", fontsize=9)
+    axes[0, 0].legend(loc="upper left")
+    return figure
+
+
+def _turnover(result: xr.Dataset) -> Figure:
+    """Deaths and revivals of every network in layer 1 and above, per network trained."""
+    names = [str(name) for name in result["network"].values]
+    figure, (panels,) = draw.canvas(1, 2, height=1.0 + 0.24 * len(names), sharey=True)
+    parts = {"layer 1": result.sel(layer=[1]), "layers above": result.sel(layer=result["layer"] > 1)}
+    for panel, (title, part) in zip(panels, parts.items(), strict=True):
+        for kind, shift in zip(part["centred"].values, (0.17, -0.17), strict=False):
+            _bars(panel, part.sel(centred=kind), int(kind), shift)
+        panel.set(title=title, xlabel="units per network, sum over learning rates")
+        panel.set_yticks(np.arange(len(names))[::-1], [RECTIFIERS[n].label for n in names])
+        panel.grid(axis="y", visible=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.suptitle(
+        "Dead units of layer 1 come back by momentum alone, those above by their inputs", fontsize=9
+    )
+    return figure
+
+
+def _bars(panel: Axes, part: xr.Dataset, kind: int, shift: float) -> None:
+    """Deaths as bars, revivals as filled bars inside, with their number."""
+    colour = draw.series(list(INPUTS.values()))[INPUTS[kind]]["color"]
+    deaths, revivals = (part[k].sum(("rate", "layer")).mean("seed").values for k in ("deaths", "revivals"))
+    rows = np.arange(len(deaths))[::-1] + shift
+    panel.barh(rows, deaths, 0.32, facecolor="none", edgecolor=colour, label=f"{INPUTS[kind]}: deaths")
+    panel.barh(rows, revivals, 0.32, color=colour, label=f"{INPUTS[kind]}: revivals")
+    for row, dead, back in zip(rows, deaths, revivals, strict=True):
+        share = "none" if dead == 0 else "0" if back == 0 else f"{back / dead:.1%}"
+        panel.text(dead, row, f"  {share}", va="center", fontsize=6.5)
+    panel.set_xlim(0, max(panel.get_xlim()[1], 1.2 * deaths.max(), 1))
+
+
+def _by_bias(result: xr.Dataset) -> Figure:
+    """Dead units before training against the initial bias."""
+    names = [str(name) for name in result["network"].values]
+    shown = [n for n in ("sgd", "batch_norm") if n in names] or names[:1]
+    result = result.sortby("initial_bias").isel(rate=0)
+    kinds = [int(kind) for kind in result["centred"].values]
+    figure, axes = draw.canvas(1, len(shown) * len(kinds), height=2.5, sharey=True)
+    panels = iter(axes[0])
+    for name in shown:
+        layers = [int(layer) for layer in result["layer"].values if layer <= RECTIFIERS[name].depth]
+        looks = draw.series([f"layer {layer}" for layer in layers])
+        for kind in kinds:
+            panel = next(panels)
+            for label, layer in zip(looks, layers, strict=True):
+                gone = result["dead_by_bias"].sel(network=name, centred=kind, layer=layer)
+                x = gone["initial_bias"] + 0.06 * (layer - 2)
+                panel.plot(x, gone.mean("seed"), linewidth=0.8, color=looks[label]["color"])
+                draw.measured(panel, x, gone.mean("seed"), _error(gone), looks[label], label=label)
+            what = "batch norm" if RECTIFIERS[name].norm == "batch" else "plain relu"
+            panel.set(title=f"{what},\n{INPUTS[kind]}", ylim=(-0.04, 1.04))
+    axes[0, 0].set_ylabel("dead units / units, untrained")
+    axes[0, 0].legend(loc="upper right")
+    figure.supxlabel("initial bias of every unit (of batch norm: its shift)", fontsize=8.5)
+    return figure
