@@ -1,0 +1,328 @@
+"""Verdicts of ``remedy-league``: what each class of remedies does, and what theory says beforehand."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from signalprop.bench.league import ARCHITECTURES, REMEDIES, recipe
+from signalprop.bench.league_scores import interval, league, scored, scores
+from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor, surely
+
+SAME = 1e-4  # decades between two programs that compute the same in float32
+ENOUGH = 8  # seeds from which on a standard error is trusted
+LEARNT = 0.5  # share of successes from which on we say that a remedy works
+ADAPTIVE = ("adagrad", "rmsprop", "adam")
+RATES = ("none", "large_rates", "huge_rates")
+PENALTIES = ("l2", "l1")
+LISTED = ("clip_norm", "relu", "xavier", "he", "batch_norm", "residual")  # as the popular list has them
+GLOROT = "Glorot & Bengio (2010), AISTATS 9"
+SAXE = "Saxe, McClelland & Ganguli (2013), arXiv:1312.6120"
+IOFFE = "Ioffe & Szegedy (2015), arXiv:1502.03167; Santurkar et al. (2018), arXiv:1805.11604"
+
+
+def verdicts(result: xr.Dataset) -> list[Verdict]:
+    """Judge the gradient before training, then every claim whose remedies were run."""
+    table = league(result)
+    rows, at = scores(table), scored(table)
+    networks = [str(n) for n in table["network"].values]
+    names = [str(r) for r in table["remedy"].values]
+    return [
+        *_gradient(table, networks, names),
+        *_rule(rows, table),
+        *_descent(table, networks, names),
+        *_adaptive(table, rows, networks, names),
+        *_listed(rows, names),
+        *_penalties(rows, names),
+        *_orthogonal(rows, names),
+        *_relu(rows, names),
+        *_norms(rows, names),
+        *_speed(table, at, rows, networks, names),
+    ]
+
+
+def counted(rows: pd.DataFrame, remedy: str) -> str:
+    """Successes of a remedy in words, by network."""
+    chosen = rows[rows["remedy"] == remedy]
+    return ", ".join(f"{r.solved}/{r.seeds} ({r.network})" for r in chosen.itertuples())
+
+
+def _share(rows: pd.DataFrame, remedies: Iterable[str]) -> tuple[float, float, str]:
+    """Share of successes over remedies and networks, its standard error, and the counts in words."""
+    kept = [name for name in remedies if name in set(rows["remedy"])]
+    chosen = rows[rows["remedy"].isin(kept)]
+    n, share = chosen["seeds"].sum(), chosen["solved"].sum() / chosen["seeds"].sum()
+    words = "; ".join(f"{REMEDIES[name].label} {counted(rows, name)}" for name in kept)
+    return float(share), float(np.sqrt(share * (1 - share) / n)), words
+
+
+def _gradient(table: xr.Dataset, networks: list[str], names: list[str]) -> list[Verdict]:
+    """Decades before training against theory, of plain and layer-normalized networks, each recipe once."""
+    seeds, seen = table.sizes["seed"], set()
+    measured, predicted, errors, slack = [], [], [], []
+    for network in networks:
+        for name in names:
+            one = recipe(network, name)
+            kind = ARCHITECTURES[one.architecture]
+            form = one.structure.split()[:2], one.scheme, one.sigma_w, one.sigma_b
+            if kind.skip or kind.norm == "batch" or str(form) in seen:
+                continue
+            seen.add(str(form))
+            at = table.sel(network=network, remedy=name)
+            values = at["decades"].sel(moment="start").isel(rate=0).values
+            measured.append(values.mean())
+            errors.append(values.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else np.nan)
+            predicted.append(float(at["decades_predicted"]))
+            slack.append(float(at["finite_width"]))
+    if seeds < ENOUGH or not measured:
+        return []
+    factor = sampling_factor(len(measured), seeds)
+    return [
+        judge(
+            ["C17"],
+            "Decades that the gradient gains from the last layer to the first before training, plain and "
+            "layer-normalized networks: optimizers, penalties and clipping change none, initialisation and "
+            "activation all",
+            "sum of log10 chi_1(q^l) / 2 with its first correction at finite width",
+            measured=measured, predicted=predicted, uncertainty=errors,
+            tolerance=np.array(slack) + factor * np.array(errors),
+            tolerance_from="the correction for finite width itself, as it is of one gradient and smaller for "
+            f"a batch of different ones, and sampling, {surely(seeds)}",
+        )
+    ]  # fmt: skip
+
+
+def _rule(rows: pd.DataFrame, table: xr.Dataset) -> list[Verdict]:
+    """How often theory calls a remedy right, and where not."""
+    judged = rows[np.isfinite(rows["decades_lost_predicted"])].copy()
+    judged["recipe"] = [recipe(r.network, r.remedy) for r in judged.itertuples()]
+    judged = judged.drop_duplicates("recipe")
+    worked = judged["solved"] / judged["seeds"] >= LEARNT
+    right = worked == judged["predicted"]
+    n, share = len(judged), float(right.mean())
+    missed = [
+        f"{REMEDIES[r.remedy].label} on {r.network} ({r.solved}/{r.seeds})"
+        for r in judged[~right].itertuples()
+    ]
+    always = max(float(worked.mean()), 1 - float(worked.mean()))
+    missing = "; wrong about: " + ", ".join(missed) if missed else ""
+    return [
+        observe(
+            ["C17"],
+            f"Share of {n} different networks about which theory before training is right whether at least "
+            f"half of them learn: depth within reach and gradient uniform to two decades (one answer for all "
+            f"would be right about {always:.2f}){missing}",
+            "6 depth scales, arXiv:1611.01232; 16 with batch norm, arXiv:1902.08129",
+            measured=share, uncertainty=float(np.sqrt(share * (1 - share) / n)),
+        )
+    ]  # fmt: skip
+
+
+def _descent(table: xr.Dataset, networks: list[str], names: list[str]) -> list[Verdict]:
+    kept = [name for name in RATES if name in names]
+    if "none" not in kept:
+        return []
+    found = []
+    for network in networks:
+        solved = table["solved"].sel(network=network, remedy=kept)
+        rates = (table["rate"] * table["unit"].sel(network=network, remedy=kept)).values
+        k, n = int(solved.sum()), solved.size
+        low, high = interval(k, n)
+        rescued = _rescuers(table, network, names)
+        right: Standing = "right after repair" if rescued else "right"
+        found.append(
+            observe(
+                ["C8"],
+                f"Share of runs of plain gradient descent on the {network} network that learn, {n} runs "
+                f"at rates from {rates.min():g} to {rates.max():g}; 95 % interval {low:.3f} to {high:.3f}",
+                "exact binomial interval (Clopper & Pearson 1934)",
+                measured=k / n, uncertainty=float(np.sqrt(k / n * (1 - k / n) / n)),
+                claim="wrong" if k / n >= LEARNT else right,
+                correction=f"Not with plain gradient descent at any rate tried; the same {network} initial "
+                f"weights learn with: {', '.join(rescued)}." if rescued and k / n < LEARNT else "",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _rescuers(table: xr.Dataset, network: str, names: list[str]) -> list[str]:
+    """Remedies that keep activation and weights, and work."""
+    rows, none = scores(table), recipe(network, "none")
+    found = []
+    for name in names:
+        one = recipe(network, name)
+        row = rows[(rows["network"] == network) & (rows["remedy"] == name)].iloc[0]
+        kept = (one.activation, one.scheme, one.sigma_w) == (none.activation, none.scheme, none.sigma_w)
+        if kept and one != none and row["solved"] / row["seeds"] >= LEARNT:
+            found.append(REMEDIES[name].label)
+    return found
+
+
+def _adaptive(table: xr.Dataset, rows: pd.DataFrame, networks: list[str], names: list[str]) -> list[Verdict]:
+    kept = [name for name in ADAPTIVE if name in names]
+    if not kept or "none" not in names:
+        return []
+    start = table["decades"].sel(moment="start").isel(rate=0)
+    change = abs(start.sel(remedy=kept) - start.sel(remedy="none")).max()
+    share, error, words = _share(rows, kept)
+    repair = (
+        "They rescale the steps of a given initial network and initialise nothing; they restore no signal "
+        f"that the layers have lost. Here: {words}."
+    )
+    return [
+        judge(
+            ["C15"],
+            "Largest change in decades of the gradient across the layers before training by an adaptive "
+            "optimizer: an initialisation would change it, a step rule cannot",
+            "the optimizer acts after the gradient is taken",
+            measured=float(change), predicted=0.0, tolerance=SAME,
+            tolerance_from="rounding of two compiled programs in float32", claim="wrong", correction=repair,
+        ),
+        observe(
+            ["C15"],
+            f"Share of both failing networks that learn with an adaptive optimizer: {words}",
+            "exact counts over the scoring seeds", measured=share, uncertainty=error, claim="wrong",
+            correction=repair,
+        ),
+    ]  # fmt: skip
+
+
+def _listed(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
+    kept = [name for name in LISTED if name in names]
+    if len(kept) < 2:
+        return []
+    share, error, words = _share(rows, kept)
+    chosen = rows[rows["remedy"].isin(kept)]
+    failed = chosen[chosen["solved"] / chosen["seeds"] < LEARNT]
+    losers = ", ".join(f"{REMEDIES[r.remedy].label} on {r.network}" for r in failed.itertuples())
+    return [
+        observe(
+            ["C17"], f"Share of successes of the remedies of the popular list: {words}",
+            "one protocol for all", measured=share, uncertainty=error,
+            claim="right after repair" if len(failed) else "right",
+            correction=f"Not each of them cures each failure. Fewer than half learn with: {losers}."
+            if len(failed) else "",
+        )
+    ]  # fmt: skip
+
+
+def _penalties(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
+    kept = [name for name in PENALTIES if name in names]
+    if not kept or "none" not in names:
+        return []
+    share, error, words = _share(rows, kept)
+    without, _, bare = _share(rows, ("none",))
+    helped = share - without > 2 * error and share > 0
+    return [
+        observe(
+            ["C18"],
+            f"Share of successes with a penalty on the weights, less that without: {words}; {bare}",
+            "one protocol for all", measured=share - without, uncertainty=error,
+            claim="right" if helped else "right after repair",
+            correction="" if helped else "A penalty changes neither the gradient's fate nor the signal's in "
+            "feed-forward networks that fail before training begins; it can steady a network that trains.",
+        )
+    ]  # fmt: skip
+
+
+def _orthogonal(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
+    if "orthogonal" not in names:
+        return []
+    share, error, words = _share(rows, ("orthogonal",))
+    lost = {r.network: r.decades_lost_start for r in rows[rows["remedy"] == "orthogonal"].itertuples()}
+    decades = ", ".join(f"{value:.1f} ({network})" for network, value in lost.items())
+    return [
+        observe(
+            ["C14"],
+            f"Orthogonal weights: {words}; decades that the gradient still loses before training: {decades}",
+            SAXE, measured=share, uncertainty=error,
+            claim="right after repair" if share < 1 - 1e-9 else "right",
+            correction="Orthogonal kernels keep lengths; the slope of the activation is a factor that they "
+            "cannot restore: a cure for tanh at gain 1, none for sigmoid." if share < 1 - 1e-9 else "",
+        )
+    ]  # fmt: skip
+
+
+def _relu(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
+    if "relu_xavier" not in names:
+        return []
+    share, error, words = _share(rows, ("relu_xavier",))
+    row = rows[rows["remedy"] == "relu_xavier"].iloc[0]
+    he = f"; with He weights {counted(rows, 'relu')}" if "relu" in names else ""
+    return [
+        observe(
+            ["B4"],
+            f"relu with Xavier weights: {words}{he}. dE/dy loses {row['decades_lost_start']:.1f} decades "
+            f"(predicted {row['decades_lost_predicted']:.1f}); as the signal shrinks alike on the way up, "
+            "the weight gradients of all layers are equally small and their ratio looks perfect",
+            "chi_1 = sigma_w^2 / 2", measured=share, uncertainty=error,
+            claim="wrong" if share < LEARNT else "right after repair",
+            correction="relu halves |dE/dy|^2 and |y|^2 per layer; only weights of variance 2 / fan-in (He) "
+            "make up for it.",
+        )
+    ]  # fmt: skip
+
+
+def _norms(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
+    chosen = rows[(rows["network"] == "vanishing") & rows["remedy"].isin(("batch_norm", "layer_norm"))]
+    if len(chosen) < 2:
+        return []
+    by = chosen.set_index("remedy")
+    batch, layer = by.loc["batch_norm"], by.loc["layer_norm"]
+    shares = np.array([batch["solved"], layer["solved"]]) / batch["seeds"]
+    return [
+        observe(
+            ["C17"],
+            f"Sigmoid layers: successes with batch norm ({batch['solved']}/{batch['seeds']}) less those "
+            f"with layer norm ({layer['solved']}/{layer['seeds']}). Theory before training: layer norm keeps "
+            f"the common mean of the sigmoid in its scale and loses {layer['decades_lost_predicted']:.1f} "
+            f"decades (measured {layer['decades_lost_start']:.1f}), batch norm removes it and gains "
+            f"{-batch['decades_lost_predicted']:.1f} ({-batch['decades_lost_start']:.1f})",
+            "E phi'^2 / E phi^2 against E phi'^2 / Var phi",
+            measured=float(shares[0] - shares[1]),
+            uncertainty=float(np.sqrt((shares * (1 - shares)).sum() / batch["seeds"])),
+            claim="right after repair",
+            correction="A norm that cures one failing network need not cure another: with sigmoid layers "
+            "layer norm does not stop vanishing gradients.",
+        )
+    ]  # fmt: skip
+
+
+def _speed(
+    table: xr.Dataset, at: xr.Dataset, rows: pd.DataFrame, networks: list[str], names: list[str]
+) -> list[Verdict]:
+    """Batch norm on networks that train without it: steps at tuned rates, and the largest usable rate."""
+    pairs = []
+    if {"relu", "relu_batch_norm"} <= set(names):
+        pairs.append(("relu, He weights", networks[0], "relu", "relu_batch_norm"))
+    if "exploding" in networks and {"xavier", "batch_norm"} <= set(names):
+        pairs.append(("tanh, Xavier weights", "exploding", "xavier", "batch_norm"))
+    found = []
+    for label, network, without, with_norm in pairs:
+        plain, normed = (at.sel(network=network, remedy=r) for r in (without, with_norm))
+        steps = [float(one["steps"].median()) for one in (plain, normed)]
+        if not np.isfinite(steps).any():
+            continue
+        usable = [_usable(table.sel(network=network, remedy=r)) for r in (without, with_norm)]
+        counts = [f"{int(o['solved'].sum())}/{o.sizes['seed']}" for o in (plain, normed)]
+        faster = steps[1] < steps[0]
+        found.append(
+            observe(
+                ["C23"],
+                f"{label}: median steps to the threshold at the tuned rate, without batch norm over with it "
+                f"({steps[0]:g} over {steps[1]:g}; successes {counts[0]} and {counts[1]}); largest rate at "
+                f"which half of all networks learn: {usable[0]} and {usable[1]}",
+                IOFFE, measured=steps[0] / steps[1], claim="right" if faster else "right after repair",
+                correction="" if faster else "At equal budget and tuned rates batch norm is not faster here; "
+                "it mainly widens the range of rates that work.",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _usable(one: xr.Dataset) -> str:
+    """The largest rate of the grid at which at least half of all seeds learn, in words."""
+    fine = one["solved"].mean("seed") >= LEARNT
+    rates = (one["rate"] * one["unit"]).values[fine.values]
+    return f"{rates.max():g}" if rates.size else "none"
