@@ -145,6 +145,6 @@ def operations(recipe: Recipe, width: int, batch_size: int) -> float:
 
     block = jax.eval_shape(draw, jax.random.key(0))
     y = jax.ShapeDtypeStruct((batch_size, width), jnp.float32)
-    found = jax.jit(step).lower(block, jax.eval_shape(method.init, block), y, y).cost_analysis()
+    found: Any = jax.jit(step).lower(block, jax.eval_shape(method.init, block), y, y).cost_analysis()
     counted = float(found["flops"] + found.get("transcendentals", 0.0))
     return counted / 2 if shape.two_layers else counted

@@ -97,7 +97,7 @@ def _fixup(key: jax.Array, form: Recipe, of: Numbers, problem: Problem, static: 
     plain = draw_classifier(
         first_key, problem.features, width, 1, problem.classes, phi, sigma_w=of.sigma_w, dtype=dtype
     )
-    stack = jax.vmap(
+    stack: Any = jax.vmap(
         lambda number: draw_block(
             block_key, number, width, phi, blocks, "fixup", sigma_in=of.sigma_w, sigma_out=of.sigma_w,
             dtype=dtype,

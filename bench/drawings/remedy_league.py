@@ -1,5 +1,8 @@
 """Figures of ``remedy-league``: the ranked table of remedies, and whether theory explains it."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -28,7 +31,7 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return {"league": _league(table, rows), "theory": _theory(table, rows)}
 
 
-def look() -> dict[str, dict[str, object]]:
+def look() -> dict[str, dict[str, Any]]:
     """Colour and marker of every kind of remedy."""
     kept = draw.series(KINDS)
     return {kind: {"color": kept[kind]["color"], "marker": kept[kind]["marker"]} for kind in KINDS}
@@ -51,7 +54,7 @@ def _league(table: xr.Dataset, rows: pd.DataFrame) -> Figure:
     axes[0].set_yticks(range(len(order)), [_label(name) for name in order])
     axes[0].set_ylim(-0.7, len(order) + 0.9)
     handles = [
-        Line2D([], [], linestyle="none", label=kind, markersize=4.5, **look()[kind])  # type: ignore[arg-type]
+        Line2D([], [], linestyle="none", label=kind, markersize=4.5, **look()[kind])
         for kind in KINDS if kind in set(rows["kind"])
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), columnspacing=1.0,
@@ -91,7 +94,7 @@ def _dots(axes: Axes, rows: pd.DataFrame, network: str, depth: int) -> None:
 
 def _numbers(axes: Axes, rows: pd.DataFrame) -> None:
     """Decades lost before and after training, predicted ones, steps, and cost."""
-    columns = {
+    columns: dict[str, Callable[[Any], str]] = {
         "lost:\nstart": lambda r: _decades(r.decades_lost_start),
         "by\ntheory": lambda r: _decades(r.decades_lost_predicted),
         "lost:\nend": lambda r: _decades(r.decades_lost_end),
@@ -129,7 +132,7 @@ def _theory(table: xr.Dataset, rows: pd.DataFrame) -> Figure:
                 title="The gradient before training is as predicted")  # fmt: skip
     _rule(axes[1], table, rows)
     handles = [
-        Line2D([], [], linestyle="none", markersize=4.5, label=kind, markerfacecolor="white", **look()[kind])  # type: ignore[arg-type]
+        Line2D([], [], linestyle="none", markersize=4.5, label=kind, markerfacecolor="white", **look()[kind])
         for kind in KINDS if kind in set(rows["kind"])
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), columnspacing=1.0,
