@@ -1,0 +1,236 @@
+"""Verdicts of ``he-training``: what Xavier's start loses in deep relu networks, and what it does not."""
+
+import numpy as np
+import xarray as xr
+
+from signalprop.bench.drawings.he_training import LN10, best, interval, named_starts
+from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor
+
+HE = "He, Zhang, Ren & Sun (2015), arXiv:1502.01852"
+HANIN = "Hanin & Nica (2018), arXiv:1812.05994"
+HOMOGENEITY = "a relu network without biases is homogeneous"
+LARGE = 0.02  # learning rates above it are large for this network: He's start fails at them
+TWIN_ROUNDING = 1e-4  # nats: rounding of 30 layers, amplified by ten updates
+XAVIER = ("xavier", "xavier_rescaled", "xavier_frozen")
+
+
+def verdicts(result: xr.Dataset) -> list[Verdict]:
+    """Judge the signal, its direction, the twins, and report successes by depth, start and rate."""
+    result = named_starts(result)
+    at, starts = best(result), set(map(str, result["start"].values))
+    found = [_size(result), _direction(result), *_twins(result)]
+    if {"xavier", "he"} <= starts:
+        found += [_factor(result), *_successes(at), *_speed(at)]
+    if "xavier" in starts:
+        found += [_ratio(at), *_large_rates(result)]
+    if {"xavier", "xavier_rescaled"} <= starts:
+        found.append(_repair(at))
+    if {"xavier", "xavier_frozen"} <= starts:
+        found.append(_biases(at))
+    return found
+
+
+def counted(begun: xr.DataArray) -> str:
+    """How many networks began to learn, in words."""
+    k, n = int(begun.notnull().sum()), begun.size
+    low, high = interval(k, n)
+    return f"{k} of {n} (exact 95 % interval {low:.2f} to {high:.2f})"
+
+
+def _top(result: xr.Dataset, variable: str) -> xr.DataArray:
+    """A variable by layer at each network's last hidden layer, and before training, so at any one rate."""
+    layers = xr.DataArray(result["depth"].values, dims="depth")
+    part = result[variable].sel(layer=layers)
+    return part.isel(learning_rate=0) if "learning_rate" in part.dims else part
+
+
+def _size(result: xr.Dataset) -> Verdict:
+    seeds = result.sizes["seed"]
+    mean = _top(result, "log_signal").mean("seed").transpose("start", "depth") / LN10
+    predicted = _top(result, "log_signal_predicted").transpose("start", "depth") / LN10
+    error = (_top(result, "log_signal_spread") / LN10 / np.sqrt(seeds)).broadcast_like(mean)
+    error = error.transpose("start", "depth")
+    return judge(
+        ["B2", "B3"],
+        "log10 |y^L| / |x| before training, every start and depth: the exact law of gated chi-squares, "
+        "shifted by (L/2) log10 of sigma_w^2 / 2", HANIN,
+        measured=mean.values, predicted=predicted.values, uncertainty=error.values,
+        tolerance=sampling_factor(result.sizes["depth"]) * error.values,
+        tolerance_from="as sure as five standard errors, of the law's own variance for one example; the "
+        f"starts share {seeds} draws",
+        claim="right after repair",
+        correction="Only with weights of variance 2 / fan_in: with Xavier's the signal falls as 2^(-l/2).",
+    )  # fmt: skip
+
+
+def _factor(result: xr.Dataset) -> Verdict:
+    top = _top(result, "log_signal")
+    loss = (top.sel(start="xavier", drop=True) - top.sel(start="he", drop=True)).transpose("depth", "seed")
+    depths = result["depth"].values
+    factors = ", ".join(f"{2.0 ** (-d / 2):.2g} at {d} layers" for d in depths)
+    return judge(
+        ["B4", "C12"],
+        f"Xavier's signal over He's, the same draws: 2^(-L/2), which is {factors}; log10 of it", HOMOGENEITY,
+        measured=(loss / LN10).values, predicted=-np.log10(2) * depths[:, None] / 2,
+        tolerance=1e-4, tolerance_from="float32 rounding of up to 30 products", claim="wrong",
+        correction="relu halves the mean square of every layer: without the factor 2 of He's variance the "
+        "signal vanishes, and networks of 30 layers do not train.",
+    )  # fmt: skip
+
+
+def _direction(result: xr.Dataset) -> Verdict:
+    return judge(
+        ["B4"],
+        "The unit vectors of the top activities, any start against He's: nothing but the size is lost. "
+        "Largest distance over examples", HOMOGENEITY,
+        measured=float(result["direction_gap"].max()), predicted=0.0,
+        tolerance=1e-4, tolerance_from="float32 rounding of up to 30 layers",
+        claim="right after repair",
+        correction="A vanished relu signal is small, not destroyed: rescaling brings it back exactly.",
+    )  # fmt: skip
+
+
+def _twins(result: xr.Dataset) -> list[Verdict]:
+    """The equivalence, at rates that are not large."""
+    kept = result["learning_rate"].values <= LARGE
+    if not kept.any():
+        return []
+    return [
+        judge(
+            ["C13", "B4"],
+            "Without biases, Xavier's network on an input 2^(L/2) times larger is He's network whose hidden "
+            f"layers learn at twice the rate: losses of the first updates, rates up to {LARGE:g}, largest "
+            "difference", HOMOGENEITY,
+            measured=float(result["twin_gap"].isel(learning_rate=kept).max()), predicted=0.0,
+            tolerance=TWIN_ROUNDING, tolerance_from="float32 rounding, amplified by ten updates",
+            claim="right",
+            correction="",
+        )
+    ]  # fmt: skip
+
+
+def _successes(at: xr.Dataset) -> list[Verdict]:
+    """Both starts at their best rates, depth by depth."""
+    found = []
+    for depth in at["depth"].values:
+        begun = at["begun_at"].sel(depth=depth)
+        xavier, he = begun.sel(start="xavier"), begun.sel(start="he")
+        gap = int(he.notnull().sum()) - int(xavier.notnull().sum())
+        stalls = (
+            interval(int(xavier.notnull().sum()), xavier.size)[1]
+            < interval(int(he.notnull().sum()), he.size)[0]
+        )
+        standing: Standing = "right after repair" if gap >= 0 else "wrong"
+        found.append(
+            observe(
+                ["B2", "B4"] if stalls else ["B2"],
+                f"{depth} hidden relu layers, {_budget(at)}, networks that begin to learn at the best of "
+                f"{_tries(at)} learning rates: Xavier {counted(xavier)}, He {counted(he)}; difference", HE,
+                measured=float(gap), claim=standing,
+                correction="relu trains this deep with He's weights; with Xavier's it stalls, within "
+                "this number of updates." if stalls else "At this depth both starts may learn; the plateau "
+                "before Xavier's does is longer.",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _budget(at: xr.Dataset) -> str:
+    return f"{int(at['update'].values[-1])} updates"
+
+
+def _tries(at: xr.Dataset) -> str:
+    return str(at.attrs.get("rates", "the same"))
+
+
+def _speed(at: xr.Dataset) -> list[Verdict]:
+    """Paired updates until the networks begin, where Xavier's do."""
+    found = []
+    for depth in at["depth"].values:
+        begun = at["begun_at"].sel(depth=depth)
+        ratio = np.log(begun.sel(start="xavier") / begun.sel(start="he")).values
+        ratio = ratio[np.isfinite(ratio)]
+        if ratio.size < 3:
+            continue
+        mean, error = float(ratio.mean()), float(ratio.std(ddof=1) / np.sqrt(ratio.size))
+        sure = mean > 2 * error
+        found.append(
+            observe(
+                ["C13", "B2"],
+                f"{depth} hidden layers, the {ratio.size} pairs of equal draws of which both begin: updates "
+                f"that Xavier's start needs over He's, geometric mean {np.exp(mean):.3g}; natural log", HE,
+                measured=mean, uncertainty=error, claim="right" if sure else "not checkable",
+                correction="" if sure else "No difference beyond chance.",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _ratio(at: xr.Dataset) -> Verdict:
+    """Equal weight gradients in the deepest network, and whether it trains."""
+    depth = int(at["depth"].max())
+    part = at.sel(depth=depth, start="xavier")
+    decades = (part["log_gradient"].sel(layer=2) - part["log_gradient"].sel(layer=depth)) / LN10
+    size = float(part["log_gradient"].sel(layer=depth).mean() / LN10)
+    error = float(decades.std(ddof=1) / np.sqrt(decades.size)) if decades.size > 1 else float("nan")
+    return observe(
+        ["B3", "B4"],
+        f"The ratio of layers is no check of health. {depth} Xavier relu layers: |dE/dW^2| / |dE/dW^{depth}| "
+        f"= {10 ** float(decades.mean()):.3g} before training, all near 10^{size:.1f}, and "
+        f"{counted(part['begun_at'])} begin to learn; log10 of the ratio", HE,
+        measured=float(decades.mean()), uncertainty=error, claim="wrong",
+        correction="All layers may update at the same speed, and that speed be far too small: look at the "
+        "size of signal and gradient, not at the ratio of layers.",
+    )  # fmt: skip
+
+
+def _large_rates(result: xr.Dataset) -> list[Verdict]:
+    """Xavier's deepest network at rates far above He's."""
+    depth = int(result["depth"].max())
+    kept = result["learning_rate"].values > LARGE
+    if not kept.any():
+        return []
+    part = result.sel(depth=depth, start="xavier").isel(learning_rate=kept)
+    rates = ", ".join(f"{rate:g}" for rate in part["learning_rate"].values)
+    diverged = int((part["diverged_at"] > 0).sum())
+    return [
+        observe(
+            ["A16", "B4"],
+            f"{depth} Xavier relu layers at learning rates too large for He's start ({rates}): "
+            f"{counted(part['begun_at'])} begin to learn and {diverged} of {part['diverged_at'].size} leave "
+            "float range; share that begin", HE,
+            measured=float(part["begun_at"].notnull().mean()), claim="right after repair",
+            correction="The step that a vanished gradient would need is too large for the read-out's bias, "
+            "whose gradient has not vanished, and for the network once its signal is back.",
+        )
+    ]  # fmt: skip
+
+
+def _repair(at: xr.Dataset) -> Verdict:
+    depth = int(at["depth"].max())
+    begun = at["begun_at"].sel(depth=depth)
+    plain, scaled = begun.sel(start="xavier"), begun.sel(start="xavier_rescaled")
+    return observe(
+        ["B4", "C12"],
+        f"{depth} Xavier relu layers, the input multiplied by 2^(L/2) = {2 ** (depth / 2):.3g}: "
+        f"{counted(scaled)} begin to learn, {counted(plain)} without; difference of the shares", HE,
+        measured=float(scaled.notnull().mean() - plain.notnull().mean()), claim="right after repair",
+        correction="What stalls is the size of the signal, and one number repairs it: Xavier's weights hold "
+        "all the directions that He's do.",
+    )  # fmt: skip
+
+
+def _biases(at: xr.Dataset) -> Verdict:
+    """Freezing the biases: pairs over all depths."""
+    plain, frozen = at["begun_at"].sel(start="xavier"), at["begun_at"].sel(start="xavier_frozen")
+    gain = frozen.notnull().astype(float).values - plain.notnull().astype(float).values
+    error = float(gain.std(ddof=1) / np.sqrt(gain.size)) if gain.size > 1 else float("nan")
+    harm = float(gain.mean()) > 2 * error
+    return observe(
+        ["B4"],
+        f"Xavier relu networks of all depths, biases frozen at 0: {counted(frozen)} begin to learn, with "
+        f"trained biases {counted(plain)}; gain in the share by freezing", HE,
+        measured=float(gain.mean()), uncertainty=error, claim="not checkable",
+        correction="Trained biases cause the stall." if harm else "Trained biases do not cause the stall: "
+        "freezing them repairs nothing.",
+    )  # fmt: skip
