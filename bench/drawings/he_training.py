@@ -17,10 +17,9 @@ LN10 = float(np.log(10))
 
 def named_starts(result: xr.Dataset) -> xr.Dataset:
     """The result with starts by name, and the update by which each network has begun; NaN: never."""
-    names = [tuple(STARTS)[int(i)] for i in result["start"].values]
+    result = result.assign_coords(start=[tuple(STARTS)[int(i)] for i in result["start"].values])
     reached = result["accuracy"] >= BEGUN
-    begun = result["update"].where(reached).min("update")
-    return result.assign_coords(start=names).assign(begun_at=begun)
+    return result.assign(begun_at=result["update"].where(reached).min("update"))
 
 
 def best(result: xr.Dataset) -> xr.Dataset:
