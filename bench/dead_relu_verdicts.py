@@ -58,7 +58,8 @@ def _gradient(result: xr.Dataset) -> list[Verdict]:
         return []
     return [
         judge(
-            ["B5"], "Largest gradient entry of the weights and bias of any unit that is inactive on the whole "
+            ["B5"], "Largest gradient entry of the weights and bias of any unit that is inactive on the "
+            "whole "
             f"training set, over {int((part['dead'] > 0).sum())} looks at a layer with such units", KARPATHY,
             measured=float(part["dead_gradient"].max()), predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
             correction="A unit that is 0 on one example gets no gradient from that example; only a unit that "
@@ -82,7 +83,8 @@ def _stay_dead(result: xr.Dataset) -> list[Verdict]:
             f"training; revivals ({_labels(_those(result, frozen=True))})", KARPATHY,
             measured=float(first["revivals"].sum()), predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
             claim="right after repair",
-            correction="For ever holds in layer 1, whose inputs do not move, under plain gradient descent. In "
+            correction="For ever holds in layer 1, whose inputs do not move, under plain gradient descent. "
+            "In "
             f"the layers above {share} were undone within the run, because other weights moved the inputs.",
         )
     ]  # fmt: skip
@@ -109,7 +111,8 @@ def _come_back(result: xr.Dataset) -> list[Verdict]:
         died, back = float(first["deaths"].sum()), float(first["revivals"].sum())
         if died:
             found.append(observe(
-                ["B19"], f"Layer 1, optimizers with momentum ({_labels([str(n) for n in rest['network'].values])}"
+                ["B19"], f"Layer 1, optimizers with momentum "
+                f"({_labels([str(n) for n in rest['network'].values])}"
                 f"): of {died:.0f} deaths {back:.0f} are undone; share", KARPATHY, measured=back / died,
                 claim="right" if back else "not checkable",
             ))  # fmt: skip
@@ -171,7 +174,8 @@ def _large_part(part: xr.Dataset) -> Verdict:
     name = str(place["network"].values[0])
     rate = float(rates(place).values[0, 0])
     return observe(
-        ["B8"], f"Uncentred input: {many} of {int((part['learned'].sel(centred=RAW) > 0).sum())} networks that "
+        ["B8"], f"Uncentred input: {many} of {int((part['learned'].sel(centred=RAW) > 0).sum())} networks "
+        f"that "
         f"learn have {LARGE:.0%} or more of their units dead on the whole training set; largest share "
         f"({RECTIFIERS[name].label}, learning rate {rate:.2g})", CS231N,
         measured=float(best), claim="right" if reached else "not checkable",
@@ -195,11 +199,12 @@ def _window(part: xr.Dataset) -> Verdict:
     )
     known = ratio[np.isfinite(ratio)]
     return observe(
-        ["B9"], f"Uncentred input, {part.sizes['seed']} seeds, {part.sizes['rate']} rates each: learning rates from "
+        ["B9"], f"Uncentred input, {part.sizes['seed']} seeds, {part.sizes['rate']} rates each: learning "
+        f"rates from "
         f"which 40 % of the units are dead on average, and from which half of the networks fail: {each}. "
         "Largest ratio of the two", CS231N,
-        measured=float(known.max()) if known.size else float("nan"), claim="right" if known.size else "not checkable",
-        correction="" if not known.size else "",
+        measured=float(known.max()) if known.size else float("nan"), claim="right" if known.size else "not "
+        "checkable",
     )  # fmt: skip
 
 
@@ -218,7 +223,8 @@ def _centring(part: xr.Dataset) -> Verdict:
     after = both.sel(centred=CENTRED)
     helps = bool((after < both.sel(centred=RAW)).where(np.isfinite(large), True).all())
     return observe(
-        ["B9"], f"Centring the inputs, at the learning rates between 40 % dead and failure: {each}. Largest share "
+        ["B9"], f"Centring the inputs, at the learning rates between 40 % dead and failure: {each}. "
+        f"Largest share "
         "left", CS231N,
         measured=float(after.max()), claim="right after repair",
         correction=("Centring lowers the share for every optimizer" if helps else
@@ -236,7 +242,8 @@ def _ordinary(part: xr.Dataset) -> Verdict:
         if np.isfinite(s).any()
     )
     return observe(
-        ["B22"], f"Uncentred input, learning rates at which all {part.sizes['seed']} networks learn; share of dead "
+        ["B22"], f"Uncentred input, learning rates at which all {part.sizes['seed']} networks learn; share "
+        f"of dead "
         f"units: {each}. Median over rates and optimizers", KARPATHY,
         measured=float(shares.sel(centred=RAW).median()),
     )  # fmt: skip
@@ -247,7 +254,8 @@ def _start(part: xr.Dataset) -> Verdict:
     start = part["dead"].isel(update=0).mean("layer").isel(network=0, rate=0)
     end = at_end(part).mean(("network", "rate"))
     words = "; ".join(
-        f"{'centred' if kind else 'uncentred'} input: {float(start.sel(centred=kind).mean()):.1%} dead before "
+        f"{'centred' if kind else 'uncentred'} input: {float(start.sel(centred=kind).mean()):.1%} dead "
+        f"before "
         f"training, {float(end.sel(centred=kind).mean()):.0%} after it, over all rates and optimizers"
         for kind in part["centred"].values
     )
@@ -271,10 +279,12 @@ def _cures(part: xr.Dataset) -> list[Verdict]:
     )
     return [
         observe(
-            ["B11"], f"Uncentred input; share of dead units from the smallest learning rate to the worst: {each}. "
+            ["B11"], f"Uncentred input; share of dead units from the smallest learning rate to the worst: "
+            f"{each}. "
             "Worst share among the optimizers that scale the gradient", REMEDIES,
             measured=float(worst.sel(network=names).max()), claim="right after repair",
-            correction="A small learning rate prevents deaths. Optimizers that scale the gradient prevent none "
+            correction="A small learning rate prevents deaths. Optimizers that scale the gradient prevent "
+            "none "
             "by themselves: at their own too large rates as many units die. Nor do Xavier's weights: without "
             "biases a relu's sign does not depend on the scale.",
         )

@@ -54,13 +54,24 @@ def _by_rate(result: xr.Dataset) -> Figure:
             panel.plot(x, here.mean("seed"), color=look["color"], linestyle="-", linewidth=1.0)
             draw.measured(panel, x, here.mean("seed"), _error(here), look, label=f"{label}: dead units")
         panel.axhline(LARGE, color="0.4", linestyle="--", linewidth=0.8)
-        panel.set(xscale="log", title=RECTIFIERS[name].label, ylim=(-0.04, 1.04))
+        panel.set(title=RECTIFIERS[name].label, ylim=(-0.04, 1.04))
+        _rate_axis(panel, x)
     for panel in axes[:, 0]:
         panel.set_ylabel("share")
     figure.supxlabel("learning rate", fontsize=8.5)
-    figure.suptitle("Just below the rate where training fails, many units are dead", fontsize=9)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.suptitle(
+        "Dead units after training, and networks that fail, by learning rate (dashed: 40 %)", fontsize=9
+    )
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
+
+
+def _rate_axis(panel: Axes, rate: xr.DataArray) -> None:
+    """A logarithmic axis with the smallest, a middle and the largest rate written out."""
+    panel.set_xscale("log")
+    panel.minorticks_off()
+    shown = sorted({float(rate[i]) for i in (0, rate.size // 2, rate.size - 1)})
+    panel.set_xticks(shown, [f"{value:.2g}" for value in shown])
 
 
 def _error(values: xr.DataArray) -> xr.DataArray:
@@ -84,7 +95,8 @@ def _by_layer(result: xr.Dataset) -> Figure:
                 panel.plot(x, gone.mean("seed"), linewidth=0.8, color=looks[label]["color"])
                 draw.measured(panel, x, gone.mean("seed"), _error(gone), looks[label], label=label)
             panel.axhline(LARGE, color="0.4", linestyle="--", linewidth=0.8)
-            panel.set(xscale="log", title=f"{RECTIFIERS[name].label}, {INPUTS[kind]}", ylim=(-0.04, 1.04))
+            panel.set(title=f"{RECTIFIERS[name].label}, {INPUTS[kind]}", ylim=(-0.04, 1.04))
+            _rate_axis(panel, rates(result).sel(network=name))
         row[0].set_ylabel("dead units / units")
     for panel in axes[-1]:
         panel.set_xlabel("learning rate")
@@ -106,7 +118,7 @@ def _turnover(result: xr.Dataset) -> Figure:
         panel.grid(axis="y", visible=False)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.suptitle(
-        "Dead units of layer 1 come back by momentum alone, those above by their inputs", fontsize=9
+        "Layer 1: what dies stays dead, save by momentum or batch norm; above it, some come back", fontsize=9
     )
     return figure
 
@@ -145,6 +157,6 @@ def _by_bias(result: xr.Dataset) -> Figure:
             what = "batch norm" if RECTIFIERS[name].norm == "batch" else "plain relu"
             panel.set(title=f"{what},\n{INPUTS[kind]}", ylim=(-0.04, 1.04))
     axes[0, 0].set_ylabel("dead units / units, untrained")
-    axes[0, 0].legend(loc="upper right")
+    axes[0, 0].legend(loc="lower left")
     figure.supxlabel("initial bias of every unit (of batch norm: its shift)", fontsize=8.5)
     return figure
