@@ -1,0 +1,144 @@
+"""Verdicts of ``learning-time``: growth with depth, best rates, decoupled modes, the spread's part."""
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from signalprop.analysis.statistics import fit_line
+from signalprop.bench.drawings.learning_time import STARTS, best, settings_of
+from signalprop.bench.verdict import Verdict, judge, observe
+
+SAXE = "Saxe, McClelland & Ganguli (2013), arXiv:1312.6120"
+PENNINGTON = "Pennington, Schoenholz & Ganguli (2017), arXiv:1711.04735"
+NOT_LONGER, LONGER = 1.5, 3.0  # ratio of learning times, deepest over shallowest
+RATE_SLOPE = 0.2  # that the slope of log best rate by log depth may be off -1
+MODES = 0.05  # of a mode's strength
+PLAIN = {"linear": "linear", "tanh_small": "tanh, q* = 1/16", "tanh_large": "tanh, q* = 1"}
+
+
+def verdicts(result: xr.Dataset) -> list[Verdict]:
+    """Judge learning times and rates by depth, and the modes."""
+    result = result.sortby(["depth", "learning_rate"])
+    at = best(result)
+    found = []
+    names = [str(name) for name in result["network"].values]
+    if result.sizes["depth"] > 1 and "linear" in names:
+        found += _linear(result, at.sel(network="linear"))
+    if "linear" in names:
+        found.append(_modes(result.sel(network="linear")))
+    if result.sizes["depth"] > 1:
+        found += [v for name in names if name != "linear" for v in _tanh(result, at, name)]
+    return found + _spread(result, at)
+
+
+def _how(result: xr.Dataset) -> str:
+    rates = result["learning_rate"].values
+    return (
+        f"width {settings_of(result)['width']}, best of {rates.size} rates from {rates.min():.3g} to "
+        f"{rates.max():.3g} for each, medians of {result.sizes['seed']} networks"
+    )
+
+
+def _ratio(time: xr.DataArray, limit: int) -> float:
+    """Median learning time of the deepest over that of the shallowest; a lower bound if it never learns."""
+    middle = np.minimum(time.median("seed").values, limit)
+    return float(middle[-1] / middle[0])
+
+
+def _words(result: xr.Dataset, time: xr.DataArray) -> str:
+    """Median steps at the ends, and whether the deepest learns at all."""
+    middle = time.median("seed").values
+    last = f"{middle[-1]:.0f}" if np.isfinite(middle[-1]) else f"more than {settings_of(result)['steps']}"
+    depth = result["depth"].values
+    return f"{middle[0]:.0f} steps at {depth[0]} hidden layers and {last} at {depth[-1]}"
+
+
+def _linear(result: xr.Dataset, at: xr.Dataset) -> list[Verdict]:
+    """Deep linear networks from both starts."""
+    limit = settings_of(result)["steps"]
+    orthogonal, gaussian = (at.sel(orthogonal=flag) for flag in (1.0, 0.0))
+    flat, steep = (_ratio(part["time"], limit) for part in (orthogonal, gaussian))
+    found = [
+        judge(
+            ["C14", "C2"], "Learning time of deep linear networks from orthogonal weights does not grow with "
+            f"depth: {_words(result, orthogonal['time'])} ({_how(result)}); ratio", SAXE + ", figure 6",
+            measured=flat, predicted=1.0, tolerance=NOT_LONGER - 1, tolerance_from="half as long again: the "
+            "rates are on a grid", claim="right",
+        ),
+        observe(
+            ["C2", "C14"], "The same from Gaussian weights at the critical scale: "
+            f"{_words(result, gaussian['time'])}; ratio" + ("" if np.isfinite(
+                float(gaussian["time"].median("seed")[-1])) else ", at least"), SAXE + ", figure 6",
+            measured=steep, claim="right" if steep > LONGER else "right after repair",
+            correction="" if steep > LONGER else f"Depth cost less than a factor of {LONGER:g} here.",
+        ),
+    ]  # fmt: skip
+    rate = orthogonal["rate"].values
+    if np.isfinite(rate).sum() > 2:
+        line = fit_line(np.log(result["depth"].values), np.log(rate))
+        found.append(judge(
+            ["C2"], "The best learning rate of the orthogonal linear networks falls as 1 / L: slope of its "
+            "log by log depth", SAXE + ", figure 4", measured=line.slope, predicted=-1.0,
+            uncertainty=line.slope_error, tolerance=RATE_SLOPE,
+            tolerance_from="0.2: neighbouring rates of the grid differ by a factor "
+            f"{float(np.exp(np.diff(np.log(result['learning_rate'].values))[0])):.2g}",
+        ))  # fmt: skip
+    return found
+
+
+def _modes(at: xr.Dataset) -> Verdict:
+    """Decoupled networks against the differential equation."""
+    measured = at["strength"].isel(orthogonal=0, learning_rate=0, seed=0)
+    share = (np.abs(measured - at["strength_predicted"]) / at["mode"]).max()
+    return judge(
+        ["C2"], f"Deep linear networks of {', '.join(str(int(d) + 1) for d in at['depth'].values)} kernels "
+        "from a decoupled start follow tau du/dt = n u^(2 - 2/n) (s - u): largest distance in units of s",
+        SAXE + ", equation 15", measured=float(share), predicted=0.0, tolerance=MODES,
+        tolerance_from="5 %: steps of finite size",
+    )  # fmt: skip
+
+
+def _tanh(result: xr.Dataset, at: xr.Dataset, name: str) -> list[Verdict]:
+    """Powers of the depth with which the learning time of tanh networks grows."""
+    slopes = {}
+    for start, label in STARTS.items():
+        time = at["time"].sel(network=name, orthogonal=start).median("seed").values
+        known = np.isfinite(time)
+        if known.sum() > 2:
+            slopes[label] = fit_line(np.log(result["depth"].values[known]), np.log(time[known]))
+    words = "; ".join(
+        f"{label}: {_words(result, at['time'].sel(network=name, orthogonal=start))}"
+        for start, label in STARTS.items()
+    )
+    if "orthogonal" not in slopes:
+        return []
+    other = slopes.get("Gaussian")
+    beside = f", Gaussian {other.slope:.2f}" if other else ""
+    faster = other is None or slopes["orthogonal"].slope < other.slope
+    return [observe(
+        ["C14", "C2"], f"{PLAIN[name]}, steps to 95 % ({_how(result)}). {words}. Power of the depth with "
+        f"which it grows, over depths that learn{beside}; orthogonal", PENNINGTON,
+        measured=slopes["orthogonal"].slope, uncertainty=slopes["orthogonal"].slope_error,
+        claim="right after repair", correction=(
+            "Orthogonal weights slow down least with depth" if faster else
+            "Orthogonal weights are no better here") + "; deeper is slower from any start.",
+    )]  # fmt: skip
+
+
+def _spread(result: xr.Dataset, at: xr.Dataset) -> list[Verdict]:
+    """Rank correlation of learning time with the spread of singular values."""
+    spread = result["spread"].isel(learning_rate=0).mean("seed")
+    ranks = []
+    for name in result["network"].values:
+        x = spread.sel(network=name).transpose("depth", "orthogonal").values.ravel()
+        y = at["time"].median("seed").sel(network=name).transpose("depth", "orthogonal").values.ravel()
+        if len(set(x)) > 2 and len(set(y)) > 1:
+            ranks.append((str(name), float(stats.spearmanr(x, y).statistic)))
+    if not ranks:
+        return []
+    each = ", ".join(f"{PLAIN[name]} {rank:+.2f}" for name, rank in ranks)
+    return [observe(
+        ["C14", "C2"], "Rank correlation of the learning time with the relative variance of the squared "
+        f"singular values before training, over depths and starts: {each}; mean", PENNINGTON,
+        measured=float(np.mean([rank for _, rank in ranks])), claim="right",
+    )]  # fmt: skip
