@@ -15,7 +15,7 @@ from signalprop.bench.league_scores import league as by_remedy
 from signalprop.bench.league_theory import Prediction
 
 SMALL = replace(
-    remedy_league.SIZES["quick"], network=("exploding",), remedy=("none", "xavier", "clip_norm"), depth=4,
+    remedy_league.SIZES["quick"], network=("vanishing",), remedy=("none", "he", "clip_norm"), depth=4,
     width=6, batch_size=4, steps=4, records=2, seeds=2, tuning_seeds=1,
 )  # fmt: skip
 CHOSEN = replace(
