@@ -1,0 +1,152 @@
+"""Figures of ``pretraining``: updates to the target by depth, learning curves, and what a start changes."""
+
+from itertools import product
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from signalprop.bench import figures as draw
+from signalprop.bench.pretrained import LABELS
+
+LN10 = float(np.log(10))
+TARGET = 0.5  # of the loss of the best constant answer: the training loss at which a network has learned
+
+
+def best(result: xr.Dataset) -> xr.Dataset:
+    """The result at the better learning rate of every start, activation, data set and depth.
+
+    That is where more seeds reach the target or, at equal numbers, with the smaller median training loss.
+    """
+    loss = result["train_loss"].fillna(np.inf).median("seed")
+    score = np.isfinite(updates_to_target(result)).sum("seed") + 1 / (2 + loss)
+    return result.isel(learning_rate=score.argmax("learning_rate"))
+
+
+def updates_to_target(result: xr.Dataset) -> xr.DataArray:
+    """Updates of every layer, those of pretraining included, until the mean training loss is at the target.
+
+    The mean over the updates of a record; infinity where no record reaches it.
+    """
+    reached = result["curve"] <= TARGET * result["curve_predicted"]
+    first = result["update"].where(reached, np.inf).min("update")
+    return first + before(result)
+
+
+def before(result: xr.Dataset) -> xr.DataArray:
+    """Updates of each layer in pretraining, by start."""
+    return result["updates_before"]
+
+
+def figures(result: xr.Dataset) -> dict[str, Figure]:
+    """Updates to the target if there are several depths, learning curves, and what a start changes."""
+    at = best(result)
+    found = {"curves": _curves(at), "start": _start(at)}
+    if at.sizes["depth"] > 1:
+        found["updates"] = _updates(at)
+    return found
+
+
+def _panels(at: xr.Dataset, height: float, **more: bool) -> tuple[Figure, list[tuple[Axes, xr.Dataset, str]]]:
+    """One panel per data set and activation."""
+    names = [str(v) for v in at["activation"].values], [str(v) for v in at["data"].values]
+    figure, axes = draw.canvas(len(names[0]), len(names[1]), height=height, **more)
+    pairs = zip(axes.ravel(), product(*names), strict=True)
+    return figure, [(a, at.sel(activation=p, data=d), f"{p}, {d}") for a, (p, d) in pairs]
+
+
+def _looks(at: xr.Dataset) -> dict[str, dict[str, object]]:
+    return draw.series([str(name) for name in at["start"].values])
+
+
+def _legend(figure: Figure, axes: Axes, columns: int = 4) -> None:
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
+
+
+def _updates(at: xr.Dataset) -> Figure:
+    """Median updates to the target against depth; networks of which half fail lie on the upper line."""
+    figure, panels = _panels(at, 2.4, sharex=True, sharey=True)
+    end = float(at["update"].values[-1]) + float(before(at).max())
+    for axes, chosen, title in panels:
+        needed = updates_to_target(chosen)
+        for i, (name, look) in enumerate(_looks(at).items()):
+            x = chosen["depth"].values + 0.07 * (i - at.sizes["start"] / 2)
+            y = np.minimum(needed.sel(start=name).median("seed"), 1.25 * end)
+            axes.plot(x, y, linewidth=0.9, color=look["color"], linestyle=look["linestyle"])
+            draw.measured(axes, x, y, None, look, label=LABELS[name])
+        axes.axhline(1.25 * end, color="0.4", linewidth=0.8)
+        axes.text(0.02, 1.25 * end, "not reached by half of the networks", fontsize=6.5, va="bottom",
+                  transform=axes.get_yaxis_transform())  # fmt: skip
+        axes.set(title=title, yscale="log", ylim=(None, 1.8 * end))
+        axes.set_xticks(chosen["depth"].values)
+    rows = at.sizes["data"]
+    for axes, *_ in panels[-rows:]:
+        axes.set_xlabel("hidden layers")
+    for axes, *_ in panels[::rows]:
+        axes.set_ylabel("updates to half the\nbase-rate loss")
+    _legend(figure, panels[0][0])
+    figure.suptitle(f"Updates until the network has learned, pretraining included: median of "
+                    f"{at.sizes['seed']} networks", fontsize=9)  # fmt: skip
+    return figure
+
+
+def _curves(at: xr.Dataset) -> Figure:
+    """Training loss of the deepest networks; pretrained ones begin after their pretraining."""
+    deepest = at.sel(depth=at["depth"].max())
+    figure, panels = _panels(deepest, 2.4, sharex=True, sharey=True)
+    for axes, chosen, title in panels:
+        for name, look in _looks(at).items():
+            x = chosen["update"] + float(before(chosen).sel(start=name))
+            y = chosen["curve"].sel(start=name).median("seed", skipna=False)
+            axes.plot(
+                x, y, label=LABELS[name], linewidth=1.0, markersize=3, markevery=max(1, x.size // 6), **look
+            )
+        chance = float(chosen["curve_predicted"])
+        axes.axhline(chance, color="k", linestyle="--", linewidth=1.1, label="best constant answer")
+        axes.axhline(TARGET * chance, color="0.5", linewidth=0.8)
+        axes.set(title=title, ylim=(0, 1.25 * chance))
+    columns = at.sizes["data"]
+    for axes, *_ in panels[-columns:]:
+        axes.set_xlabel("updates, pretraining included")
+    for axes, *_ in panels[::columns]:
+        axes.set_ylabel("training loss in nats")
+    _legend(figure, panels[0][0], 3)
+    figure.suptitle(f"{int(deepest['depth'])} hidden layers: learning curves, median of {at.sizes['seed']} "
+                    "networks at the better learning rate", fontsize=9)  # fmt: skip
+    return figure
+
+
+def _start(at: xr.Dataset) -> Figure:
+    """Gradient by layer, saturation of the last layer during training, and the directions of layers."""
+    chosen = at.isel(activation=0, data=0).sel(depth=at["depth"].max())
+    depth, (figure, ((left, middle, right),)) = int(chosen["depth"]), draw.canvas(1, 3, height=3.3)
+    for name, look in _looks(at).items():
+        one = chosen.sel(start=name)
+        gradient = one["log_gradient"].sel(when="before").isel(layer=slice(depth + 1)) / LN10
+        left.plot(
+            gradient["layer"], gradient.mean("seed"), label=LABELS[name], markersize=3, linewidth=1.0, **look
+        )
+        middle.plot(one["update"], one["saturated"].mean("seed"), markersize=3, linewidth=1.0,
+                    markevery=max(1, one.sizes["update"] // 6), **look)  # fmt: skip
+        plain = {k: v for k, v in look.items() if k != "linestyle"}
+        right.plot(one["spread"].sel(when="before"), one["alignment"].sel(when="before"), linestyle="none",
+                   alpha=0.8, **plain)  # fmt: skip
+    left.set(xlabel="layer, read-out last", ylabel=r"$\log_{10} |\partial L / \partial W^l|$")
+    left.set_title("gradient before training")
+    middle.set(xlabel="updates", ylabel="saturated share of the last layer", ylim=(-0.03, 1.03))
+    middle.set_title("saturation during training")
+    for level in (0.5, 1.0):
+        right.axhline(level, color="0.3", linewidth=1.0, linestyle="--" if level < 1 else "-")
+    right.text(
+        0.98, 1.0, "orthogonal", transform=right.get_yaxis_transform(), ha="right", va="bottom", fontsize=6.5
+    )
+    right.text(0.98, 0.5, "independent Gaussian", transform=right.get_yaxis_transform(), ha="right", va="top",
+               fontsize=6.5)  # fmt: skip
+    right.set(xlabel="spread of log singular values", ylabel="alignment of neighbours", ylim=(0.35, 1.08))
+    right.set_title("directions before training")
+    _legend(figure, left)
+    figure.suptitle(
+        f"{chosen['activation'].item()}, {chosen['data'].item()}, {depth} hidden layers", fontsize=9
+    )
+    return figure
