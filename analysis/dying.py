@@ -106,4 +106,5 @@ def killable(examples: int, features: int) -> float:
         examples: Number n of examples.
         features: Input features d.
     """
-    return sum(math.comb(examples - 1, k) for k in range(min(features, examples))) / 2 ** (examples - 1)
+    ways = sum(math.comb(examples - 1, k) for k in range(min(features, examples)))
+    return float(ways / 2 ** (examples - 1))

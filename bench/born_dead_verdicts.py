@@ -6,7 +6,7 @@ from scipy import stats
 
 from signalprop.analysis.dying import dead_unit_estimate
 from signalprop.bench.drawings.born_dead import chosen, exact_interval, share_by_depth
-from signalprop.bench.starts import LABELS
+from signalprop.bench.relu_starts import LABELS
 from signalprop.bench.verdict import FIVE_SIGMA, Verdict, judge, observe, sampling_factor, surely
 
 LU = "Lu, Shin, Su & Karniadakis (2019), arXiv:1903.06733"

@@ -172,7 +172,7 @@ def _large_part(part: xr.Dataset) -> Verdict:
     reached = float(best) >= LARGE
     place = single.where(single == best, drop=True)
     name = str(place["network"].values[0])
-    rate = float(rates(place).values[0, 0])
+    rate = float(rates(place.to_dataset(name="dead")).values[0, 0])
     return observe(
         ["B8"], f"Uncentred input: {many} of {int((part['learned'].sel(centred=RAW) > 0).sum())} networks "
         f"that "

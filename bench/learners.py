@@ -102,4 +102,5 @@ def cross_entropy(model: Any, batch: tuple[jax.Array, jax.Array]) -> tuple[jax.A
 
 def cost(logits: jax.Array, target: jax.Array) -> jax.Array:
     """Sum over the outputs of the cross-entropy of a sigmoid, mean over examples, in nats."""
-    return optax.sigmoid_binary_cross_entropy(logits, target).sum(-1).mean()
+    mean: jax.Array = optax.sigmoid_binary_cross_entropy(logits, target).sum(-1).mean()
+    return mean

@@ -7,7 +7,7 @@ import xarray as xr
 
 from signalprop.bench.drawings.learning_speed import LN10, layers_of, steps
 from signalprop.bench.learners import find_learner
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor, surely
 
 SOURCE = "Nielsen, 'Neural Networks and Deep Learning', chapter 5"
 FIELD = "mean field theory, arXiv:1611.01232"
@@ -92,6 +92,7 @@ def _order(result: xr.Dataset, names: list[str]) -> Verdict:
     """Share of epochs in which the curves keep their order."""
     mean = {n: result["speed"].sel(network=n, layer=layers_of(n)).mean("seed") for n in names}
     kept = {n: float((m.diff("layer") > 0).all("layer").mean()) for n, m in mean.items()}
+    standing: Standing = "right" if min(kept.values()) >= KEPT else "wrong"
     single = {n: float(_sorted(result, n).mean()) for n in names}
     words = ", ".join(
         f"{len(layers_of(n))} layers {kept[n]:.0%} ({single[n]:.0%} of single runs)" for n in names
@@ -99,8 +100,8 @@ def _order(result: xr.Dataset, names: list[str]) -> Verdict:
     return observe(
         ["A10"], f"Share of epochs in which every hidden layer is slower than the one above it, mean "
         f"curves: {words}. "
-        "Least", SOURCE, measured=min(kept.values()), claim="right" if min(kept.values()) >= KEPT else "wrong",
-        correction="" if min(kept.values()) >= KEPT else "The order is that of untrained networks; it is "
+        "Least", SOURCE, measured=min(kept.values()), claim=standing,
+        correction="" if standing == "right" else "The order is that of untrained networks; it is "
         "lost in part.",
     )  # fmt: skip
 

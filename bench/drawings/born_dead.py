@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from signalprop.bench import figures as draw
-from signalprop.bench.starts import LABELS, STARTS, name_of
+from signalprop.bench.relu_starts import LABELS, STARTS, name_of
 
 CONFIDENCE = 0.95
 
@@ -16,7 +16,8 @@ def share_by_depth(result: xr.Dataset, name: str) -> xr.DataArray:
     """Share of networks that are dead at each depth, from the layer at which they died."""
     died = result[name].stack(draw=("seed", "network"))
     shares = [((died > 0) & (died <= depth)).mean("draw") for depth in result["depth"].values]
-    return xr.concat(shares, result["depth"])
+    by_depth: xr.DataArray = xr.concat(shares, result["depth"])
+    return by_depth
 
 
 def exact_interval(count: int, total: int) -> tuple[float, float]:

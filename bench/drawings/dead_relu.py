@@ -76,7 +76,8 @@ def _rate_axis(panel: Axes, rate: xr.DataArray) -> None:
 
 def _error(values: xr.DataArray) -> xr.DataArray:
     """Standard error of the mean over seeds."""
-    return values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
+    error: xr.DataArray = values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
+    return error
 
 
 def _by_layer(result: xr.Dataset) -> Figure:

@@ -91,7 +91,8 @@ def _untrained(result: xr.Dataset, names: list[str]) -> Figure:
                     panel, logs["layer"], height[-1] * 10**-below, looks[depth], linestyle="-", linewidth=1
                 )
             draw.measured(
-                panel, logs["layer"], height, height * np.array([1 - 10**-error, 10**error - 1]), looks[depth], label=f"{depth} layers" if depth > 1 else "1 layer",
+                panel, logs["layer"], height, height * np.array([1 - 10**-error, 10**error - 1]),
+                looks[depth], label=f"{depth} layers" if depth > 1 else "1 layer",
             )  # fmt: skip
         panel.set(yscale="log", xlabel="hidden layer $l$ (1: next to the input)",
                   title=f"untrained: {find_learner(name)[0].label}")  # fmt: skip

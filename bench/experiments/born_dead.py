@@ -30,7 +30,7 @@ from signalprop.bench.drawings.born_dead import figures, share_by_depth
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.optimizers import optimizer, require_learning_rates
-from signalprop.bench.starts import STARTS, Start, name_of
+from signalprop.bench.relu_starts import STARTS, Start, name_of
 from signalprop.bench.training import train
 from signalprop.models.activations import ACTIVATIONS
 from signalprop.models.classifier import Classifier, draw_classifier

@@ -198,7 +198,8 @@ def profiles(key: jax.Array, kind: Learner, static: Static) -> dict[str, jax.Arr
             "mean_output": mean[1], "rms_output": rms[1],
         }  # fmt: skip
 
-    return jax.lax.map(one, jnp.arange(1, static["depth"] + 1))
+    by_depth: dict[str, jax.Array] = jax.lax.map(one, jnp.arange(1, static["depth"] + 1))
+    return by_depth
 
 
 def sizes(delta: jax.Array) -> tuple[jax.Array, jax.Array]:
