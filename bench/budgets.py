@@ -71,8 +71,8 @@ NETWORKS = {
     "sigmoid_adam_32": Network(
         "sigmoid, Xavier, N = 32, Adam", "sigmoid", 1.0, 0.0, 32, optimizer="adam", learning_rate=0.01
     ),
-    "relu_bn_32": Network("relu, batch norm, N = 32", "relu", 2**0.5, 0.0, 32, norm="batch_norm"),
-    "tanh_bn_32": Network("tanh, batch norm, N = 32", "tanh", 1.0, 0.0, 32, norm="batch_norm"),
+    "relu_bn_32": Network("relu, batch norm, N = 32", "relu", 2**0.5, 0.0, 32, norm="batch"),
+    "tanh_bn_32": Network("tanh, batch norm, N = 32", "tanh", 1.0, 0.0, 32, norm="batch"),
 }
 
 
@@ -91,7 +91,7 @@ def depth_limits(network: Network, batch_size: int) -> dict[str, float]:
     * batch norm: 16 / log of the factor of |g|^2 per layer, instead of the first two.
     """
     phi = activation(network.activation)
-    if network.norm == "batch_norm":
+    if network.norm == "batch":
         factor = float(_batch_norm(phi, batch_size))
         q = 1.0
         scales = {"information": np.inf, "gradient": np.inf, "batch norm": YANG / np.log(factor)}
