@@ -23,10 +23,10 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     found += _normalized(result)
     trained = _select(result, [n for n in OPTIMIZERS if n in result["network"].values])
     if trained is not None and RAW in result["centred"].values:
-        found += [_large_part(trained), _window(trained), _ordinary(trained), _start(trained)]
-        found += _cures(trained)
-        if CENTRED in result["centred"].values:
-            found.append(_centring(trained))
+        found += [*_large_part(trained), _start(trained), *_cures(trained)]
+        if bool(np.isfinite(window(trained)[0].sel(centred=RAW)).any()):
+            found.append(_window(trained))
+            found += [_centring(trained)] if CENTRED in result["centred"].values else []
     return found
 
 
@@ -164,8 +164,10 @@ def _working(part: xr.Dataset) -> xr.DataArray:
     return at_end(part).mean("seed").where(part["learned"].min("seed") > 0)
 
 
-def _large_part(part: xr.Dataset) -> Verdict:
-    """Largest share of dead units in networks that work."""
+def _large_part(part: xr.Dataset) -> list[Verdict]:
+    """Largest share of dead units in networks that learn, and the usual one where all of them do."""
+    if not bool((part["learned"].sel(centred=RAW) > 0).any()):
+        return []
     single = at_end(part).where(part["learned"] > 0).sel(centred=RAW)
     best = single.max()
     many = int((single >= LARGE).sum())
@@ -173,13 +175,13 @@ def _large_part(part: xr.Dataset) -> Verdict:
     place = single.where(single == best, drop=True)
     name = str(place["network"].values[0])
     rate = float(rates(place.to_dataset(name="dead")).values[0, 0])
-    return observe(
+    found = [observe(
         ["B8"], f"Uncentred input: {many} of {int((part['learned'].sel(centred=RAW) > 0).sum())} networks "
-        f"that "
-        f"learn have {LARGE:.0%} or more of their units dead on the whole training set; largest share "
+        f"that learn have {LARGE:.0%} or more of their units dead on the whole training set; largest share "
         f"({RECTIFIERS[name].label}, learning rate {rate:.2g})", CS231N,
         measured=float(best), claim="right" if reached else "not checkable",
-    )  # fmt: skip
+    )]  # fmt: skip
+    return found + ([_ordinary(part)] if bool(np.isfinite(_working(part).sel(centred=RAW)).any()) else [])
 
 
 def window(part: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:

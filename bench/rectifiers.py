@@ -43,7 +43,7 @@ RECTIFIERS = {
     "elu": Rectifier("ELU", 4.0, activation="elu"),
     "batch_norm": Rectifier("batch norm, relu", 32.0, norm="batch"),
     "deep": Rectifier("8 layers", 4.0, depth=8),
-    "narrow": Rectifier("a quarter of the width", 4.0, narrower=4),
+    "narrow": Rectifier("quarter width", 4.0, narrower=4),
 }
 
 

@@ -58,7 +58,8 @@ def _by_rate(result: xr.Dataset) -> Figure:
         _rate_axis(panel, x)
     for panel in axes[:, 0]:
         panel.set_ylabel("share")
-    figure.supxlabel("learning rate", fontsize=8.5)
+    for panel in axes.ravel()[len(names) - columns : len(names)]:
+        panel.set_xlabel("learning rate")
     figure.suptitle(
         "Dead units after training, and networks that fail, by learning rate (dashed: 40 %)", fontsize=9
     )

@@ -154,8 +154,8 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     seen = jnp.concatenate([trained.record["dead"], dead_units(trained.model, x)[None]])
 
     def share(bias: jax.Array) -> jax.Array:
-        start = biased(draw(draw_key, kind, data.features, data.classes, static), bias)
-        return jnp.mean(dead_units(start, x), -1, dtype)
+        copy = jax.tree.map(lambda leaf: leaf, model)
+        return jnp.mean(dead_units(biased(copy, bias), x), -1, dtype)
 
     right = accuracy(trained.model, x, label)
     return {
