@@ -111,10 +111,10 @@ SIZES = {
     "standard": Settings(
         activation=("sigmoid", "tanh"),
         data=("digits", "gm10"),
-        depth=(2, 4, 6, 8),
+        depth=(2, 4, 8),
         learning_rate=(0.3, 1.0, 3.0),
-        updates=1000,
-        records=50,
+        updates=600,
+        records=30,
         pretraining=400,
         joint_updates=200,
         seeds=8,
