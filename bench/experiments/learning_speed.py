@@ -163,7 +163,8 @@ def examples(static: Static) -> tuple[jax.Array, jax.Array]:
 def bias_speeds(gradients: Any) -> jax.Array:
     """Log of the norm of the mean error of every hidden layer: of the gradient of its bias, or its shift."""
     runs = [gradients.runs[i] for i in range(len(gradients.runs))]
-    parts = [run.shift if "shift" in run else run.layer.bias for run in runs]
+    shifts = [getattr(run, "shift", None) for run in runs]
+    parts = [run.layer.bias if shift is None else shift for run, shift in zip(runs, shifts, strict=True)]
     return jnp.concatenate([jax.vmap(log_global_norm)(part[...]) for part in parts])
 
 
@@ -248,16 +249,19 @@ def _lost(kind: Learner, settings: Settings, q_0: float, c_0: float) -> tuple[np
     if not kind.plain:
         return (np.full(settings.depth, np.nan),) * 2
     phi, depth = activation(kind.activation), settings.depth
-    q = meanfield.length_trajectory(phi, kind.sigma_w, kind.sigma_b, q_0, depth)
-    c = meanfield.correlation_trajectory(phi, kind.sigma_w, kind.sigma_b, q_0, c_0, depth)
-    pair = jax.jit(jax.vmap(lambda c, q: meanfield.correlation_slope(phi, c, q, kind.sigma_w)))(c, q)
-    moments = jax.jit(
-        jax.vmap(lambda q: (meanfield.derivative_moment(phi, q), meanfield.derivative_moment(phi, q, 2)))
-    )
-    mu_1, mu_2 = map(np.asarray, moments(q))
+
+    @jax.jit
+    def factors() -> tuple[jax.Array, jax.Array, jax.Array]:
+        q = meanfield.length_trajectory(phi, kind.sigma_w, kind.sigma_b, q_0, depth)
+        c = meanfield.correlation_trajectory(phi, kind.sigma_w, kind.sigma_b, q_0, c_0, depth)
+        pair = jax.vmap(lambda c, q: meanfield.correlation_slope(phi, c, q, kind.sigma_w))(c, q)
+        moment = jax.vmap(lambda q, k: meanfield.derivative_moment(phi, q, k), (0, None))
+        return pair, moment(q, 1), moment(q, 2)
+
+    pair, mu_1, mu_2 = map(np.asarray, factors())
     shift = np.diff(log_gain_as_if_independent(mu_2 / mu_1**2, settings.width).mean, prepend=0)
     chi = kind.sigma_w**2 * mu_1
-    mean, rms = (-TO_DECADES / 2 * (np.log(np.asarray(factor)) + shift) for factor in (pair, chi))
+    mean, rms = (-TO_DECADES / 2 * (np.log(factor) + shift) for factor in (pair, chi))
     return mean, rms
 
 

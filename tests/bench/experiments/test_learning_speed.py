@@ -1,0 +1,130 @@
+"""Learning speed: one small run to the end, errors against autodiff, and verdicts on chosen results."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from signalprop.analysis import meanfield
+from signalprop.bench import pipeline, store
+from signalprop.bench.errors import InputError
+from signalprop.bench.experiments import learning_speed
+from signalprop.bench.learners import LEARNERS, cross_entropy, find_learner, first_examples
+from signalprop.bench.learning_speed_verdicts import FIXED_POINT
+from signalprop.models.activations import activation
+
+SMALL = replace(
+    learning_speed.SIZES["quick"], network=("sigmoid-2",), examples=40, epochs=4, records=2, depth=3,
+    starts=4, seeds=8,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    """One small run of one program."""
+    return pipeline.run(learning_speed.EXPERIMENT, SMALL, tmp_path_factory.mktemp("out"))
+
+
+@pytest.fixture(scope="module")
+def result(outcome):
+    """Its measured arrays."""
+    return store.load(outcome.run)
+
+
+@pytest.fixture(scope="module")
+def everything(result):
+    """The same numbers under the names of all networks."""
+    names = ["sigmoid-2", "sigmoid-3", "relu-3", "batch_norm-3"]
+    measured = result.drop_vars([k for k in result if "network" in result[k].dims and "predicted" in k])
+    measured = repeated(measured.fillna(-3.0), names)
+    return measured.merge(learning_speed.theory(replace(SMALL, network=tuple(names))), compat="override")
+
+
+def repeated(result, names):
+    """One network's numbers for every name."""
+    return result.isel(network=[0] * len(names)).assign_coords(network=names)
+
+
+def test_theory_agrees_in_a_small_run(outcome):
+    assert {v.agreement for v in outcome.verdicts} <= {"agrees", "no theory"}
+    assert {c for v in outcome.verdicts for c in v.claims} == {"A10", "A15", "A16", "A17", "A18"}
+    for name in ("nielsen", "untrained", "moved", "remedies"):
+        assert (outcome.folder / f"{name}.png").stat().st_size > 10_000
+
+
+def test_the_first_layer_moves_little_but_for_its_decay(result):
+    moved = result["moved_at_end"].isel(network=0, layer=0)
+    assert float(result["moved_by_decay_predicted"]) == pytest.approx(1 - (1 - 0.1 * 5 / 40) ** 4)
+    np.testing.assert_allclose(moved, float(result["moved_by_decay_predicted"]), rtol=0.1)
+    assert not result["moved"].sel(epoch=0, layer=[1, 2]).any()
+
+
+def test_errors_above_the_last_layer_are_not_there(result):
+    there = np.isfinite(result["mean_error"].isel(network=0, seed=0, start=0).values)
+    np.testing.assert_array_equal(there, np.tri(3, dtype=bool))
+
+
+def test_the_fixed_point_is_where_nielsens_ratio_comes_from():
+    phi = activation("sigmoid")
+    chi = jax.jit(lambda: meanfield.fixed_point(phi, 1.0, 1.0).chi_1)()
+    assert 1 / float(chi) ** 0.5 == pytest.approx(FIXED_POINT, abs=0.01)
+
+
+def test_the_mean_error_is_the_gradient_of_the_bias_and_the_rms_that_of_single_examples():
+    static = {"data": "digits", "examples": 6, "width": 4, "depth": 2, "dtype": "float64"}
+    kind, key = LEARNERS["sigmoid"], jax.random.key(3)
+    batch = learning_speed.examples(static)
+
+    @jax.jit
+    def errors(key):
+        found = learning_speed.profiles(key, kind, static)
+        model = kind.draw(key, 64, 4, 2, "float64")
+        mean = jax.grad(lambda m: cross_entropy(m, batch)[0])(model)
+        single = jax.vmap(lambda x, t: jax.grad(lambda m: cross_entropy(m, (x[None], t[None]))[0])(model))(
+            *batch
+        )
+        single = jax.vmap(learning_speed.bias_speeds)(single)  # fmt: skip
+        return found, learning_speed.bias_speeds(mean), jnp.log(jnp.mean(jnp.exp(2 * single), 0)) / 2
+
+    found, mean, rms = errors(key)
+    np.testing.assert_allclose(found["mean_error"][-1], mean, rtol=1e-10)
+    np.testing.assert_allclose(found["rms_error"][-1], rms, rtol=1e-10)
+
+
+def test_everything_is_drawn_judged_and_tabulated(everything):
+    assert "mean_step_predicted" in everything
+    claims = [v.claims[0] for v in learning_speed.verdicts(everything)]
+    assert claims.count("A10") == 6
+    for figure in learning_speed.figures(everything).values():
+        plt.close(figure)
+    assert set(learning_speed.table(everything)["network"]) == set(everything["network"].values)
+    alone = everything.sel(network=["relu-3"])
+    assert {c for v in learning_speed.verdicts(alone) for c in v.claims} == {"A10"}
+    for figure in learning_speed.figures(alone).values():
+        plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("network", ("sigmiod-2",), "did you mean sigmoid"),
+        ("network", ("sigmoid",), "sigmoid-4"),
+        ("network", ("sigmoid-x",), "number of hidden layers"),
+        ("network", ("sigmoid-9",), "at least 9"),
+        ("data", "digit", "did you mean digits"),
+        ("examples", 5000, "write at most"),
+        ("records", 3, "divisor of the 4 epochs"),
+    ],
+)
+def test_settings_that_cannot_be_run_are_refused_in_one_line(field, value, message):
+    with pytest.raises(InputError, match=message):
+        replace(SMALL, **{field: value})
+
+
+def test_a_learner_is_found_with_its_layers():
+    assert find_learner("batch_norm-4") == (LEARNERS["batch_norm"], 4)
+    x, target = first_examples("digits", 7)
+    assert (x.min(), x.max(), target.sum()) == (0.0, 1.0, 7.0)
