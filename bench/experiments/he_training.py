@@ -58,7 +58,7 @@ class Settings:
     """Hidden layers."""
     start: tuple[str, ...] = tuple(STARTS)
     """How networks begin: xavier, he, xavier_rescaled, xavier_frozen."""
-    learning_rate: tuple[float, ...] = (0.001, 0.005, 0.05, 1e5)
+    learning_rate: tuple[float, ...] = (0.003, 0.01, 1e5)
     """Learning rates, the same for every start."""
     momentum: float = 0.9
     """Momentum of SGD, below 1."""

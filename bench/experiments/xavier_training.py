@@ -66,7 +66,7 @@ class Settings:
     """Units of every hidden layer."""
     batch_size: int = 10
     """Examples per update."""
-    updates: int = 3000
+    updates: int = 2400
     """Updates of every network."""
     records: int = 30
     """Points of the curves; divides the updates."""

@@ -1,0 +1,140 @@
+"""Verdicts of ``activation-race``: means and zeros before training, cost, and speed at equal criticality."""
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from signalprop.bench.drawings.activation_race import ARRIVED, best, named_racers
+from signalprop.bench.racers import RACERS
+from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor
+
+CLEVERT = "Clevert, Unterthiner & Hochreiter (2016), arXiv:1511.07289"
+HE = "He, Zhang, Ren & Sun (2015), arXiv:1502.01852"
+COUNTED = "operations as XLA's cost analysis counts them, before fusion"
+
+
+def verdicts(result: xr.Dataset) -> list[Verdict]:
+    """Judge means and zeros, and report costs and speeds."""
+    result = named_racers(result)
+    at, names = best(result), [str(name) for name in result["racer"].values]
+    found = [_means(result, names), *_zeros(result, names)]
+    if "relu" in names:
+        found += [_cost(at, names)]
+        found += [v for v in (_against(at, *pair) for pair in PAIRS if pair[1] in names) if v is not None]
+    return found
+
+
+PAIRS = (
+    (("B2",), "sigmoid", "relu relieves vanishing gradients even where the sigmoid's are kept at the start"),
+    (("B2", "B16"), "tanh", "relu is faster than tanh"),
+    (("B13",), "leaky_0.01", "a slope of 0.01 below zero changes the speed"),
+    (("B13", "B32"), "leaky_0.3", "relu's zero slope is a reason for its speed"),
+    (("B32",), "abs", "relu's zero slope is a reason for its speed"),
+    (("B15",), "elu", "elu, whose mean is nearer to zero, is slower"),
+    (("B16",), "linear", "relu is faster than no activation at all"),
+)
+
+
+def _means(result: xr.Dataset, names: list[str]) -> Verdict:
+    """Mean activity of layer 1, where inputs of one length make z exactly Gaussian."""
+    at = result.isel(learning_rate=0)
+    measured = at["mean_activity"].mean("seed").transpose("depth", "racer")
+    predicted = at["mean_activity_predicted"].broadcast_like(measured).transpose("depth", "racer")
+    error = at["activity_deviation"] / float(result["units"] * result.sizes["seed"]) ** 0.5
+    error = error.broadcast_like(measured).transpose("depth", "racer")
+    values = result["mean_activity_predicted"]
+    known = ", ".join(f"{name} {float(values.sel(racer=name)):.3f}" for name in names)
+    return judge(
+        ["B15"], f"Mean activity E phi(z) of layer 1 at the critical start ({known})", CLEVERT,
+        measured=measured.values, predicted=predicted.values, uncertainty=error.values,
+        tolerance=sampling_factor(len(names)) * error.values,
+        tolerance_from="as sure as five standard errors of the mean over units and networks, as if all "
+        "examples were one; depths share their draws",
+        claim="right after repair",
+        correction="elu's mean is nearer to zero than relu's, 0.16 against 0.40 at q = 1, but not zero.",
+    )  # fmt: skip
+
+
+def _zeros(result: xr.Dataset, names: list[str]) -> list[Verdict]:
+    """Slopes that are exactly zero, of relu and of leaky rectifiers."""
+    kept = [name for name in names if RACERS[name].family == 0]
+    if not kept:
+        return []
+    at = result.sel(racer=kept).isel(learning_rate=0)
+    measured = at["zero_slopes"].mean("seed").transpose("depth", "racer")
+    predicted = at["zero_slopes_predicted"].broadcast_like(measured).transpose("depth", "racer")
+    error = 0.5 * (predicted > 0) / float(result["units"] * result.sizes["seed"]) ** 0.5
+    return [
+        judge(
+            ["B13"], "Share of slopes in layer 1 that are exactly 0 before training: 1/2 for relu, none for "
+            "rectifiers with another slope below zero", "symmetry of z",
+            measured=measured.values, predicted=predicted.values, uncertainty=error.values,
+            tolerance=sampling_factor() * error.values,
+            tolerance_from="0, and for relu as sure as five standard errors as if all examples were one",
+            claim="right after repair",
+            correction="No slope is exactly zero, and the scale must follow: sigma_w^2 = 2 / (1 + k^2). The "
+            "side below zero passes k per layer.",
+        )
+    ]  # fmt: skip
+
+
+def _cost(at: xr.Dataset, names: list[str]) -> Verdict:
+    """What an activation costs beside the matrix product of its layer."""
+    units = int(at["units"])
+    cost = {
+        name: (float(at["flops"].sel(racer=name)), float(at["transcendentals"].sel(racer=name)))
+        for name in names
+    }
+    share = cost["relu"][0] / (6 * units)
+    known = "; ".join(f"{name} {flops:.3g} and {hard:.3g}" for name, (flops, hard) in cost.items())
+    return observe(
+        ["B16"], "Arithmetic and transcendental operations per unit and example of an activation with its "
+        f"slope: {known}. relu's arithmetic over the 6 N of the layer's matrix products, N = {units}", COUNTED,
+        measured=share, claim="right after repair",
+        correction="relu needs no transcendental function, but an activation costs a share of about 1 / N of "
+        "its layer, so cheapness does not make training faster; the number of updates does.",
+    )  # fmt: skip
+
+
+def _against(at: xr.Dataset, claims: tuple[str, ...], rival: str, said: str) -> Verdict | None:
+    """Updates of a rival over relu's, for equal draws; networks that do not arrive count as the whole run."""
+    total = float(at["update"][-1])
+    arrived = at["arrived_at"].fillna(2 * total)
+    ratio = np.log(arrived.sel(racer=rival, drop=True) / arrived.sel(racer="relu", drop=True))
+    x = ratio.mean("depth").values
+    if x.size < 2:
+        return None
+    mean, error = float(x.mean()), float(x.std(ddof=1) / x.size**0.5)
+    reach = error * float(stats.t.isf(0.025 / len(PAIRS), x.size - 1))
+    slower, faster = mean - reach > 0, mean + reach < 0
+    by_depth = ", ".join(
+        f"{np.exp(float(ratio.sel(depth=d).mean())):.2f} at {d} layers ({_counts(at, rival, d)})"
+        for d in at["depth"].values
+    )
+    standing, correction = _standing(rival, slower, faster)
+    return observe(
+        claims, f"It is said or implied that {said}. Updates until {ARRIVED:.0%} of the training examples are "
+        f"right, {rival} over relu, both critical and at the best of the same rates, geometric mean {by_depth}; "
+        "a network that never arrives counts as twice the run. Mean natural log, "
+        f"+- {reach:.2f} (95 %, all pairs)", HE, measured=mean, uncertainty=error, claim=standing, correction=correction,
+    )  # fmt: skip
+
+
+def _counts(at: xr.Dataset, rival: str, depth: int) -> str:
+    arrived = at["arrived_at"].sel(depth=depth).notnull().sum("seed")
+    seeds = at.sizes["seed"]
+    return f"arrive: {int(arrived.sel(racer=rival))} and {int(arrived.sel(racer='relu'))} of {seeds}"
+
+
+def _standing(rival: str, slower: bool, faster: bool) -> tuple[Standing, str]:
+    """The claim after the comparison: most say that relu is faster, elu's that it is not."""
+    if rival == "leaky_0.01":
+        changed = slower or faster
+        return "right after repair", "" if changed else "No zeros are left, and the speed is the same."
+    if rival == "elu":
+        return ("right", "") if faster else ("not checkable", "Its mean gives elu no clear advantage here.")
+    if slower:
+        return "right after repair", f"Relu is faster than {rival} here, both at their critical scale."
+    if faster:
+        return "wrong", f"At equal criticality {rival} is faster than relu."
+    return "not checkable", f"At equal criticality {rival} and relu cannot be told apart here."
