@@ -49,10 +49,14 @@ def trainable_depth(result: xr.Dataset, threshold: float | None = None, step: in
     return found
 
 
+def off_critical(result: xr.Dataset) -> np.ndarray:
+    """Which weight scales are away from criticality."""
+    return np.asarray(np.abs(np.exp(result["log_chi_1"]) - 1) > NEAR)
+
+
 def away(result: xr.Dataset) -> np.ndarray:
-    """Which weight scales are away from criticality and have ``MULTIPLE`` xi_c inside the grid of depths."""
-    inside = result["xi_c"] * MULTIPLE < float(result["depth"].max())
-    return np.asarray((np.abs(np.exp(result["log_chi_1"]) - 1) > NEAR) & inside)
+    """Which of these have ``MULTIPLE`` xi_c inside the grid of depths."""
+    return off_critical(result) & np.asarray(result["xi_c"] * MULTIPLE < float(result["depth"].max()))
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
@@ -126,14 +130,19 @@ def _multiple(result: xr.Dataset) -> Figure:
                 left, xi[side], depth.sel(data=name).values[side], None,
                 looks[name] | {"markerfacecolor": face}, label=f"{name}, {_side(face)}",
             )  # fmt: skip
-    line = np.geomspace(np.nanmin(xi), np.nanmax(xi[np.isfinite(xi)]), 50)
-    for multiple in (4.5, 6.0, 7.5):
-        draw.theory(
-            left, line, np.minimum(multiple * line, cap), linestyle="-" if multiple == 6 else ":",
-            label=rf"$\min(6\, \xi_c, {cap:g})$" if multiple == 6 else None,
-        )  # fmt: skip
+    line = np.geomspace(np.nanmin(xi), np.nanmax(xi[np.isfinite(xi)]), 100)
+    draw.theory(left, line, np.minimum(MULTIPLE * line, cap), label=r"$\min(6\, \xi_c,$ largest depth)")
+    left.fill_between(
+        line, np.minimum(4.5 * line, cap), np.minimum(7.5 * line, cap), color="0.92", zorder=0,
+        label=r"4.5 to $7.5\, \xi_c$",
+    )  # fmt: skip
     left.set(xscale="log", yscale="log", xlabel=r"depth scale $\xi_c$", ylabel="trainable depth $L^*$")
-    left.set_title(f"Accuracy above {settings_of(result)['threshold']:.0%}")
+    ticks = [t for t in (10, 20, 30, 40, 60, 80, 100, 200, 300) if t <= 1.2 * cap]
+    left.set_yticks(ticks, [str(t) for t in ticks])
+    left.set_yticks([], minor=True)
+    left.set_title(
+        f"Accuracy above {settings_of(result)['threshold']:.0%} after {int(result['step'][-1])} steps"
+    )
     left.legend()
     _by_threshold(right, result, names)
     return figure
@@ -159,24 +168,31 @@ def _by_threshold(axes: Axes, result: xr.Dataset, names: list[str]) -> None:
             axes.plot(levels, multiples, label=label, **style)
     axes.axhline(6, color="0.2", linewidth=0.8, linestyle=":")
     axes.set(xlabel="accuracy that counts as trained", ylabel=r"median of $L^* / \xi_c$", ylim=(0, None))
-    axes.set_title("The multiple is set by threshold and steps")
+    axes.set_title("The multiple depends on threshold and steps")
     axes.legend(ncols=1, fontsize=6.5)
 
 
 def _directions(result: xr.Dataset) -> Figure:
     """Distance forward and gradient backward in one panel per phase, and the product in three ways."""
     at = result.isel(depth=-1, data=0).mean("seed")
-    figure, (row,) = draw.canvas(1, 3, height=2.9)
+    figure, (row,) = draw.canvas(1, 3, height=3.2)
     order = np.argsort(at["log_chi_1"].values)
     ordered = [i for i in order if at["log_chi_1"].values[i] < -0.02][:1]
     chaotic = [i for i in order if at["log_chi_1"].values[i] > 0.1][:1]
-    for ax, places, title in zip(row, (ordered, chaotic), ("Ordered phase", "Chaotic phase"), strict=False):
+    for ax, places, title in zip(row, (ordered, chaotic), ("Ordered", "Chaotic"), strict=False):
         for i in places:
             _one_phase(ax, at.isel(sigma_w_squared=i))
             ax.set_title(rf"{title}, {SQUARED} = {float(at['sigma_w_squared'][i]):.3g}")
         ax.set(xlabel="layers passed", ylabel="decades of a square")
-        ax.legend()
     _products(row[2], result)
+    handles = {label: h for ax in row for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=3)
+    s = settings_of(result)
+    figure.suptitle(
+        f"Untrained networks of {int(at['depth'])} layers: what back-propagation loses, the forward pass has "
+        f"lost\n(means of {s['networks']} networks, width {s['width']})",
+        fontsize=9,
+    )
     return figure
 
 
@@ -200,15 +216,15 @@ def _one_phase(axes: Axes, at: xr.Dataset) -> None:
 
 
 def _products(axes: Axes, result: xr.Dataset) -> None:
-    """How far the three ways to the same number are apart."""
+    """How far the three ways to the same number are apart; differences where gradients do not explode."""
     found = result.isel(depth=-1, data=0)
     looks = draw.series(WAYS)
     exact = found["product"].sel(way="VJP")
-    for way in ("JVP", "differences"):
+    for way, keep in (("JVP", slice(None)), ("differences", np.asarray(found["log_chi_1"] <= 0))):
         apart = np.abs(found["product"].sel(way=way) - exact).max(("seed", "network"))
         draw.measured(
-            axes, found["sigma_w_squared"], np.maximum(apart, 1e-17), None, looks[way], label=f"{way} to VJP"
-        )
+            axes, found["sigma_w_squared"][keep], np.maximum(apart, 1e-17)[keep], None,
+            looks[way] | {"marker": "^" if way == "JVP" else "D"}, label=f"{way} against VJP",
+        )  # fmt: skip
     axes.set(yscale="log", xlabel=f"weight variance {SQUARED}", ylabel=r"largest difference over $|J u|$")
-    axes.set_title(r"One number, $v^T J u$, in three ways")
-    axes.legend()
+    axes.set_title(r"$v^T J u$, one number")
