@@ -1,0 +1,119 @@
+"""Speed of training many small networks together: network-steps per second, and the cost of watching them.
+
+Timed: 64 tanh classifiers of 20 layers and width 32 on batches of 32, in one vmapped program; the same
+runs one after the other in a Python loop over a jitted run; and a Python loop over single jitted steps. The
+numbers of all three agree, results are waited for, and the ratios are in ``extra_info``. Compilation is not
+timed. ``diagnostics.by_layer`` is watched at a stride of 25 steps, and its share of the time is recorded.
+"""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from signalprop.bench.classification import batches, cross_entropy, problem
+from signalprop.bench.diagnostics import by_layer
+from signalprop.bench.training import train
+from signalprop.models.activations import activation
+from signalprop.models.classifier import draw_classifier
+
+NETWORKS, STEPS, STRIDE, BATCH, DEPTH, WIDTH, RATE = 64, 100, 25, 32, 20, 32, 0.05
+LOOPED = 4  # networks of the Python loops, which are slower
+DATA = problem("gm10")
+
+
+def network(key):
+    """One network."""
+    return draw_classifier(key, DATA.features, WIDTH, DEPTH, DATA.classes, activation("tanh"))
+
+
+def run(key, rate, observe=None):
+    """Losses of one run, and what was watched."""
+    draw = batches(DATA, BATCH)
+    trained = train(key, network(key), cross_entropy, draw, optax.sgd(rate), STEPS, STEPS // STRIDE, observe)
+    return trained.record
+
+
+def seconds(call):
+    """The faster of two calls, results waited for."""
+    times = []
+    for _ in range(2):
+        began = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def step_by_step(keys):
+    """Mean losses of strides of networks trained by one jitted step after the other."""
+    draw = batches(DATA, BATCH)
+
+    @jax.jit
+    def step(parameters, rest, key, number):
+        batch = draw(jax.random.fold_in(key, number))
+        value, slope = jax.value_and_grad(lambda p: cross_entropy(nnx.merge(graph, p, rest), batch)[0])(
+            parameters
+        )
+        return jax.tree.map(lambda w, g: w - jnp.float32(RATE) * g, parameters, slope), value
+
+    models = [jax.jit(network)(key) for key in keys]
+    graph, *states = nnx.split(models[0], nnx.Param, ...)
+    jax.block_until_ready(step(*states, keys[0], 0))  # compiles
+    began, losses = time.perf_counter(), []
+    for key, model in zip(keys, models, strict=True):
+        _, parameters, rest = nnx.split(model, nnx.Param, ...)
+        for number in range(STEPS):
+            parameters, value = step(parameters, rest, key, number)
+            losses.append(value)
+    jax.block_until_ready(losses)
+    return np.array(losses).reshape(len(keys), -1, STRIDE).mean(2), time.perf_counter() - began
+
+
+@pytest.fixture(scope="module")
+def together():
+    """The vmapped program, without and with watching, and its arguments."""
+    keys, rates = jax.random.split(jax.random.key(0), NETWORKS), jnp.full(NETWORKS, RATE, jnp.float32)
+    plain = jax.jit(jax.vmap(run)).lower(keys, rates).compile()
+    watched = jax.jit(jax.vmap(lambda key, rate: run(key, rate, by_layer))).lower(keys, rates).compile()
+    return plain, watched, (keys, rates)
+
+
+def test_networks_trained_together_against_loops(benchmark, together):
+    """Time the vmapped program; every loop gives the same losses."""
+    program, _, (keys, rates) = together
+    record = benchmark.pedantic(
+        lambda: jax.block_until_ready(program(keys, rates)), rounds=2, warmup_rounds=1
+    )
+    vmapped = seconds(lambda: program(keys, rates)) / NETWORKS
+    alone = jax.jit(run).lower(keys[0], rates[0]).compile()
+    singly = seconds(lambda: [alone(key, rates[0])["loss"] for key in keys[:LOOPED]]) / LOOPED
+    losses = np.stack([alone(key, rates[0])["loss"] for key in keys[:LOOPED]])
+    np.testing.assert_allclose(record["loss"][:LOOPED], losses, rtol=2e-3)
+    stepped, step_seconds = step_by_step(keys[:LOOPED])
+    np.testing.assert_allclose(stepped, losses, rtol=2e-3)
+    benchmark.extra_info |= {
+        "workload": "training",
+        "networks": NETWORKS,
+        "network_steps_per_second": STEPS / vmapped,
+        "times_faster_than_a_loop_of_runs": singly / vmapped,
+        "times_faster_than_a_loop_of_steps": step_seconds / LOOPED / vmapped,
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def test_watching_layers_at_a_stride_costs_little(benchmark, together):
+    """Time the program that watches; the share is of its time, against the same program that does not."""
+    plain, watched, arguments = together
+    benchmark.pedantic(lambda: jax.block_until_ready(watched(*arguments)), rounds=2, warmup_rounds=1)
+    with_watching, without = (seconds(lambda p=p: p(*arguments)) for p in (watched, plain))
+    np.testing.assert_allclose(watched(*arguments)["loss"], plain(*arguments)["loss"], rtol=2e-3)
+    benchmark.extra_info |= {
+        "workload": "training-watched",
+        "stride": STRIDE,
+        "share_of_time_spent_watching": 1 - without / with_watching,
+        "device": jax.devices()[0].device_kind,
+    }
