@@ -106,7 +106,7 @@ class Settings:
 SIZES = {
     "quick": Settings(),
     "standard": Settings(
-        remedy=tuple(REMEDIES), rate=(0.01, 0.03, 0.1, 0.3), steps=400, tuning_seeds=4, seeds=16
+        remedy=tuple(REMEDIES), rate=(0.01, 0.03, 0.1, 0.3), steps=400, tuning_seeds=4, seeds=24
     ),
     "full": Settings(
         remedy=tuple(REMEDIES),
