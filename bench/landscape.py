@@ -1,0 +1,74 @@
+"""The loss and its gradient along the gradient's own direction, and networks that are normalized or noisy."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from signalprop.bench.classification import cross_entropy
+from signalprop.bench.training import log_global_norm
+from signalprop.models.classifier import Block, Classifier
+
+NETWORKS = {"plain": "plain", "batch_norm": "batch norm", "noisy_batch_norm": "batch norm + noise"}
+STEP_SIZES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
+NOISE_MEAN, NOISE_SCALE = 0.5, 1.25  # largest mean and scale of the noise after every norm
+
+Batch = tuple[jax.Array, jax.Array, jax.Array]  # inputs, labels, and the key of this step's noise
+
+
+def shifted(run: Block, key: jax.Array) -> Block:
+    """Layers whose normalized units are multiplied and shifted by fresh random numbers.
+
+    Every unit draws a mean between -0.5 and 0.5 and a scale between 1 and 1.25, as in the noisy networks of
+    Santurkar et al. (2018), arXiv:1805.11604; their small differences between examples are left out. Layers
+    without a norm are returned as they are.
+    """
+    means, scales = jax.random.split(key)
+    shape, dtype = run.layer.bias[...].shape, run.layer.bias[...].dtype
+    mean = jax.random.uniform(means, shape, dtype, -NOISE_MEAN, NOISE_MEAN)
+    scale = jax.random.uniform(scales, shape, dtype, 1, NOISE_SCALE)
+    if run.gain is None or run.shift is None:
+        return run
+    noisy = Block(run.layer, run.phi, norm=run.norm, skip=False, scale=1.0, train_scale=False)
+    noisy.gain = nnx.Param(scale * run.gain[...])
+    noisy.shift = nnx.Param(scale * run.shift[...] + mean)
+    return noisy
+
+
+def loss(network: str, model: Classifier, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Cross-entropy of a network of ``NETWORKS``; noise is the same for all examples of a batch."""
+    if network == "noisy_batch_norm":
+        keys = jax.random.split(batch[2], len(model.runs))
+        runs = [shifted(run, key) for run, key in zip(model.runs, keys, strict=True)]
+        model = Classifier(runs, model.readout)
+    return cross_entropy(model, batch[:2])
+
+
+def along_the_gradient(network: str, model: Classifier, batch: Batch) -> dict[str, jax.Array]:
+    """How loss and gradient vary at the points ``w - h g`` of one training step, h in ``STEP_SIZES``.
+
+    Returns:
+        ``loss_range``: Largest minus smallest loss.
+        ``gradient_change``: Largest distance between the gradients there and here, over the norm of g.
+        ``smoothness``: Largest such distance over the distance moved, the effective beta of Santurkar et al.
+    """
+    graph, parameters, rest = nnx.split(model, nnx.Param, ...)
+
+    def value(parameters: Any) -> jax.Array:
+        return loss(network, nnx.merge(graph, parameters, rest), batch)[0]
+
+    slope = jax.grad(value)(parameters)
+    log_norm = log_global_norm(slope)
+
+    def at(size: jax.Array) -> tuple[jax.Array, jax.Array]:
+        moved, there = jax.value_and_grad(value)(jax.tree.map(lambda w, g: w - size * g, parameters, slope))
+        return moved, jnp.exp(log_global_norm(jax.tree.map(jnp.subtract, there, slope)) - log_norm)
+
+    sizes = jnp.asarray(STEP_SIZES, log_norm.dtype)
+    losses, changes = jax.lax.map(at, sizes)
+    return {
+        "loss_range": jnp.max(losses) - jnp.min(losses),
+        "gradient_change": jnp.max(changes),
+        "smoothness": jnp.max(changes / sizes),
+    }
