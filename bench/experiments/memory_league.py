@@ -107,7 +107,7 @@ SIZES = {
         task="adding-50",
         multiple=(0.1, 0.3, 1.0),
         units=32,
-        updates=800,
+        updates=600,
         tuning_seeds=2,
         seeds=12,
     ),

@@ -1,0 +1,56 @@
+"""From the networks of ``clipping`` to numbers: who learns, how often clipping engages, what weights do."""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from signalprop.bench.memory_scores import interval
+
+LN10 = float(np.log(10))
+SOLVED = {"deep": LN10 / 2, "recurrent": 0.05, "cliff": 0.01, "td_clipped": 0.5, "td_huber": 0.5}
+CRITERION = "mean loss of the last tenth of the updates below half of chance (deep: log(10)/2) or 0.05"
+
+
+def solved(result: xr.Dataset) -> xr.DataArray:
+    """1 for every network whose mean loss over the last tenth of its updates is below its threshold."""
+    end = result["loss"].isel(update=slice(-max(1, result.sizes["update"] // 10), None)).mean("update")
+    limit = xr.DataArray([SOLVED[str(n)] for n in result["network"].values], dims="network")
+    done: xr.DataArray = ((end < limit) & (result["diverged_at"] == 0)).astype(int)
+    return done
+
+
+def at_best_rate(result: xr.Dataset) -> xr.Dataset:
+    """The result at the learning rate at which most seeds succeed, the smaller one among equals."""
+    result = result.assign(solved=solved(result)).sortby("learning_rate")
+    return result.isel(learning_rate=result["solved"].sum("seed").argmax("learning_rate"))
+
+
+def initial_share(result: xr.Dataset) -> xr.DataArray:
+    """Share of batches before training whose gradient is longer than the treatment's norm."""
+    share: xr.DataArray = (result["log_first_gradient"] > np.log(result["clip_norm"])).mean("probe")
+    return share
+
+
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """One row per network, treatment, gain and learning rate: medians over seeds, counts and shares."""
+    done = solved(result)
+    count = result.sizes["seed"]
+    ends = np.array([interval(int(k), count) for k in range(count + 1)])
+    number = done.sum("seed")
+    begin, last = result["log_weight"].isel(update=0, drop=True), result.isel(update=-1, drop=True)
+    columns = {
+        "solved": number,
+        "low": number.copy(data=ends[number.values, 0]),
+        "high": number.copy(data=ends[number.values, 1]),
+        "loss_end": last["loss"].median("seed"),
+        "clip_share": result["clip_rate"].mean(("seed", "update")),
+        "clip_share_predicted": initial_share(result).mean("seed"),
+        "gradient_start_log10": result["log_first_gradient"].mean(("seed", "probe")) / LN10,
+        "gradient_largest_log10": result["log_gradient_norm"].max("update").median("seed") / LN10,
+        "weight_growth": np.exp((last["log_weight"] - begin.where(np.isfinite(begin))).median("seed")),
+        "radius_start": result["radius"].isel(moment=0, drop=True).mean("seed"),
+        "radius_end": result["radius"].isel(moment=-1, drop=True).mean("seed"),
+        "diverged": (result["diverged_at"] > 0).sum("seed"),
+    }
+    frame = xr.Dataset(columns).to_dataframe().reset_index()
+    return frame.drop(columns=["clip_norm", "clip_value", "l2", "l1"], errors="ignore").assign(seeds=count)
