@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
 from scipy import stats
 
 
@@ -143,3 +143,23 @@ def log_mean_exp(x: Real[ArrayLike, "..."], axis: int = 0) -> Float[Array, "..."
     """
     x = jnp.asarray(x)
     return logsumexp(x, axis) - math.log(x.shape[axis])
+
+
+def auc(scores: Real[ArrayLike, " n"], positive: Bool[ArrayLike, " n"]) -> float:
+    """Area under the receiver operating characteristic: how well a score tells two groups apart.
+
+    The chance that a positive case scores higher than a negative one, ties counting half (Mann & Whitney 1947).
+
+    Args:
+        scores: One number per case; infinities are ranked.
+        positive: Which cases should score high.
+
+    Returns:
+        1 for perfect order, 1/2 for none, 0 for the reverse; NaN if a group is empty.
+    """
+    scores, positive = np.asarray(scores, float), np.asarray(positive, bool)
+    high, low = scores[positive], scores[~positive]
+    if min(high.size, low.size) == 0:
+        return math.nan
+    ranks = stats.rankdata(np.concatenate([high, low]))
+    return float((ranks[: high.size].sum() - high.size * (high.size + 1) / 2) / (high.size * low.size))

@@ -35,7 +35,7 @@ def optimizer(
     l2: ArrayLike = 0.0,
     decay: ArrayLike = 0.0,
     l1: ArrayLike = 0.0,
-    decay_biases: bool = True,
+    decay_biases: ArrayLike = True,
     clip_value: ArrayLike = math.inf,
 ) -> optax.GradientTransformation:
     """Build an optimizer; in order: clip by value, L2 and L1 added to the gradient, the method, decay, rate.
@@ -53,7 +53,8 @@ def optimizer(
         l2: Coefficient of coupled decay.
         decay: Coefficient of decoupled decay.
         l1: Coefficient of the L1 penalty.
-        decay_biases: Whether the three act on biases, gains and shifts too; otherwise on kernels alone.
+        decay_biases: Whether the three act on biases, gains and shifts too; otherwise on kernels alone. May be
+            traced.
         clip_value: Every entry of the gradient is clipped to this size first.
 
     Raises:
@@ -90,12 +91,12 @@ def require_learning_rates(rates: Collection[float]) -> None:
             raise InputError(f"learning_rate: got {rate}; write finite rates above 0")
 
 
-def _penalty(slope: Callable[[Any], Any], biases: bool) -> optax.GradientTransformation:
+def _penalty(slope: Callable[[Any], Any], biases: ArrayLike) -> optax.GradientTransformation:
     """Add the slope of a penalty on the weights to what comes in."""
 
     def add(path: Any, value: Any, weight: Any) -> Any:
-        counts = biases or any("kernel" in str(part) for part in path)
-        return (value + slope(weight)).astype(value.dtype) if counts else value
+        counts = True if any("kernel" in str(part) for part in path) else biases
+        return jnp.where(counts, value + slope(weight), value).astype(value.dtype)
 
     return optax.stateless(lambda g, w: jax.tree_util.tree_map_with_path(add, g, w))
 

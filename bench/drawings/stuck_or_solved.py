@@ -1,0 +1,198 @@
+"""Figures of ``stuck-or-solved``: what tells stuck from solved, ends on XOR, and early signals."""
+
+import warnings
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from signalprop.analysis.statistics import auc, bootstrap_interval
+from signalprop.bench import figures as draw
+from signalprop.bench.stuck import CONDITIONS
+from signalprop.bench.xor import UNSOLVED
+
+BAD = UNSOLVED
+LIMIT = 0.1  # of the base rate's loss: a fresh network that is better by more calls this one stuck
+ENDED_WELL = 0.5  # of the loss of the base rate, below which training counts as a success
+TELLTALES = {
+    "flatness": "gradient norm",
+    "excess": "loss / base rate",
+    "level": "least curvature",
+    "regained": "restart",
+}
+SIGNALS = {
+    "loss_by_record": "loss",
+    "first_by_last": "first / last gradient",
+    "log_first": "first gradient",
+    "saturated": "saturated share",
+    "inactive": "inactive share",
+}
+RISES_WITH_FAILURE = ("loss_by_record", "saturated", "inactive")
+RESAMPLED = 8  # seeds from which there is an interval
+TINY = 1e-16  # below which logs of norms are drawn
+
+
+def states(result: xr.Dataset) -> xr.Dataset:
+    """The conditions, with four numbers that should be high where a network is stuck.
+
+    ``flatness``: minus log10 of the gradient norm; ``excess``: loss over that of the base rate; ``level``: the
+    smallest curvature, which is near 0 on a plateau; ``regained``: what a fresh network is better by after a few
+    steps than this one after as many more, over the loss of the base rate.
+    """
+    at = result.sel(network=list(CONDITIONS))
+    return at.assign(
+        flatness=-at["log_gradient"] / np.log(10),
+        excess=at["loss"] / at["base"],
+        level=at["least"],
+        regained=(at["continued"] - at["restarted"]) / at["base"],
+    )
+
+
+def separation(scores: xr.DataArray, positive: xr.DataArray) -> tuple[float, float, float]:
+    """Area under the ROC curve over all networks, with its 95 % bootstrap interval over seeds.
+
+    Where all pairs are in order every resample is too: then the interval has no width. It is NaN below
+    ``RESAMPLED`` seeds, and where resamples lack one of the two groups.
+    """
+    scores, positive = xr.broadcast(scores.fillna(np.inf), positive)
+    x, group = (a.transpose("seed", ...).values for a in (scores, positive > 0))
+    area = auc(x.ravel(), group.ravel())
+    if not 0 < area < 1:
+        return area, area, area
+    if len(x) < RESAMPLED:
+        return area, np.nan, np.nan
+
+    def resampled(seeds: np.ndarray, axis: int = -1) -> np.ndarray:
+        return np.apply_along_axis(lambda i: auc(x[i].ravel(), group[i].ravel()), axis, seeds)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        return area, *bootstrap_interval(np.arange(len(x)), resampled, num_resamples=500)
+
+
+def interval(found: tuple[float, float, float]) -> str:
+    """An area with its interval, if it has one, in words."""
+    area, low, high = found
+    return f"{area:.2f}" if np.isnan(low) else f"{area:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def foretells(result: xr.Dataset, name: str, step: int) -> tuple[float, float, float]:
+    """How well a signal at a step foretells failure, for the networks of random scale, as `separation`."""
+    at = result.isel(network=slice(len(CONDITIONS), None))
+    failed = at["loss"].fillna(np.inf) > ENDED_WELL * at["base"]
+    sign = 1 if name in RISES_WITH_FAILURE else -1
+    return separation(sign * at[name].sel(step=step), failed)
+
+
+def figures(result: xr.Dataset) -> dict[str, Figure]:
+    """Four numbers by condition, the chart of two of them, ends on XOR, and early signals."""
+    return {
+        "telltales": _telltales(result),
+        "chart": _chart(result),
+        "xor": _xor(result),
+        "early": _early(result),
+    }
+
+
+def _telltales(result: xr.Dataset) -> Figure:
+    """Each number of each network, by condition, with what it is worth alone."""
+    figure, (panels,) = draw.canvas(1, 4, height=2.9, sharey=True)
+    at = states(result)
+    shown = {
+        "flatness": (10.0 ** -at["flatness"]).clip(TINY), "excess": at["excess"],
+        "level": at["level"], "regained": at["regained"],
+    }  # fmt: skip
+    labels = ("norm of the gradient", "loss over base rate's", "smallest eigenvalue", "regained by a restart")
+    looks = draw.series(list(CONDITIONS))
+    for axes, (name, title), label in zip(panels, TELLTALES.items(), labels, strict=True):
+        for row, (condition, look) in enumerate(looks.items()):
+            values = shown[name].sel(network=condition).values.ravel()
+            jitter = np.linspace(-0.28, 0.28, values.size)
+            draw.measured(axes, values, row + jitter, None, look, markersize=2.6)
+        axes.set(xlabel=label, title=f"{title}\nAUC {interval(separation(at[name], at['stuck']))}")
+    panels[0].set_xscale("log")
+    panels[2].set_xscale("symlog", linthresh=1e-4)
+    panels[2].set_xticks([-1, -1e-2, 0])
+    panels[3].axvline(LIMIT, color="0.3", linewidth=0.8, linestyle="--")
+    kinds = list(CONDITIONS.values())
+    panels[0].set_yticks(range(len(kinds)), [c.label for c in kinds])
+    border = sum(c.stuck for c in kinds) - 0.5
+    for axes in panels:
+        axes.axhline(border, color="0.3", linewidth=0.8)
+    panels[0].invert_yaxis()
+    return figure
+
+
+def _chart(result: xr.Dataset) -> Figure:
+    """Gradient norm and restart: the chart that a reader can use."""
+    figure, ((axes,),) = draw.canvas(1, 1, height=3.6)
+    at = states(result)
+    gradient = (10.0 ** -at["flatness"]).clip(TINY)
+    axes.axhspan(LIMIT, 1.2, color="#d55e00", alpha=0.10, zorder=0)
+    axes.axhline(LIMIT, color="0.3", linewidth=0.9, linestyle="--")
+    for name, look in draw.series(list(CONDITIONS)).items():
+        axes.plot(
+            gradient.sel(network=name).values.ravel(), at["regained"].sel(network=name).values.ravel(),
+            linestyle="none", marker=look["marker"], color=look["color"], alpha=0.8, label=CONDITIONS[name].label,
+        )  # fmt: skip
+    axes.set(
+        xscale="log", ylim=(min(-0.3, float(at["regained"].min()) - 0.1), 1.2), xlabel="norm of the gradient"
+    )
+    axes.set_ylabel("loss that a restart regains, over base rate's")
+    axes.text(0.985, 0.97, "stuck: a fresh network overtakes", transform=axes.transAxes, ha="right", va="top")
+    axes.text(0.985, 0.03, "not stuck", transform=axes.transAxes, ha="right", va="bottom")
+    axes.set_title("A small gradient has two meanings; a short restart tells them apart")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _xor(result: xr.Dataset) -> Figure:
+    """Shares of ends by width, one panel per penalty."""
+    figure, (panels,) = draw.canvas(1, result.sizes["penalty"], height=2.6, sharey=True)
+    bad, minimum = result["xor_error"] > BAD, result["xor_minimum"] > 0
+    kinds = {"bad strict minimum": bad & minimum, "plateau or saddle": bad & ~minimum, "solved": ~bad}
+    colours = ("#d55e00", "#de8f05", "#a6cee3")
+    for axes, penalty in zip(panels, result["penalty"].values, strict=True):
+        base = np.zeros(result.sizes["xor_width"])
+        for (label, which), colour in zip(kinds.items(), colours, strict=True):
+            share = which.sel(penalty=penalty).mean(("seed", "restart")).values
+            axes.bar(
+                [str(w) for w in result["xor_width"].values], share, bottom=base, color=colour, label=label
+            )
+            base = base + share
+        axes.set(xlabel="hidden units", title=f"L2 penalty {penalty:g}" if penalty else "no penalty")
+        axes.grid(axis="x", visible=False)
+    total = result.sizes["seed"] * result.sizes["restart"]
+    panels[0].set_ylabel(f"share of {total} restarts on XOR")
+    panels[-1].legend(loc="lower right", frameon=True, framealpha=0.9)
+    return figure
+
+
+def _early(result: xr.Dataset) -> Figure:
+    """Area under the ROC curve of every signal against the step."""
+    figure, ((left, right),) = draw.canvas(1, 2, height=2.9)
+    steps = result["step"].values
+    for (name, label), look in zip(SIGNALS.items(), draw.series(list(SIGNALS)).values(), strict=True):
+        found = np.array([foretells(result, name, step) for step in steps])
+        error = np.abs(found[:, 1:] - found[:, :1]).T
+        draw.measured(left, steps, found[:, 0], error, look, label=label)
+    left.axhline(0.5, color="0.4", linestyle=":", linewidth=0.9)
+    left.set(xlabel="step", ylabel="AUC for a failed training", ylim=(0, 1.05))
+    left.set_title("Signals that foretell the end")
+    left.legend(loc="lower right")
+    _outcomes(right, result)
+    return figure
+
+
+def _outcomes(axes: Axes, result: xr.Dataset) -> None:
+    """First layer's gradient at the start against the end, network by network."""
+    at = result.isel(network=slice(len(CONDITIONS), None), step=0)
+    ratio = (at["loss"] / at["base"]).clip(1e-6)
+    gradient = np.exp(at["log_first"]).clip(TINY)
+    axes.plot(gradient.values.ravel(), ratio.values.ravel(), "o", markerfacecolor="white", color="0.3")
+    axes.axhline(ENDED_WELL, color="0.3", linewidth=0.8, linestyle="--")
+    axes.set(xscale="log", yscale="log", xlabel="first layer's gradient norm before training")
+    axes.set_ylabel("loss at the end, over base rate's")
+    axes.set_title("Networks of random scale")

@@ -1,0 +1,243 @@
+r"""Which layers go on learning when one of them passes no gradient?
+
+A relu classifier is trained by plain gradient descent. All units of its layer k become binary steps, or are
+silenced by an offset of -100; or only a share of the middle layer's units is silenced (`bench.frozen`). Measured:
+the length of every layer's way, the sum of |update| over all steps, which is exactly 0 where no step moved it,
+and the accuracy on test examples.
+
+Theory is the chain rule: nothing below the replaced layer, or in it, gets any gradient; everything above does,
+but for the kernel that reads a silent layer, whose input is exactly 0.
+
+Sources: Rumelhart, Hinton & Williams (1986), Nature 323; Bengio, Leonard & Courville (2013), arXiv:1308.3432
+(steps and what to do about them); Rahimi & Recht (2007), NIPS 20 (random features).
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from signalprop.bench import frozen
+from signalprop.bench.classification import problem
+from signalprop.bench.drawings.frozen_layers import figures
+from signalprop.bench.errors import InputError
+from signalprop.bench.experiment import Experiment, Variable
+from signalprop.bench.grid import Grid, Static, require_count, require_values
+from signalprop.bench.verdict import Verdict, judge, observe
+
+REPLACED = ("step", "silent")
+EXACT = "exact"
+FREE = 0.02  # accuracy that counts as no loss
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of ``frozen-layers``."""
+
+    share: tuple[float, ...] = (0.0, 0.02, 0.8, 1.0)
+    """Shares of silent units in the middle layer."""
+    depth: int = 6
+    """Hidden layers; each is replaced in turn."""
+    width: int = 64
+    """Units per layer."""
+    steps: int = 60
+    """Steps of training."""
+    batch_size: int = 32
+    """Examples per step."""
+    data: str = "digits"
+    """What is learnt."""
+    seeds: int = 2
+    """Networks per replaced layer."""
+    seed: int = 0
+    """Root of all random numbers."""
+    dtype: str = "float32"
+    """Floating-point type."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be run."""
+        problem(self.data)
+        for axis in ("width", "steps", "batch_size"):
+            require_count(axis, (getattr(self, axis),))
+        require_count("depth", (self.depth,), least=2)
+        require_values("share", self.share)
+        for share in self.share:
+            if not 0 <= share <= 1:
+                raise InputError(f"share: got {share}; write shares between 0 and 1")
+
+
+SIZES = {
+    "quick": Settings(),
+    "standard": Settings(
+        share=(0.0, 0.02, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0), steps=400, seeds=20
+    ),
+    "full": Settings(share=tuple(round(0.05 * i, 2) for i in range(21)), width=128, steps=3000, seeds=50),
+}
+
+
+def grid(settings: Settings) -> Grid:
+    """Only seeds are an axis; the replaced layer is a dimension of what is measured."""
+    constants = ("share", "depth", "width", "steps", "batch_size", "data", "dtype")
+    return Grid(
+        static={},
+        traced={},
+        seeds=settings.seeds,
+        constants={name: getattr(settings, name) for name in constants},
+        coords={
+            "replaced": REPLACED,
+            "at": range(1, settings.depth + 1),
+            "layer": range(1, settings.depth + 2),
+            "share": settings.share,
+        },
+    )
+
+
+def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
+    """Train one classifier with each layer replaced in both ways, and with shares of the middle one silent."""
+    data, depth, num_shares = problem(static["data"]), static["depth"], len(static["share"])
+    layers = jnp.arange(1, depth + 1)
+    cases = {
+        "layer": jnp.concatenate([layers, layers, jnp.full(num_shares, (depth + 1) // 2)]),
+        "stepped": jnp.arange(2 * depth + num_shares) < depth,
+        "share": jnp.concatenate([jnp.ones(2 * depth), jnp.asarray(static["share"])]),
+    }
+    sizes = {name: static[name] for name in ("width", "depth", "steps", "batch_size", "dtype")}
+    out = jax.vmap(lambda case: frozen.learn(key, data, case, **sizes))(cases)
+    whole = {k: v[: 2 * depth].reshape(2, depth, *v.shape[1:]) for k, v in out.items()}
+    part = {f"share_{k}": v[2 * depth :] for k, v in out.items()}
+    return {"learnt": whole.pop("accuracy"), **whole, **part}
+
+
+def theory(settings: Settings) -> xr.Dataset:
+    """Whether the kernel and the bias of a layer ever move, and the accuracy of guessing."""
+    labels = grid(settings).labels()
+    at, layer = np.arange(1, settings.depth + 1)[:, None], np.arange(1, settings.depth + 2)
+    dims = ("replaced", "at", "layer")
+    counts = np.bincount(problem(settings.data).label_test)
+    return xr.Dataset(
+        {
+            "moves_predicted": (dims, np.stack([layer > at, layer > at + 1]).astype(float)),
+            "bias_moves_predicted": (dims, np.stack([layer > at, layer > at]).astype(float)),
+            "guessing": ((), counts.max() / counts.sum()),
+        },
+        coords={k: labels[k] for k in dims},
+    )
+
+
+def verdicts(result: xr.Dataset) -> list[Verdict]:
+    """Judge who moves, and what is learnt."""
+    found = []
+    for name, what in (("way", "Kernels"), ("bias_way", "Biases")):
+        predicted = result[f"{name.replace('way', 'moves')}_predicted"]
+        moves, predicted = xr.broadcast(np.isfinite(result[name]).astype(float), predicted)
+        still = predicted == 0
+        found += [
+            judge(
+                ["B34", "B35", "B26"], f"{what} of {int(still.sum())} layers in or below a layer of steps or silent "
+                f"units{' or right above a silent one' * (name == 'way')}: number that any step moves", "chain rule",
+                measured=float(moves.where(still).sum()), predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
+                claim="right after repair", correction="Learning stops in that layer and below, exactly. The kernel "
+                "right above a silent layer reads only zeros and does not move either.",
+            ),
+            judge(
+                ["B35"], f"{what} of {int((~still).sum())} other layers: number that no step moves", "chain rule",
+                measured=float((1 - moves).where(~still).sum()), predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
+            ),
+        ]  # fmt: skip
+    return [*found, *_learnt(result), *_shares(result)]
+
+
+def _learnt(result: xr.Dataset) -> list[Verdict]:
+    """What the read-out makes of frozen features, and of none."""
+    step, silent = (result["learnt"].sel(replaced=kind).isel(at=-1) for kind in REPLACED)
+    guess = float(result["guessing"])
+    return [
+        observe(
+            ["B26", "B34"], "Test accuracy of a read-out that learns on the frozen random features of a network whose "
+            f"last hidden layer are binary steps (guessing: {guess:.2f}; behind a silent layer: "
+            f"{float(silent.mean()):.2f})", "Rahimi & Recht (2007), NIPS 20",
+            measured=float(step.mean()), uncertainty=_error(step),
+            claim="right after repair" if float(step.mean()) > 2 * guess else "right",
+            correction="No gradient passes a step, so all below stays random; the output layer still fits random "
+            "features." if float(step.mean()) > 2 * guess else "",
+        )
+    ]  # fmt: skip
+
+
+def _shares(result: xr.Dataset) -> list[Verdict]:
+    """Silent units among others."""
+    some = result.sel(share=[s for s in result["share"].values if 0 < s < 1])
+    if some.sizes["share"] == 0:
+        return []
+    least, most = float(some["share"].min()), float(some["share"].max())
+    found = [
+        judge(
+            ["A9", "B33", "B37"], f"Kernels that no step moves, in networks with {least:.0%} to {most:.0%} of one "
+            "layer's units silent", "paths through the other units",
+            measured=float((~np.isfinite(some["share_way"])).sum()), predicted=0.0, tolerance=0.0,
+            tolerance_from=EXACT, claim="right after repair", correction="One silent unit blocks nothing: what is "
+            "below learns through the units that are awake. Only a layer silent as a whole blocks.",
+        )
+    ]  # fmt: skip
+    if 0.0 in result["share"].values:
+        loss = result["share_accuracy"].sel(share=0.0, drop=True) - some["share_accuracy"]
+        free = [float(s) for s, lost in zip(some["share"].values, loss.mean("seed").values, strict=True)
+                if lost < FREE]  # fmt: skip
+        lost = loss.sel(share=least)
+        found.append(observe(
+            ["B36"], f"Test accuracy lost where {least:.0%} of one layer is silent (largest share of those measured "
+            f"that costs less than {FREE}: {max(free, default=0):.0%})", "trained networks",
+            measured=float(lost.mean()), uncertainty=_error(lost),
+            claim="right" if free else "wrong", correction="" if free else "It costs accuracy at this width.",
+        ))  # fmt: skip
+    return found
+
+
+def _error(values: xr.DataArray) -> float:
+    """Standard error over networks; NaN of a single one."""
+    return (
+        float(values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"]))
+        if values.sizes["seed"] > 1
+        else np.nan
+    )
+
+
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Mean ways and accuracies."""
+    rows = []
+    for kind in result["replaced"].values:
+        for k in result["at"].values:
+            at = result.sel(replaced=kind, at=k).mean("seed")
+            case = f"layer {k}: {kind}"
+            rows += [(case, str(n), "way of the kernel", float(np.exp(w)))
+                     for n, w in zip(at["layer"].values, at["way"].values, strict=True)]  # fmt: skip
+            rows.append((case, "", "test accuracy", float(at["learnt"])))
+    for share, learnt in zip(
+        result["share"].values, result["share_accuracy"].mean("seed").values, strict=True
+    ):
+        rows.append((f"silent share {share:g}", "", "test accuracy", float(learnt)))
+    return pd.DataFrame(rows, columns=["case", "layer", "quantity", "measured"])
+
+
+EXPERIMENT = Experiment(
+    name="frozen-layers",
+    question="Which layers go on learning when one of them passes no gradient?",
+    sizes=SIZES,
+    grid=grid,
+    measure=measure,
+    variables={
+        "way": Variable(("replaced", "at", "layer"), "log of the sum of |update| of a kernel", "nats"),
+        "bias_way": Variable(("replaced", "at", "layer"), "log of the sum of |update| of a bias", "nats"),
+        "learnt": Variable(("replaced", "at"), "test accuracy with a layer replaced"),
+        "share_way": Variable(("share", "layer"), "log of the sum of |update| of a kernel", "nats"),
+        "share_bias_way": Variable(("share", "layer"), "log of the sum of |update| of a bias", "nats"),
+        "share_accuracy": Variable(("share",), "test accuracy with a share of the middle layer silent"),
+    },
+    theory=theory,
+    verdicts=verdicts,
+    figures=figures,
+    table=table,
+    compiler_options={"xla_backend_optimization_level": 1},
+)

@@ -1,0 +1,87 @@
+"""Who goes on learning when one hidden layer passes no gradient: a step in its place, or silenced relu units.
+
+A relu classifier with random biases is trained by plain gradient descent; in one of its layers all units become
+binary steps, or a share of the units is silenced by an offset of -100. Layers below get exactly no gradient
+through them.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.scipy.special import logsumexp
+
+from signalprop.bench.classification import Problem, batches
+from signalprop.bench.diagnostics import bias_norms, kernel_norms
+from signalprop.bench.training import log_global_norm, train
+from signalprop.models.activations import activation
+from signalprop.models.classifier import Classifier, draw_classifier
+from signalprop.models.mlp import scan_run
+
+OFFSET = 100.0  # below which no pre-activation of these networks comes
+RATE, SIGMA_B = 0.05, 0.5
+
+
+def logits(
+    model: Classifier, x: jax.Array, layer: jax.Array, stepped: jax.Array, share: jax.Array
+) -> jax.Array:
+    """Read the classes with one hidden layer replaced.
+
+    Args:
+        model: Relu classifier.
+        x: Inputs.
+        layer: Number of the layer, from 1; 0: none.
+        stepped: Whether its units are binary steps.
+        share: Of its units that are silent; ignored where they are steps.
+    """
+    relu, step = activation("relu"), activation("binary_step")
+
+    def apply(y: jax.Array, numbered: Any) -> tuple[jax.Array, None]:
+        block, number = numbered
+        z = block.pre_activation(y)
+        silent = (number == layer) & ~stepped & (jnp.arange(z.shape[-1]) < share * z.shape[-1])
+        out = jnp.where((number == layer) & stepped, step(z), relu(z - OFFSET * silent))
+        return out.astype(y.dtype), None
+
+    y, first = x, 1
+    for run in model.runs:
+        depth = len(run.layer.bias[...])
+        y, _ = scan_run(apply, y, (run, first + jnp.arange(depth)))
+        first += depth
+    return model.readout(y)
+
+
+def learn(
+    key: jax.Array, problem: Problem, case: dict[str, jax.Array], *, width: int, depth: int, steps: int,
+    batch_size: int, dtype: str,
+) -> dict[str, jax.Array]:  # fmt: skip
+    """Train one network with one layer replaced.
+
+    Returns:
+        ``way`` and ``bias_way``: natural log of the length of the way, the sum of |update| over all steps, that
+        the kernel and the bias of every layer went, (depth + 1,) with the read-out last; -inf exactly where no
+        step moved them. ``accuracy`` on the test examples.
+    """
+    draw_key, train_key = jax.random.split(key)
+    model = draw_classifier(
+        draw_key, problem.features, width, depth, problem.classes, activation("relu"),
+        sigma_w=2**0.5, sigma_b=SIGMA_B, dtype=dtype,
+    )  # fmt: skip
+
+    def loss(model: Classifier, batch: Any) -> jax.Array:
+        out = logits(model, batch[0], **case)
+        return optax.softmax_cross_entropy_with_integer_labels(out, batch[1]).mean()
+
+    def observe(model: Classifier, gradients: Any, updates: Any, batch: Any) -> dict[str, jax.Array]:
+        readout = log_global_norm(updates.readout.bias[...])
+        return {"way": kernel_norms(updates), "bias_way": jnp.append(bias_norms(updates), readout)}
+
+    draw = batches(problem, batch_size, dtype)
+    trained = train(train_key, model, loss, draw, optax.sgd(RATE), steps, steps, observe)
+    out = logits(trained.model, jnp.asarray(problem.x_test, dtype), **case)
+    right = jnp.argmax(out, -1) == jnp.asarray(problem.label_test)
+    return {
+        **{name: logsumexp(trained.record[name], axis=0) for name in ("way", "bias_way")},
+        "accuracy": jnp.mean(right.astype(dtype)),
+    }

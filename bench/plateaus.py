@@ -1,0 +1,217 @@
+"""A hidden layer whose every unit is silent on every example, and the routes by which it might leave.
+
+One hidden layer of relu units reads separable examples with positive features; all w x + b are below 0, so
+the gradient of w and b is exactly 0. A route is an optimizer of the suite, with what it remembers and how it
+decays, or a norm before the relu; `bench.escapes` runs them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.typing import DTypeLike
+
+from signalprop.models.activations import activation
+from signalprop.models.mlp import Layer
+from signalprop.models.normalization import batch_norm, identity, layer_norm
+
+LEVELS = (identity, batch_norm, layer_norm)
+RATE, MOMENTUM = 0.1, 0.9
+STARTS = ("biases of -6", "positive biases, negative weights", "behind a norm")
+DATA_KEY = 10158  # the examples are the same for every instance
+POSITIVE = 0.512  # share of examples of the positive class
+LONG = 1_000_000  # steps after which Adam's bias correction is gone
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way that might lead out.
+
+    Attributes:
+        label: For figures and tables.
+        method: Name in ``bench.optimizers.OPTIMIZERS`` (SGD is heavy ball with momentum 0), or ``newton``.
+        start: Index into ``STARTS``.
+        momentum: Of the optimizer; Adam's b1.
+        count: Steps that Adam has behind it.
+        moving: What it remembers: 0 nothing, 1 random moments, 2 the step that silenced the layer.
+        l2: Coupled decay.
+        decay: Decoupled decay.
+        decay_biases: Whether biases decay too.
+        noise: Standard deviation of what is added to every weight and bias at every step.
+        norm: Index into ``LEVELS``.
+        shift: Biases of the start behind a norm, in units of sqrt(B - 1).
+        saddle_free: Whether Newton's method takes absolute values of the curvature.
+    """
+
+    label: str
+    method: str = "heavy_ball"
+    start: int = 0
+    momentum: float = 0.0
+    count: int = 0
+    moving: int = 0
+    l2: float = 0.0
+    decay: float = 0.0
+    decay_biases: bool = True
+    noise: float = 0.0
+    norm: int = 0
+    shift: float = 0.0
+    saddle_free: bool = False
+
+    @property
+    def program(self) -> str:
+        """Routes of one program differ in numbers alone."""
+        return "newton" if self.method == "newton" else "normalized" if self.norm else "plain"
+
+
+def _ball(label: str, **numbers: Any) -> Route:
+    return Route(label, momentum=MOMENTUM, **numbers)
+
+
+def _adam(label: str, **numbers: Any) -> Route:
+    return Route(label, "adam", momentum=MOMENTUM, **numbers)
+
+
+ROUTES: Mapping[str, Route] = {
+    "sgd": Route("SGD"),
+    "heavy_ball_rest": _ball("heavy ball, at rest"),
+    "adam_rest": _adam("Adam, at rest"),
+    "newton": Route("Newton, damped", "newton"),
+    "saddle_free": Route("Newton, saddle-free", "newton", saddle_free=True),
+    "l2_all": Route("L2 on $w$ and $b$", l2=0.2),
+    "adamw_all": _adam("AdamW on $w$ and $b$", decay=0.2),
+    "l2_weights": Route("L2 on $w$ alone, $b < 0$", l2=0.2, decay_biases=False),
+    "ball_l2_slow": _ball(r"heavy ball + L2, $\eta\lambda < (1-\sqrt{\mu})^2$", l2=0.02),
+    "ball_killed": _ball("heavy ball, moving as it was silenced", moving=2),
+    "batch_norm_limit": Route(r"batch norm, $\beta = -\gamma\sqrt{B-1}$", start=2, norm=1, shift=-1.0),
+    "ball_moving": _ball("heavy ball, random velocity", moving=1),
+    "nesterov_moving": Route("Nesterov, random velocity", "nesterov", momentum=MOMENTUM, moving=1),
+    "adam_moving_10": _adam("Adam, random moments at step 10", count=10, moving=1),
+    "adam_moving": _adam(r"Adam, random moments at step $10^6$", count=LONG, moving=1),
+    "noise": Route("weight noise", noise=0.05),
+    "batch_norm_low": Route(r"batch norm, $\beta = -2.9\,\gamma$", start=2, norm=1, shift=-2.9 / 255**0.5),
+    "l2_rising": Route("L2 on $w$ alone, $b > 0$", start=1, l2=0.3, decay_biases=False),
+    "adamw_rising": _adam("AdamW on $w$ alone, $b > 0$", start=1, decay=0.3, decay_biases=False),
+    "ball_l2_fast": _ball(r"heavy ball + L2, $\eta\lambda > (1-\sqrt{\mu})^2$", l2=0.5),
+    "adam_l2": _adam("Adam + coupled L2 (sign descent)", l2=1e-3),
+    "batch_norm": Route(r"batch norm, $\beta = 0$", start=2, norm=1),
+    "layer_norm": Route(r"layer norm, $\beta = 0$", start=2, norm=2),
+}
+
+
+class Silent(nnx.Module):
+    """One hidden layer with a norm before the bias, and one logit."""
+
+    def __init__(self, hidden: Layer, readout: Layer, norm: jax.Array | int | None = None):
+        """Hold both layers; ``norm`` is an index into ``LEVELS``, which may be traced."""
+        self.hidden = hidden
+        self.readout = readout
+        self.norm = None if norm is None else nnx.Variable(jnp.asarray(norm))
+
+    def pre_activation(self, x: jax.Array) -> jax.Array:
+        """Return w x + b, normalized before b is added."""
+        if self.norm is None:
+            return self.hidden(x)
+        normalized: jax.Array = jax.lax.switch(self.norm[...], LEVELS, x @ self.hidden.kernel[...])
+        return normalized + self.hidden.bias[...]
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the logit of every example."""
+        return self.readout(jax.nn.relu(self.pre_activation(x)))[..., 0]
+
+
+class Instance(NamedTuple):
+    """One random start. Weights and biases of the hidden layer lie in one array, biases in the last row.
+
+    Attributes:
+        x: Examples, (examples, features).
+        label: 0 or 1.
+        starts: Silent layers in the order of ``STARTS``, each (features + 1, units).
+        readout: From the hidden units to one logit.
+        velocity: What an optimizer may remember as its momentum, like a start.
+        second: What Adam may remember as its second moment.
+        killed_by: The last displacement of a layer that it silenced.
+    """
+
+    x: jax.Array
+    label: jax.Array
+    starts: tuple[jax.Array, ...]
+    readout: Layer
+    velocity: jax.Array
+    second: jax.Array
+    killed_by: jax.Array
+
+
+def layer(rows: jax.Array) -> Layer:
+    """Make a layer of an array whose last row is the biases."""
+    return Layer(rows[:-1], rows[-1])
+
+
+def rows(layer: Layer) -> jax.Array:
+    """Weights and biases in one array, (features + 1, units)."""
+    return jnp.concatenate([layer.kernel[...], layer.bias[...][None]])
+
+
+def draw_examples(examples: int, features: int, dtype: DTypeLike) -> tuple[jax.Array, jax.Array]:
+    """Draw examples with features within 1 +- 0.6, their classes apart along a diagonal; always the same."""
+    keys = jax.random.split(jax.random.key(DATA_KEY))
+    label = (jnp.arange(examples) < round(POSITIVE * examples)).astype(dtype)
+    side = jnp.sign(jax.random.normal(keys[0], (features,), dtype)) * (2 * label - 1)[:, None]
+    return 1 + 0.3 * side + jax.random.uniform(keys[1], (examples, features), dtype, -0.3, 0.3), label
+
+
+def draw_instance(key: jax.Array, examples: int, features: int, units: int, dtype: DTypeLike) -> Instance:
+    """Draw one instance of weights and moments, on `draw_examples`."""
+    shape, keys = (4, features + 1, units), jax.random.split(key)
+    normal, uniform = jax.random.normal(keys[0], shape, dtype), jax.random.uniform(keys[1], shape, dtype)
+    x, label = draw_examples(examples, features, dtype)
+    weights, before = normal[:2, :-1] / features**0.5
+
+    def biased(bias: Any) -> jax.Array:
+        return jnp.concatenate([weights, jnp.broadcast_to(jnp.asarray(bias, dtype), (1, units))])
+
+    alive = jnp.concatenate([before, -jnp.median(x @ before, 0)[None]])  # on half of the examples
+    rising = jnp.concatenate([-0.5 - uniform[0, :-1], 0.2 + 0.5 * uniform[0, -1:]])
+    return Instance(
+        x=x, label=label, starts=(biased(-6), rising, biased(0)),
+        readout=Layer(normal[2, 0, :, None] / units**0.5, jnp.zeros((1,), dtype)),
+        velocity=0.1 * 40 ** uniform[1, 0, 0] * normal[3],
+        second=(0.5 + uniform[2]) ** 2,
+        killed_by=biased(-6) - alive,
+    )  # fmt: skip
+
+
+def flatness(instance: Instance) -> dict[str, jax.Array]:
+    """How flat the loss is around a silent relu layer, one of binary steps, and a sigmoid layer at -6.
+
+    Returns:
+        ``slope`` and ``curvature`` (3,): the largest first and second derivative of the logistic loss by a
+        hidden weight or bias; ``solved_slope`` (2,): the largest first derivative by any parameter of a network
+        that is awake, of the squared error at an exact fit and of the hinge beyond all margins.
+    """
+    phis = [activation(name) for name in ("relu", "binary_step", "sigmoid")]
+    starts = jnp.stack([instance.starts[0], instance.starts[2], instance.starts[0]])
+
+    def loss(hidden: jax.Array, kind: jax.Array) -> jax.Array:
+        active = jax.lax.switch(kind, phis, layer(hidden)(instance.x))
+        return optax.sigmoid_binary_cross_entropy(instance.readout(active)[..., 0], instance.label).mean()
+
+    def largest(tree: Any) -> jax.Array:
+        return jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+    awake = Silent(layer(instance.starts[2]), instance.readout)
+    out = awake(instance.x)
+    losses = (
+        lambda model: jnp.mean((model(instance.x) - out) ** 2),
+        lambda model: jnp.mean(
+            jax.nn.relu(1 - jnp.sign(out) * model(instance.x) * 2 / jnp.min(jnp.abs(out)))
+        ),
+    )
+    return {
+        "slope": jax.vmap(lambda *at: largest(jax.grad(loss)(*at)))(starts, jnp.arange(3)),
+        "curvature": jax.vmap(lambda *at: largest(jax.hessian(loss)(*at)))(starts, jnp.arange(3)),
+        "solved_slope": jnp.stack([largest(jax.grad(f)(awake)) for f in losses]),
+    }

@@ -1,0 +1,131 @@
+"""Verdicts of ``stuck-or-solved``: what tells the two apart, local minima, and early signals."""
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from signalprop.bench.drawings.stuck_or_solved import (
+    BAD,
+    LIMIT,
+    SIGNALS,
+    TELLTALES,
+    foretells,
+    interval,
+    separation,
+    states,
+)
+from signalprop.bench.stuck import CONDITIONS
+from signalprop.bench.verdict import Verdict, judge, observe
+
+HANLEY = "Hanley & McNeil (1982), Radiology 143; Efron (1987), J. Am. Stat. Assoc. 82"
+DAUPHIN = "Dauphin et al. (2014), arXiv:1406.2572"
+HAMEY = "Hamey (1998), Neural Networks 11"
+ENOUGH = 0.95  # area under the ROC curve of a test that is worth using
+SOON = 0.05  # share of the training after which signals are read
+
+
+def verdicts(result: xr.Dataset) -> list[Verdict]:
+    """Judge the four numbers, the ends on XOR, and the early signals."""
+    return [*_telltales(result), *_minima(result), *_signals(result)]
+
+
+def _telltales(result: xr.Dataset) -> list[Verdict]:
+    """How well each number tells stuck networks from others."""
+    at = states(result)
+    found = {name: separation(at[name], at["stuck"]) for name in TELLTALES}
+    alone = "; ".join(f"{TELLTALES[n]} {interval(found[n])}" for n in ("excess", "level"))
+    size = at["loss"].size
+    hard = found["flatness"][0] < ENOUGH
+    called = at["regained"].fillna(np.inf) > LIMIT
+    right = int((called == (at["stuck"] > 0)).sum())
+    share = stats.binomtest(right, size).proportion_ci(0.95, "exact")
+    dead = at["log_gradient"].sel(network="dead")
+    solved = at["log_gradient"].sel(network="solved")
+    vanishing = at["log_gradient"].sel(network="vanishing")
+    smaller = float((solved.values[:, None] < vanishing.values[None, :]).mean())
+    return [
+        observe(
+            ["B24"], f"Stuck from not stuck by the norm of the gradient alone, {size} networks in {len(CONDITIONS)} "
+            f"conditions: area under the ROC curve {interval(found['flatness'])}; by other numbers alone: {alone}. A "
+            f"solved network has the smaller gradient than a vanishing one in {smaller:.0%} of pairs", HANLEY,
+            measured=found["flatness"][0], uncertainty=_half(found["flatness"]),
+            claim="right" if hard else "wrong",
+            correction="" if hard else "In this collection the gradient alone suffices.",
+        ),
+        observe(
+            ["B24"], f"The same by a restart: a network is called stuck if its loss after some more steps is above that "
+            f"of a fresh network after as many, by {LIMIT:.0%} of the loss of the base rate or more; right for {right} of {size} (95 % Clopper-Pearson "
+            f"{share.low:.3f} to {share.high:.3f}); area under the ROC curve, 0.95 asked", HANLEY,
+            measured=found["regained"][0], uncertainty=_half(found["regained"]),
+            claim="right after repair" if found["regained"][0] >= ENOUGH else "right",
+            correction="Hard to tell from the gradient, the loss or the curvature alone; a short restart tells."
+            if found["regained"][0] >= ENOUGH else "",
+        ),
+        judge(
+            ["B24"], f"Norm of the whole gradient of {dead.size} networks with a dead layer, once the output bias has "
+            "learnt the base rate: exactly or nearly 0", "chain rule", measured=np.exp(dead), predicted=0.0,
+            tolerance=1e-6, tolerance_from="what the output bias still has to learn", claim="right",
+        ),
+    ]  # fmt: skip
+
+
+def _half(found: tuple[float, float, float]) -> float:
+    """Standard error of a 95 % interval as if Gaussian."""
+    return (found[2] - found[1]) / 3.92
+
+
+def _minima(result: xr.Dataset) -> list[Verdict]:
+    """Bad ends on XOR: minima or plateaus, by width."""
+    bad, minimum = result["xor_error"] > BAD, result["xor_minimum"] > 0
+    found = []
+    for penalty in result["penalty"].values:
+        at = bad.sel(penalty=penalty)
+        strict = at & minimum.sel(penalty=penalty)
+        each = [f"{w} units: {int(at.sel(xor_width=w).sum())} bad, of them {int(strict.sel(xor_width=w).sum())} "
+                "certified minima" for w in result["xor_width"].values]  # fmt: skip
+        total = at.isel(xor_width=0).size
+        narrow = float(at.isel(xor_width=int(result["xor_width"].values.argmin())).mean())
+        wide = float(at.isel(xor_width=int(result["xor_width"].values.argmax())).mean())
+        at_width = int(result["xor_width"].min())
+        found.append(observe(
+            ["B40"], f"Restarts on XOR {f'with L2 {penalty:g}' if penalty else 'without penalty'}, {total} per width; "
+            f"{'; '.join(each)}. Share that ends badly with {at_width} units", f"{HAMEY}; {DAUPHIN}",
+            measured=narrow, uncertainty=float(np.sqrt(narrow * (1 - narrow) / total)),
+            claim="right after repair" if narrow > wide else "right",
+            correction=_lesson(bool(strict.any()), int(at.sum()), int(strict.sum()), wide) if narrow > wide else "",
+        ))  # fmt: skip
+    return found
+
+
+def _lesson(minima: bool, bad: int, strict: int, wide: float) -> str:
+    what = (
+        f"{strict} of {bad} bad ends are strict minima"
+        if minima
+        else "no bad end is a strict minimum: they are plateaus and saddles"
+    )
+    return f"In nets barely large enough some restarts fail; {what}. With width bad ends vanish ({wide:.0%})."
+
+
+def _signals(result: xr.Dataset) -> list[Verdict]:
+    """Signals inside the layers against the loss, soon after the start."""
+    steps = result["step"].values
+    soon = steps[np.argmin(np.abs(steps - SOON * (steps[-1] + steps[1]) if len(steps) > 1 else steps))]
+    at = result.isel(network=slice(len(CONDITIONS), None))
+    areas = {step: {name: foretells(result, name, step) for name in SIGNALS} for step in {steps[0], soon}}
+    if np.isnan(areas[soon]["loss_by_record"][0]):
+        return []
+    words = [
+        f"step {step}: " + "; ".join(f"{SIGNALS[n]} {interval(a)}" for n, a in areas[step].items())
+        for step in sorted(areas)
+    ]
+    inside = areas[soon]["log_first"]
+    helps = inside[0] >= 0.8
+    return [
+        observe(
+            ["B42"], f"How well signals foretell that {at['loss'].size} networks of random activation and scale end "
+            f"above half the loss of the base rate, area under the ROC curve: {'. '.join(words)}. First layer's "
+            f"gradient at step {soon}", HANLEY, measured=inside[0], uncertainty=_half(inside),
+            claim="right" if helps else "right after repair",
+            correction="" if helps else "At this time no single signal inside the layers foretells the end well.",
+        )
+    ]  # fmt: skip
