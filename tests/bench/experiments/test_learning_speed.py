@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from signalprop.analysis import meanfield
 from signalprop.bench import pipeline, store
 from signalprop.bench.errors import InputError
 from signalprop.bench.experiments import learning_speed
-from signalprop.bench.learners import LEARNERS, cross_entropy, find_learner, first_examples
+from signalprop.bench.learners import LEARNERS, find_learner, first_examples
 from signalprop.bench.learning_speed_verdicts import FIXED_POINT
 from signalprop.models.activations import activation
 
@@ -73,25 +72,25 @@ def test_the_fixed_point_is_where_nielsens_ratio_comes_from():
     assert 1 / float(chi) ** 0.5 == pytest.approx(FIXED_POINT, abs=0.01)
 
 
-def test_the_mean_error_is_the_gradient_of_the_bias_and_the_rms_that_of_single_examples():
-    static = {"data": "digits", "examples": 6, "width": 4, "depth": 2, "dtype": "float64"}
-    kind, key = LEARNERS["sigmoid"], jax.random.key(3)
-    batch = learning_speed.examples(static)
+def test_the_errors_are_those_of_backpropagation_by_hand(result):
+    static = {"data": "digits", "examples": SMALL.examples, "dtype": "float32"}
+    x, target = map(np.asarray, learning_speed.examples(static))
+    key = jax.random.split(jax.random.fold_in(jax.random.key(0), 0), 3)[2]
+    draw = jax.jit(lambda key: LEARNERS["sigmoid"].draw(key, 64, SMALL.width, 3, "float32"))
+    model = draw(jax.random.split(key, SMALL.starts)[0])
 
-    @jax.jit
-    def errors(key):
-        found = learning_speed.profiles(key, kind, static)
-        model = kind.draw(key, 64, 4, 2, "float64")
-        mean = jax.grad(lambda m: cross_entropy(m, batch)[0])(model)
-        single = jax.vmap(lambda x, t: jax.grad(lambda m: cross_entropy(m, (x[None], t[None]))[0])(model))(
-            *batch
-        )
-        single = jax.vmap(learning_speed.bias_speeds)(single)  # fmt: skip
-        return found, learning_speed.bias_speeds(mean), jnp.log(jnp.mean(jnp.exp(2 * single), 0)) / 2
-
-    found, mean, rms = errors(key)
-    np.testing.assert_allclose(found["mean_error"][-1], mean, rtol=1e-10)
-    np.testing.assert_allclose(found["rms_error"][-1], rms, rtol=1e-10)
+    ys = [x]
+    layers = [(w, b) for run in model.runs for w, b in zip(run.layer.kernel, run.layer.bias, strict=True)]
+    for kernel, bias in layers:
+        ys.append(1 / (1 + np.exp(-(ys[-1] @ kernel + bias))))
+    logits = ys[-1] @ model.readout.kernel[...] + model.readout.bias[...]
+    delta = (1 / (1 + np.exp(-logits)) - target) @ model.readout.kernel[...].T
+    for layer in (3, 2, 1):
+        delta = delta * ys[layer] * (1 - ys[layer])
+        mean, rms = np.linalg.norm(delta.mean(0)), np.sqrt((delta**2).sum(1).mean())
+        found = result.isel(network=0, seed=0, start=0).sel(depth=3, layer=layer)
+        np.testing.assert_allclose(np.exp([found["mean_error"], found["rms_error"]]), [mean, rms], rtol=1e-4)
+        delta = delta @ layers[layer - 1][0].T
 
 
 def test_everything_is_drawn_judged_and_tabulated(everything):
