@@ -73,7 +73,7 @@ class Settings:
     """Training accuracy above which a network succeeds."""
     tuning_seeds: int = 2
     """Seeds that choose the learning rate and are not scored."""
-    seeds: int = 6
+    seeds: int = 8
     """Networks per remedy and rate, with those for tuning."""
     seed: int = 0
     """Root of all random numbers."""
