@@ -44,8 +44,8 @@ def coasting_adam(
 ) -> Float[Array, " num_steps"]:
     """Displacement of Adam (arXiv 1412.6980) after 1, 2, ... steps, in units of ``-rate m / sqrt(s)``.
 
-    With epsilon 0, ``sum_j b1^j / (1 - b1^{t0+j}) / sqrt(b2^j / (1 - b2^{t0+j}))`` with m and s the moments before bias
-    correction. For t0 >> 1 / (1 - b2) it tends to `coasting_adam_limit`.
+    With epsilon 0, ``sum_j b1^j / (1 - b1^{t0+j}) / sqrt(b2^j / (1 - b2^{t0+j}))`` with m and s the moments
+    before bias correction. For t0 >> 1 / (1 - b2) it tends to `coasting_adam_limit`.
 
     Args:
         num_steps: How many steps.
@@ -135,7 +135,7 @@ def adam_decay_path(
     b1: Float[ArrayLike, ""] = 0.9,
     b2: Float[ArrayLike, ""] = 0.999,
     epsilon: Float[ArrayLike, ""] = 1e-8,
-) -> Float[Array, "num_steps *shape"]:
+) -> Float[Array, "*path"]:
     """Weights under Adam whose whole gradient is a coupled penalty, ``g = l2 w``, after 1, 2, ... steps.
 
     The moments divide l2 out: every weight walks toward 0 at nearly the rate itself, whatever its size, and

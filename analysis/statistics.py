@@ -148,7 +148,8 @@ def log_mean_exp(x: Real[ArrayLike, "..."], axis: int = 0) -> Float[Array, "..."
 def auc(scores: Real[ArrayLike, " n"], positive: Bool[ArrayLike, " n"]) -> float:
     """Area under the receiver operating characteristic: how well a score tells two groups apart.
 
-    The chance that a positive case scores higher than a negative one, ties counting half (Mann & Whitney 1947).
+    The chance that a positive case scores higher than a negative one, ties counting half (Mann & Whitney
+    1947).
 
     Args:
         scores: One number per case; infinities are ranked.

@@ -1,8 +1,8 @@
 """Who goes on learning when one hidden layer passes no gradient: a step in its place, or silenced relu units.
 
-A relu classifier with random biases is trained by plain gradient descent; in one of its layers all units become
-binary steps, or a share of the units is silenced by an offset of -100. Layers below get exactly no gradient
-through them.
+A relu classifier with random biases is trained by plain gradient descent; in one of its layers all units
+become binary steps, or a share of the units is silenced by an offset of -100. Layers below get exactly no
+gradient through them.
 """
 
 from typing import Any
@@ -59,9 +59,9 @@ def learn(
     """Train one network with one layer replaced.
 
     Returns:
-        ``way`` and ``bias_way``: natural log of the length of the way, the sum of |update| over all steps, that
-        the kernel and the bias of every layer went, (depth + 1,) with the read-out last; -inf exactly where no
-        step moved them. ``accuracy`` on the test examples.
+        ``way`` and ``bias_way``: natural log of the length of the way, the sum of |update| over all steps,
+        that the kernel and the bias of every layer went, (depth + 1,) with the read-out last; -inf exactly
+        where no step moved them. ``accuracy`` on the test examples.
     """
     draw_key, train_key = jax.random.split(key)
     model = draw_classifier(

@@ -53,7 +53,8 @@ def optimizer(
         l2: Coefficient of coupled decay.
         decay: Coefficient of decoupled decay.
         l1: Coefficient of the L1 penalty.
-        decay_biases: Whether the three act on biases, gains and shifts too; otherwise on kernels alone. May be
+        decay_biases: Whether the three act on biases, gains and shifts too; otherwise on kernels alone. May
+        be
             traced.
         clip_value: Every entry of the gradient is clipped to this size first.
 

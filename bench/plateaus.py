@@ -189,8 +189,8 @@ def flatness(instance: Instance) -> dict[str, jax.Array]:
 
     Returns:
         ``slope`` and ``curvature`` (3,): the largest first and second derivative of the logistic loss by a
-        hidden weight or bias; ``solved_slope`` (2,): the largest first derivative by any parameter of a network
-        that is awake, of the squared error at an exact fit and of the hinge beyond all margins.
+        hidden weight or bias; ``solved_slope`` (2,): the largest first derivative by any parameter of a
+        network that is awake, of the squared error at an exact fit and of the hinge beyond all margins.
     """
     phis = [activation(name) for name in ("relu", "binary_step", "sigmoid")]
     starts = jnp.stack([instance.starts[0], instance.starts[2], instance.starts[0]])

@@ -1,8 +1,8 @@
 """Where curvature helps: a saddle of second order, saddles of higher order, and a sigmoid that is only slow.
 
-The smooth saddle is ``x^2 - y^2``. A chain of L scalar factors fits the target 1, ``(w_1 ... w_L - 1)^2 / 2``:
-all its derivatives at 0 up to the order L - 1 vanish (Kawaguchi 2016, arXiv 1605.07110). The sigmoid unit has
-target 1 and starts at a negative bias.
+The smooth saddle is ``x^2 - y^2``. A chain of L scalar factors fits the target 1, ``(w_1 ... w_L - 1)^2 /
+2``: all its derivatives at 0 up to the order L - 1 vanish (Kawaguchi 2016, arXiv 1605.07110). The sigmoid
+unit has target 1 and starts at a negative bias.
 """
 
 from collections.abc import Callable

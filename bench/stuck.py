@@ -67,7 +67,7 @@ CONDITIONS = {
 def draw_problem(key: jax.Array, examples: int, dtype: DTypeLike) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Draw examples of two Gaussian classes, labels, and uniform numbers that decide which labels flip.
 
-    Every example comes ``COPIES`` times, so that no network can fit flipped labels: the least loss is above 0.
+    Every example comes ``COPIES`` times, so that no network can fit flipped labels.
     """
     keys = jax.random.split(key, 3)
     label = jnp.arange(examples) % CLASSES
@@ -78,7 +78,7 @@ def draw_problem(key: jax.Array, examples: int, dtype: DTypeLike) -> tuple[jax.A
 
 
 def rows(key: jax.Array, random: int, dtype: DTypeLike) -> dict[str, jax.Array]:
-    """Give the numbers of all ``CONDITIONS``, and of networks of every activation and random scale after them."""
+    """Give the numbers of all ``CONDITIONS``, then of networks of every activation and random scale."""
     fields = ("phi", "sigma_w", "bias", "flips", "share")
     fixed = {f: jnp.asarray([getattr(c, f) for c in CONDITIONS.values()], dtype) for f in fields}
     low, high = jnp.log(jnp.asarray(SCALES, dtype))
@@ -104,7 +104,7 @@ def examine(
         gradient; ``continued`` and ``restarted``: loss after ``probe_steps`` more steps, and of a fresh relu
         network with He weights after as many; ``least`` and ``largest``: of the Hessian's eigenvalues; and by
         record ``loss_by_record``, ``first_by_last`` (log ratio of the first hidden kernel's gradient to the
-        last one's), ``log_first`` (that of the first), ``saturated`` and ``inactive``: largest share of a layer.
+        last one's), ``log_first``; ``saturated`` and ``inactive``: largest share of a layer.
     """
     keys = jax.random.split(key, 3)
     x, label, uniform = draw_problem(jax.random.key(DATA_KEY), examples, dtype)

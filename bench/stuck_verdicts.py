@@ -45,24 +45,28 @@ def _telltales(result: xr.Dataset) -> list[Verdict]:
     smaller = float((solved.values[:, None] < vanishing.values[None, :]).mean())
     return [
         observe(
-            ["B24"], f"Stuck from not stuck by the norm of the gradient alone, {size} networks in {len(CONDITIONS)} "
-            f"conditions: area under the ROC curve {interval(found['flatness'])}; by other numbers alone: {alone}. A "
-            f"solved network has the smaller gradient than a vanishing one in {smaller:.0%} of pairs", HANLEY,
+            ["B24"], f"Stuck from not stuck by the norm of the gradient alone, {size} networks in "
+            f"{len(CONDITIONS)} conditions: area under the ROC curve {interval(found['flatness'])}; by other "
+            f"numbers alone: {alone}. A solved network has the smaller gradient than a vanishing one in "
+            f"{smaller:.0%} of pairs", HANLEY,
             measured=found["flatness"][0], uncertainty=_half(found["flatness"]),
             claim="right" if hard else "wrong",
             correction="" if hard else "In this collection the gradient alone suffices.",
         ),
         observe(
-            ["B24"], f"The same by a restart: a network is called stuck if its loss after some more steps is above that "
-            f"of a fresh network after as many, by {LIMIT:.0%} of the loss of the base rate or more; right for {right} of {size} (95 % Clopper-Pearson "
-            f"{share.low:.3f} to {share.high:.3f}); area under the ROC curve, 0.95 asked", HANLEY,
+            ["B24"], "The same by a restart: a network is called stuck if its loss after some more steps "
+            f"is above that of a fresh network after as many, by {LIMIT:.0%} of the loss of the base rate or "
+            f"more; right for {right} of {size} (95 % Clopper-Pearson {share.low:.3f} to {share.high:.3f}); "
+            "area under the ROC curve, 0.95 asked", HANLEY,
             measured=found["regained"][0], uncertainty=_half(found["regained"]),
             claim="right after repair" if found["regained"][0] >= ENOUGH else "right",
-            correction="Hard to tell from the gradient, the loss or the curvature alone; a short restart tells."
+            correction="Hard to tell from the gradient, the loss or the curvature alone; a short restart "
+            "tells."
             if found["regained"][0] >= ENOUGH else "",
         ),
         judge(
-            ["B24"], f"Norm of the whole gradient of {dead.size} networks with a dead layer, once the output bias has "
+            ["B24"], f"Norm of the whole gradient of {dead.size} networks with a dead layer, once the "
+            "output bias has "
             "learnt the base rate: exactly or nearly 0", "chain rule", measured=np.exp(dead), predicted=0.0,
             tolerance=1e-6, tolerance_from="what the output bias still has to learn", claim="right",
         ),
@@ -81,26 +85,28 @@ def _minima(result: xr.Dataset) -> list[Verdict]:
     for penalty in result["penalty"].values:
         at = bad.sel(penalty=penalty)
         strict = at & minimum.sel(penalty=penalty)
-        each = [f"{w} units: {int(at.sel(xor_width=w).sum())} bad, of them {int(strict.sel(xor_width=w).sum())} "
+        each = [f"{w} units: {int(at.sel(xor_width=w).sum())} bad, of them "
+        f"{int(strict.sel(xor_width=w).sum())} "
                 "certified minima" for w in result["xor_width"].values]  # fmt: skip
         total = at.isel(xor_width=0).size
         narrow = float(at.isel(xor_width=int(result["xor_width"].values.argmin())).mean())
         wide = float(at.isel(xor_width=int(result["xor_width"].values.argmax())).mean())
         at_width = int(result["xor_width"].min())
         found.append(observe(
-            ["B40"], f"Restarts on XOR {f'with L2 {penalty:g}' if penalty else 'without penalty'}, {total} per width; "
+            ["B40"], f"Restarts on XOR {f'with L2 {penalty:g}' if penalty else 'without penalty'}, {total} "
+            "per width; "
             f"{'; '.join(each)}. Share that ends badly with {at_width} units", f"{HAMEY}; {DAUPHIN}",
             measured=narrow, uncertainty=float(np.sqrt(narrow * (1 - narrow) / total)),
             claim="right after repair" if narrow > wide else "right",
-            correction=_lesson(bool(strict.any()), int(at.sum()), int(strict.sum()), wide) if narrow > wide else "",
+            correction=_lesson(int(at.sum()), int(strict.sum()), wide) if narrow > wide else "",
         ))  # fmt: skip
     return found
 
 
-def _lesson(minima: bool, bad: int, strict: int, wide: float) -> str:
+def _lesson(bad: int, strict: int, wide: float) -> str:
     what = (
         f"{strict} of {bad} bad ends are strict minima"
-        if minima
+        if strict
         else "no bad end is a strict minimum: they are plateaus and saddles"
     )
     return f"In nets barely large enough some restarts fail; {what}. With width bad ends vanish ({wide:.0%})."
@@ -122,10 +128,11 @@ def _signals(result: xr.Dataset) -> list[Verdict]:
     helps = inside[0] >= 0.8
     return [
         observe(
-            ["B42"], f"How well signals foretell that {at['loss'].size} networks of random activation and scale end "
-            f"above half the loss of the base rate, area under the ROC curve: {'. '.join(words)}. First layer's "
-            f"gradient at step {soon}", HANLEY, measured=inside[0], uncertainty=_half(inside),
+            ["B42"], f"How well signals foretell that {at['loss'].size} networks of random activation and "
+            f"scale end above half the loss of the base rate, area under the ROC curve: {'. '.join(words)}. "
+            f"First layer's gradient at step {soon}", HANLEY, measured=inside[0], uncertainty=_half(inside),
             claim="right" if helps else "right after repair",
-            correction="" if helps else "At this time no single signal inside the layers foretells the end well.",
+            correction="" if helps else "At this time no single signal inside the layers foretells the end "
+            "well.",
         )
     ]  # fmt: skip

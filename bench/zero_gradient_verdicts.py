@@ -61,16 +61,18 @@ def _plateau(result: xr.Dataset) -> list[Verdict]:
     flat = result["slope"].sel(unit="relu")
     found = [
         judge(
-            ["B17", "B27"], f"Largest derivative of the loss by a weight or bias of a relu layer with W x + b < 0 "
-            f"on all examples, {flat.size} instances", "chain rule", measured=flat, predicted=0.0, tolerance=0.0,
+            ["B17", "B27"], "Largest derivative of the loss by a weight or bias of a relu layer with W x "
+            "+ b < 0 "
+            f"on all examples, {flat.size} "
+            "instances", "chain rule", measured=flat, predicted=0.0, tolerance=0.0,
             tolerance_from=EXACT,
         )
     ]  # fmt: skip
     resting = _run(result, REST)
     if resting is not None:
         found.append(judge(
-            ["B18", "B34"], "Largest change of a weight or bias of the silent layer under SGD, heavy ball and Adam "
-            f"without memory, over {result.sizes['step']} steps and all instances", "zero gradient",
+            ["B18", "B34"], "Largest change of a weight or bias of the silent layer under SGD, heavy ball "
+            f"and Adam without memory, over {result.sizes['step']} steps and all instances", "zero gradient",
             measured=resting["moved"], predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
             claim="right after repair", correction="The silent layer never changes again by plain gradient "
             "descent, or momentum and Adam at rest, while its inputs are fixed. The output bias goes on "
@@ -79,8 +81,8 @@ def _plateau(result: xr.Dataset) -> list[Verdict]:
     noisy = _run(result, ("noise",))
     if noisy is not None:
         found.append(judge(
-            ["B18"], f"Weight noise walks a silent layer freely ({_counted(noisy)}): share of instances where the "
-            "sum of the draws predicts the step", "sum of the noise", claim="right after repair",
+            ["B18"], f"Weight noise walks a silent layer freely ({_counted(noisy)}): share of instances "
+            "where the sum of the draws predicts the step", "sum of the noise", claim="right after repair",
             correction="A zero gradient stops the loss from acting, not what is added beside it.",
             **_same_step(noisy),
         ))  # fmt: skip
@@ -94,11 +96,13 @@ def _output_bias(result: xr.Dataset) -> Verdict:
     rate = 0.1 * POSITIVE * (1 - POSITIVE)
     left = abs(logit) * (1 - rate) ** result.sizes["step"]
     return judge(
-        ["B17", "B18"], "Output bias of the network above a silent layer after SGD: it learns the logit of the base "
+        ["B17", "B18"], "Output bias of the network above a silent layer after SGD: it learns the logit of "
+        "the base "
         "rate, and nothing else", "log(p / (1 - p))", measured=result["output_bias"].sel(route="sgd"),
         predicted=logit, tolerance=1.05 * left + 1e-12,
         tolerance_from="what is left of an exponential approach of rate eta p (1 - p)",
-        claim="right after repair", correction="Hidden weights and biases get no gradient; the output bias does.",
+        claim="right after repair", correction="Hidden weights and biases get no gradient; the output bias "
+        "does.",
     )  # fmt: skip
 
 
@@ -110,11 +114,12 @@ def _memory(result: xr.Dataset) -> list[Verdict]:
     predicted, known = at["coasting_predicted"], at["coasting"].notnull()
     found = [
         judge(
-            ["B19"], f"Momentum and Adam with something to remember, {_counted(at)}: share of instances that leave "
+            ["B19"], f"Momentum and Adam with something to remember, {_counted(at)}: share of instances "
+            "that leave "
             "the dead region at the step that coasting predicts, or never as predicted", f"{POLYAK}; {ADAM}",
-            claim="right after repair", correction="It carries a unit on by mu / (1 - mu) last steps at most, "
-            "whichever way they point: out in some instances, not in others, and from rest never. The step that "
-            "silenced a layer points deeper.", **_same_step(at),
+            claim="right after repair", correction="It carries a unit on by mu / (1 - mu) last steps at "
+            "most, whichever way they point: out in some instances, not in others, and from rest never. The "
+            "step that silenced a layer points deeper.", **_same_step(at),
         ),
         judge(
             ["B19"], "Largest error of a weight's predicted displacement after the gradient has vanished",
@@ -133,8 +138,8 @@ def _memory(result: xr.Dataset) -> list[Verdict]:
             "mu / (1 - mu), mu^2 / (1 - mu), and r / (1 - r) with r = b1 / sqrt(b2)",
             measured=mean[some], predicted=predicted[some], tolerance=left + 1e-10,
             tolerance_from="what is left to coast after the last step", claim="right after repair",
-            correction="Adam coasts 9.045 first steps, not b1 / (1 - b1) = 9: its second moment fades too. Soon "
-            "after its start bias correction leaves less, 1.477 at step 10.",
+            correction="Adam coasts 9.045 first steps, not b1 / (1 - b1) = 9: its second moment fades too. "
+            "Soon after its start bias correction leaves less, 1.477 at step 10.",
         ))  # fmt: skip
     return found
 
@@ -145,18 +150,19 @@ def _decay(result: xr.Dataset) -> list[Verdict]:
     law = "Loshchilov & Hutter (2017), arXiv:1711.05101; (1 - eta lambda)^t"
     if alike is not None:
         found.append(judge(
-            ["B20"], f"Decay of weights and biases alike, or of weights under negative biases ({_counted(alike)}): "
-            "share of instances that never leave, as predicted", law, claim="wrong",
-            correction="Decaying w and b alike multiplies w x + b by (1 - eta lambda)^t: it shrinks and never "
-            "changes sign. With b < 0 and decay of w alone it tends to b.", **_same_step(alike),
+            ["B20"], "Decay of weights and biases alike, or of weights under negative biases "
+            f"({_counted(alike)}): share of instances that never leave, as predicted", law, claim="wrong",
+            correction="Decaying w and b alike multiplies w x + b by (1 - eta lambda)^t: it shrinks and "
+            "never changes sign. With b < 0 and decay of w alone it tends to b.", **_same_step(alike),
         ))  # fmt: skip
     if unlike is not None:
         threshold = float(oscillation_threshold(MOMENTUM))
         found.append(judge(
-            ["B20"], f"Decay that does revive ({_counted(unlike)}): share of instances that leave at the predicted "
-            "step", f"{law}; {POLYAK}", claim="right after repair",
+            ["B20"], f"Decay that does revive ({_counted(unlike)}): share of instances that leave at the "
+            "predicted step", f"{law}; {POLYAK}", claim="right after repair",
             correction="Decay revives a unit if w decays and b > 0 does not, after log(b / |w x|) / "
-            f"log(1 - eta lambda) steps; if heavy ball overshoots, eta lambda > (1 - sqrt mu)^2 = {threshold:.5f}; "
+            "log(1 - eta lambda) steps; if heavy ball overshoots, eta lambda > (1 - sqrt mu)^2 = "
+            f"{threshold:.5f}; "
             "or in Adam's gradient, where all weights walk to 0 at one speed.", **_same_step(unlike),
         ))  # fmt: skip
     return found
@@ -170,8 +176,8 @@ def _norms(result: xr.Dataset) -> list[Verdict]:
         judge(
             ["B21"], f"A norm before the relu ({_counted(at)}): share of instances awake from the start, or "
             "never, as their own standardised values say", IOFFE, claim="right after repair",
-            correction="With shift 0 some example lies above the batch mean, so no unit is dead. A learnt shift "
-            "can still kill: surely below -sqrt(B - 1) gains.", **_same_step(at),
+            correction="With shift 0 some example lies above the batch mean, so no unit is dead. A learnt "
+            "shift can still kill: surely below -sqrt(B - 1) gains.", **_same_step(at),
         )
     ]  # fmt: skip
 
@@ -180,7 +186,8 @@ def _newton(result: xr.Dataset) -> list[Verdict]:
     flat = result["curvature"].sel(unit=["relu", "binary_step"])
     found = [
         judge(
-            ["B26", "B38"], f"Largest first and second derivatives of the loss by the weights of silent relu units and "
+            ["B26", "B38"], "Largest first and second derivatives of the loss by the weights of silent "
+            "relu units and "
             f"of binary steps, {result.sizes['seed']} instances", "the network is locally constant",
             measured=np.stack([flat, result["slope"].sel(unit=["relu", "binary_step"])]), predicted=0.0,
             tolerance=0.0, tolerance_from=EXACT, claim="wrong",
@@ -201,11 +208,11 @@ def _solved(result: xr.Dataset) -> list[Verdict]:
     """Losses whose own derivative is zero."""
     return [
         judge(
-            ["B25", "B29"], "Largest derivative by any parameter of an awake network where the loss is solved: "
-            "squared error at an exact fit, hinge beyond all margins", "chain rule",
+            ["B25", "B29"], "Largest derivative by any parameter of an awake network where the loss is "
+            "solved: squared error at an exact fit, hinge beyond all margins", "chain rule",
             measured=result["solved_slope"], predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
-            claim="right after repair", correction="A unit with zero slope is passed by; where the loss itself "
-            "has zero slope nothing that follows gradients moves, solved or not.",
+            claim="right after repair", correction="A unit with zero slope is passed by; where the loss "
+            "itself has zero slope nothing that follows gradients moves, solved or not.",
         )
     ]  # fmt: skip
 
@@ -224,25 +231,26 @@ def _saddles(result: xr.Dataset) -> list[Verdict]:
             ["B38"], "Steps to leave x^2 - y^2 from 1e-6 beside its ridge: gradient descent, damped Newton, "
             "saddle-free Newton", DAUPHIN, measured=at["ridge_steps"], predicted=at["ridge_steps_predicted"],
             tolerance=0.0, tolerance_from="the exact step", claim="right after repair",
-            correction="At a smooth saddle of second order the absolute curvature helps (20 steps instead of 76); "
-            "plain Newton is drawn into the saddle and never leaves.",
+            correction="At a smooth saddle of second order the absolute curvature helps (20 steps instead "
+            "of 76); plain Newton is drawn into the saddle and never leaves.",
         ),
         judge(
             ["B38"], "Steps to leave the saddle of a chain of 2 to 5 factors, three methods, two starts",
             "the same step on the one shared factor", measured=at["chain_steps"],
             predicted=at["chain_steps_predicted"], tolerance=0.0, tolerance_from="the exact step",
-            claim="right after repair", correction="Beside a saddle of order L saddle-free Newton is faster the "
-            "deeper the chain, until its curvature falls below the damping.",
+            claim="right after repair", correction="Beside a saddle of order L saddle-free Newton is "
+            "faster the deeper the chain, until its curvature falls below the damping.",
         ),
         judge(
             ["B38"], "Derivatives of a chain of L factors at the origin, up to order L",
             "Kawaguchi (2016), arXiv:1605.07110", measured=orders.values[low.values],
             predicted=predicted.values[low.values], tolerance=0.0, tolerance_from=EXACT,
-            claim="right after repair", correction="At the origin itself gradient and, for L > 2, Hessian are 0: "
-            "the first derivative that is not is of order L.",
+            claim="right after repair", correction="At the origin itself gradient and, for L > 2, Hessian "
+            "are 0: the first derivative that is not is of order L.",
         ),
         judge(
-            ["B23"], "Steps of gradient descent for a sigmoid unit to climb from b = -1 to -8 up to 0, over the time "
+            ["B23"], "Steps of gradient descent for a sigmoid unit to climb from b = -1 to -8 up to 0, "
+            "over the time "
             "of gradient flow divided by the rate", "db/dt = S (1 - S)^2", measured=slow, predicted=1.0,
             tolerance=1 / at["sigmoid_steps_predicted"] + 0.005,
             tolerance_from="one step, and the next order in the rate", claim="right after repair",

@@ -37,7 +37,7 @@ def _frozen(result: xr.Dataset) -> Figure:
                 axes, result["layer"][~moved] + 2 * shift, np.full((~moved).sum(), floor), None, look
             )
         axes.axhspan(floor / 2.5, floor * 2.5, color="0.92", zorder=0)
-        ticks = [str(l) for l in result["layer"].values[:-1]] + ["out"]
+        ticks = [str(n) for n in result["layer"].values[:-1]] + ["out"]
         axes.set_xticks(result["layer"].values, ticks)
         axes.set(yscale="log", xlabel="layer $l$", title=titles[str(kind)], ylim=(floor / 2.5, None))
     panels[0][0].set_ylabel(r"way of the kernel, $\sum_t |\Delta W_l|$")

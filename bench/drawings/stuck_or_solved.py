@@ -37,9 +37,9 @@ TINY = 1e-16  # below which logs of norms are drawn
 def states(result: xr.Dataset) -> xr.Dataset:
     """The conditions, with four numbers that should be high where a network is stuck.
 
-    ``flatness``: minus log10 of the gradient norm; ``excess``: loss over that of the base rate; ``level``: the
-    smallest curvature, which is near 0 on a plateau; ``regained``: what a fresh network is better by after a few
-    steps than this one after as many more, over the loss of the base rate.
+    ``flatness``: minus log10 of the gradient norm; ``excess``: loss over that of the base rate; ``level``:
+    the smallest curvature, which is near 0 on a plateau; ``regained``: what a fresh network is better by
+    after a few steps than this one after as many more, over the loss of the base rate.
     """
     at = result.sel(network=list(CONDITIONS))
     return at.assign(
@@ -135,7 +135,8 @@ def _chart(result: xr.Dataset) -> Figure:
     for name, look in draw.series(list(CONDITIONS)).items():
         axes.plot(
             gradient.sel(network=name).values.ravel(), at["regained"].sel(network=name).values.ravel(),
-            linestyle="none", marker=look["marker"], color=look["color"], alpha=0.8, label=CONDITIONS[name].label,
+            linestyle="none", marker=look["marker"], color=look["color"], alpha=0.8,
+            label=CONDITIONS[name].label,
         )  # fmt: skip
     axes.set(
         xscale="log", ylim=(min(-0.3, float(at["regained"].min()) - 0.1), 1.2), xlabel="norm of the gradient"

@@ -77,7 +77,8 @@ def _ways(result: xr.Dataset) -> Figure:
     figure, panels = draw.canvas(1, 2, height=4.5, sharey=True)
     at = result.isel(seed=0)
     for axes, wanted, title in zip(
-        panels[0], (MEMORY, DECAY), ("Memory and noise: it depends on the instance", "Decay: what decays decides"),
+        panels[0], (MEMORY, DECAY), ("Memory and noise: it depends on the instance", "Decay: what decays "
+        "decides"),
         strict=True,
     ):  # fmt: skip
         names = _names(result, wanted)

@@ -1,12 +1,12 @@
 r"""Which layers go on learning when one of them passes no gradient?
 
 A relu classifier is trained by plain gradient descent. All units of its layer k become binary steps, or are
-silenced by an offset of -100; or only a share of the middle layer's units is silenced (`bench.frozen`). Measured:
-the length of every layer's way, the sum of |update| over all steps, which is exactly 0 where no step moved it,
-and the accuracy on test examples.
+silenced by an offset of -100; or only a share of the middle layer's units is silenced (`bench.frozen`).
+Measured: the length of every layer's way, the sum of |update| over all steps, which is exactly 0 where no
+step moved it, and the accuracy on test examples.
 
-Theory is the chain rule: nothing below the replaced layer, or in it, gets any gradient; everything above does,
-but for the kernel that reads a silent layer, whose input is exactly 0.
+Theory is the chain rule: nothing below the replaced layer, or in it, gets any gradient; everything above
+does, but for the kernel that reads a silent layer, whose input is exactly 0.
 
 Sources: Rumelhart, Hinton & Williams (1986), Nature 323; Bengio, Leonard & Courville (2013), arXiv:1308.3432
 (steps and what to do about them); Rahimi & Recht (2007), NIPS 20 (random features).
@@ -95,7 +95,7 @@ def grid(settings: Settings) -> Grid:
 
 
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
-    """Train one classifier with each layer replaced in both ways, and with shares of the middle one silent."""
+    """Train one classifier per replaced layer and way, and per silent share of the middle layer."""
     data, depth, num_shares = problem(static["data"]), static["depth"], len(static["share"])
     layers = jnp.arange(1, depth + 1)
     cases = {
@@ -135,15 +135,18 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
         still = predicted == 0
         found += [
             judge(
-                ["B34", "B35", "B26"], f"{what} of {int(still.sum())} layers in or below a layer of steps or silent "
-                f"units{' or right above a silent one' * (name == 'way')}: number that any step moves", "chain rule",
+                ["B34", "B35", "B26"], f"{what} of {int(still.sum())} layers in or below a layer of steps "
+                f"or silent units{' or right above a silent one' * (name == 'way')}: number that any step "
+                "moves", "chain rule",
                 measured=float(moves.where(still).sum()), predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
-                claim="right after repair", correction="Learning stops in that layer and below, exactly. The kernel "
-                "right above a silent layer reads only zeros and does not move either.",
+                claim="right after repair", correction="Learning stops in that layer and below, exactly. "
+                "The kernel right above a silent layer reads only zeros and does not move either.",
             ),
             judge(
-                ["B35"], f"{what} of {int((~still).sum())} other layers: number that no step moves", "chain rule",
-                measured=float((1 - moves).where(~still).sum()), predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
+                ["B35"], f"{what} of {int((~still).sum())} other layers: number that no step "
+                "moves", "chain rule",
+                measured=float((1 - moves).where(~still).sum()), predicted=0.0, tolerance=0.0,
+                tolerance_from=EXACT,
             ),
         ]  # fmt: skip
     return [*found, *_learnt(result), *_shares(result)]
@@ -155,13 +158,13 @@ def _learnt(result: xr.Dataset) -> list[Verdict]:
     guess = float(result["guessing"])
     return [
         observe(
-            ["B26", "B34"], "Test accuracy of a read-out that learns on the frozen random features of a network whose "
-            f"last hidden layer are binary steps (guessing: {guess:.2f}; behind a silent layer: "
-            f"{float(silent.mean()):.2f})", "Rahimi & Recht (2007), NIPS 20",
+            ["B26", "B34"], "Test accuracy of a read-out that learns on the frozen random features of a "
+            f"network whose last hidden layer are binary steps (guessing: {guess:.2f}; behind a silent "
+            f"layer: {float(silent.mean()):.2f})", "Rahimi & Recht (2007), NIPS 20",
             measured=float(step.mean()), uncertainty=_error(step),
             claim="right after repair" if float(step.mean()) > 2 * guess else "right",
-            correction="No gradient passes a step, so all below stays random; the output layer still fits random "
-            "features." if float(step.mean()) > 2 * guess else "",
+            correction="No gradient passes a step, so all below stays random; the output layer still fits "
+            "random features." if float(step.mean()) > 2 * guess else "",
         )
     ]  # fmt: skip
 
@@ -174,11 +177,11 @@ def _shares(result: xr.Dataset) -> list[Verdict]:
     least, most = float(some["share"].min()), float(some["share"].max())
     found = [
         judge(
-            ["A9", "B33", "B37"], f"Kernels that no step moves, in networks with {least:.0%} to {most:.0%} of one "
-            "layer's units silent", "paths through the other units",
+            ["A9", "B33", "B37"], f"Kernels that no step moves, in networks with {least:.0%} to {most:.0%} "
+            "of one layer's units silent", "paths through the other units",
             measured=float((~np.isfinite(some["share_way"])).sum()), predicted=0.0, tolerance=0.0,
-            tolerance_from=EXACT, claim="right after repair", correction="One silent unit blocks nothing: what is "
-            "below learns through the units that are awake. Only a layer silent as a whole blocks.",
+            tolerance_from=EXACT, claim="right after repair", correction="One silent unit blocks nothing: "
+            "what is below learns through the units that are awake. Only a layer silent as a whole blocks.",
         )
     ]  # fmt: skip
     if 0.0 in result["share"].values:
@@ -187,8 +190,8 @@ def _shares(result: xr.Dataset) -> list[Verdict]:
                 if lost < FREE]  # fmt: skip
         lost = loss.sel(share=least)
         found.append(observe(
-            ["B36"], f"Test accuracy lost where {least:.0%} of one layer is silent (largest share of those measured "
-            f"that costs less than {FREE}: {max(free, default=0):.0%})", "trained networks",
+            ["B36"], f"Test accuracy lost where {least:.0%} of one layer is silent (largest share of those "
+            f"measured that costs less than {FREE}: {max(free, default=0):.0%})", "trained networks",
             measured=float(lost.mean()), uncertainty=_error(lost),
             claim="right" if free else "wrong", correction="" if free else "It costs accuracy at this width.",
         ))  # fmt: skip

@@ -1,14 +1,15 @@
 r"""Is a network whose gradient is small stuck, or has it solved its task?
 
-Networks of equal shape in seven conditions (`bench.stuck`): four that are stuck, with a dead layer, saturated,
-beside the saddle at 0 or with vanishing gradients; three that are not, solved, converged on contradicting labels,
-or healthy and early. From each, four numbers: the norm of the gradient; the loss over that of the base rate; the
-smallest eigenvalue of the Hessian; and a restart, how much better a fresh relu network is after a few steps than
-this one after as many more. Which of them tells stuck from not, over all pairs (area under the ROC curve)?
+Networks of equal shape in seven conditions (`bench.stuck`): four that are stuck, with a dead layer,
+saturated, beside the saddle at 0 or with vanishing gradients; three that are not, solved, converged on
+contradicting labels, or healthy and early. From each, four numbers: the norm of the gradient; the loss over
+that of the base rate; the smallest eigenvalue of the Hessian; and a restart, how much better a fresh relu
+network is after a few steps than this one after as many more. Which of them tells stuck from not, over all
+pairs (area under the ROC curve)?
 
-Then: do local minima matter, on XOR, where tiny nets are started again and again and every end is judged by its
-Hessian (`bench.xor`)? And do signals from inside the layers, early in training, foretell how it ends, for networks
-of random activation and scale?
+Then: do local minima matter, on XOR, where tiny nets are started again and again and every end is judged by
+its Hessian (`bench.xor`)? And do signals from inside the layers, early in training, foretell how it ends, for
+networks of random activation and scale?
 
 No theory gives these numbers; what is exact is that a dead layer has no gradient. Sources: Dauphin et al.
 (2014), arXiv:1406.2572 (saddles rather than minima); Hamey (1998), Neural Networks 11 (XOR); Hanley & McNeil
@@ -16,6 +17,7 @@ No theory gives these numbers; what is exact is that a dead layer has no gradien
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -94,8 +96,8 @@ SIZES = {
         restarts=10, xor_steps=4000, seeds=20,
     ),
     "full": Settings(
-        examples=128, width=16, depth=6, steps=2000, records=50, random=12, xor_width=(2, 3, 4, 8, 16), penalty=(0.0, 0.001, 0.01),
-        restarts=50, xor_steps=20_000, seeds=50,
+        examples=128, width=16, depth=6, steps=2000, records=50, random=12, xor_width=(2, 3, 4, 8, 16),
+        penalty=(0.0, 0.001, 0.01), restarts=50, xor_steps=20_000, seeds=50,
     ),
 }  # fmt: skip
 
@@ -131,7 +133,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     numbers = rows(row_key, static["random"], dtype)
     keys = jax.random.split(key, len(numbers["phi"]))
     found = jax.vmap(lambda k, row: examine(k, row, **sizes))(keys, numbers)
-    one = lambda k, width, penalty: restart(k, width, penalty, steps=static["xor_steps"], dtype=dtype)  # noqa: E731
+    one = partial(restart, steps=static["xor_steps"], dtype=dtype)
     for axes in ((None, None, 0), (None, 0, None), (0, None, None)):
         one = jax.vmap(one, axes)
     widths, penalties = jnp.asarray(static["xor_width"]), jnp.asarray(static["penalty"], dtype)

@@ -3,8 +3,8 @@ r"""What leaves a plateau where the gradient is exactly zero?
 A relu layer with W x + b < 0 on every example gets no gradient, and no curvature. Many random instances, the
 same start for every route out (`bench.plateaus`): plain gradient descent, momentum and Adam with and without
 something to remember, weight decay of four kinds, noise, norms before the relu, two Newton methods. Each is
-the suite's own optimizer run on the network, beside the closed form that knows no network (`analysis.plateau`),
-instance by instance.
+the suite's own optimizer run on the network, beside the closed form that knows no network
+(`analysis.plateau`), instance by instance.
 
 Then the places where curvature or patience would help: smooth saddles of second and higher order, a sigmoid
 that is only slow (`bench.saddles`); and losses whose own derivative is zero.
