@@ -41,11 +41,11 @@ def _smoother(result: xr.Dataset, scale: float) -> Verdict:
     mean, error = ratios["loss_range"]
     learns = bool(np.isfinite(updates_to_target(one).sel(network="plain").median("seed")))
     return observe(
-        ["C23"], f"Batch norm over plain at {scale_name(scale)}, learning rate {rate:g}, medians over the run: "
-        f"change of the gradient {ratios['gradient_change'][0]:.2g}, effective smoothness "
+        ["C23"], f"Batch norm over plain at {scale_name(scale)}, learning rate {rate:g}, medians over the "
+        f"run: change of the gradient {ratios['gradient_change'][0]:.2g}, effective smoothness "
         f"{ratios['smoothness'][0]:.2g}, and range of the loss along the gradient", SANTURKAR,
         measured=mean, uncertainty=error, claim="right" if mean < 0.5 else "right after repair",
-        correction="" if mean < 0.5 else "The loss is not half as flat along the gradient here." if learns else
+        correction="" if mean < 0.5 else "The loss is not twice as flat here." if learns else
         "Where the plain network's gradient has vanished its loss is the flatter one, and it learns nothing: "
         "a smooth loss is no merit by itself.",
     )  # fmt: skip
@@ -63,7 +63,8 @@ def _faster(at: xr.Dataset, network: str) -> Verdict:
     name = "Batch norm" if network == "batch_norm" else "Batch norm with noise after it"
     return observe(
         ["C23"], f"{name}: updates to {TARGET:g} of the base-rate loss, median, each network at its better "
-        f"learning rate, against plain networks; {'; '.join(words)}. Ratio at the first scale",
+        f"learning rate, against plain networks; {'; '.join(words)}. Ratio at the first "
+        "scale; 0: the plain network never learns",
         IOFFE if network == "batch_norm" else SANTURKAR,
         measured=ratios[0], claim="right" if len(faster) == len(ratios) else "right after repair",
         correction="" if len(faster) == len(ratios) else "It is faster where the weights' scale is wrong for "

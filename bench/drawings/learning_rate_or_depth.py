@@ -59,7 +59,7 @@ def _map(result: xr.Dataset) -> Figure:
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(False)
     panels[0].set_ylabel(r"learning rate $\eta$")
-    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.suptitle("Two boundaries that cross: weights decide on the gradient, the learning rate on blow-up",
                     fontsize=9)  # fmt: skip
     return figure

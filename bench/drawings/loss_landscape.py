@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from signalprop.bench import figures as draw
 from signalprop.bench.landscape import NETWORKS
@@ -54,6 +55,9 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
             panel.set_title(scale_name(float(scale)), fontsize=8)
             if name != "loss":
                 panel.set_yscale("log")
+                panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                panel.yaxis.set_major_formatter("{x:g}")
+                panel.yaxis.set_minor_formatter(NullFormatter())
     for panel in axes[-1]:
         panel.set_xlabel("updates")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
