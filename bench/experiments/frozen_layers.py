@@ -71,7 +71,7 @@ class Settings:
 SIZES = {
     "quick": Settings(),
     "standard": Settings(
-        share=(0.0, 0.02, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0), steps=400, seeds=20
+        share=(0.0, 0.02, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0), steps=300, seeds=10
     ),
     "full": Settings(share=tuple(round(0.05 * i, 2) for i in range(21)), width=128, steps=3000, seeds=50),
 }

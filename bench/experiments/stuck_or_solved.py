@@ -92,8 +92,8 @@ class Settings:
 SIZES = {
     "quick": Settings(),
     "standard": Settings(
-        examples=32, steps=400, records=20, random=6, xor_width=(2, 3, 4, 8, 16), penalty=(0.0, 0.001, 0.01),
-        restarts=10, xor_steps=4000, seeds=20,
+        examples=32, steps=300, records=20, random=6, xor_width=(2, 3, 4, 8, 16), penalty=(0.0, 0.001, 0.01),
+        restarts=10, xor_steps=3000, seeds=16,
     ),
     "full": Settings(
         examples=128, width=16, depth=6, steps=2000, records=50, random=12, xor_width=(2, 3, 4, 8, 16),
