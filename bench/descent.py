@@ -63,7 +63,8 @@ def descend(
 
     A batch is drawn without replacement; with as many as there are examples, or more, it is all of them.
     """
-    graph, parameters, rest = nnx.split(model, nnx.Param, ...)
+    graph, *states = nnx.split(model, nnx.Param, ...)
+    parameters, rest = states
     count, dtype = len(every[0]), every[0].dtype
 
     def loss(parameters: Any, chosen: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -85,7 +86,8 @@ def descend(
 
 def settle(model: Classifier, every: Batch, steps: int) -> Classifier:
     """Train on all examples by Adam at 0.003, towards a minimum that owes nothing to plain descent's rate."""
-    graph, parameters, rest = nnx.split(model, nnx.Param, ...)
+    graph, *states = nnx.split(model, nnx.Param, ...)
+    parameters, rest = states
     adam = optax.adam(0.003)
 
     def loss(parameters: Any) -> jax.Array:
@@ -108,7 +110,8 @@ def blown_up(log_loss: jax.Array) -> jax.Array:
 
 def sharpness(key: jax.Array, model: Classifier, every: Batch) -> Curvature:
     """Extreme eigenvalues of the Hessian of the loss on all examples."""
-    graph, parameters, rest = nnx.split(model, nnx.Param, ...)
+    graph, *states = nnx.split(model, nnx.Param, ...)
+    parameters, rest = states
 
     def loss(parameters: Any) -> jax.Array:
         return jnp.mean(square_errors(nnx.merge(graph, parameters, rest), every))

@@ -42,7 +42,7 @@ def loss(network: str, model: Classifier, batch: Batch) -> tuple[jax.Array, dict
         keys = jax.random.split(batch[2], len(model.runs))
         runs = [shifted(run, key) for run, key in zip(model.runs, keys, strict=True)]
         model = Classifier(runs, model.readout)
-    return cross_entropy(model, batch[:2])
+    return cross_entropy(model, (batch[0], batch[1]))
 
 
 def along_the_gradient(network: str, model: Classifier, batch: Batch) -> dict[str, jax.Array]:
@@ -53,7 +53,8 @@ def along_the_gradient(network: str, model: Classifier, batch: Batch) -> dict[st
         ``gradient_change``: Largest distance between the gradients there and here, over the norm of g.
         ``smoothness``: Largest such distance over the distance moved, the effective beta of Santurkar et al.
     """
-    graph, parameters, rest = nnx.split(model, nnx.Param, ...)
+    graph, *states = nnx.split(model, nnx.Param, ...)
+    parameters, rest = states
 
     def value(parameters: Any) -> jax.Array:
         return loss(network, nnx.merge(graph, parameters, rest), batch)[0]

@@ -24,7 +24,7 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
 
 def _ratio(result: xr.Dataset, name: str) -> tuple[float, float]:
     """Geometric mean over seeds of batch norm's median over training over the plain one's, and its error."""
-    middle = np.log(result[name].median("update"))
+    middle: xr.DataArray = xr.apply_ufunc(np.log, result[name].median("update"))
     values = (middle.sel(network="batch_norm") - middle.sel(network="plain")).values
     values = values[np.isfinite(values)]
     if values.size == 0:

@@ -35,7 +35,8 @@ def edge_ratio(own: xr.Dataset) -> xr.DataArray:
 
 def blown(result: xr.Dataset) -> xr.DataArray:
     """Whether a run's loss rose above its initial value or left float range."""
-    return result["log_highest"] > np.log1p(RISE)
+    up: xr.DataArray = result["log_highest"] > np.log1p(RISE)
+    return up
 
 
 def _initial_gradient(result: xr.Dataset) -> Verdict:
@@ -70,7 +71,7 @@ def _quadratic(own: xr.Dataset) -> Verdict:
 
 def _settled(own: xr.Dataset) -> Verdict:
     """Edges near a minimum, one check per weight variance."""
-    ratio = np.log(edge_ratio(own).sel(when="settled"))
+    ratio: xr.DataArray = xr.apply_ufunc(np.log, edge_ratio(own).sel(when="settled"))
     mean, count = ratio.mean("seed").values, ratio.sizes["seed"]
     error = ratio.std("seed", ddof=1).values / np.sqrt(count) if count > 1 else np.full(mean.shape, np.nan)
     return judge(

@@ -15,7 +15,7 @@ from signalprop.models.pretraining import Pretrained, pretrain_autoencoder, pret
 
 LABELS = {
     "normal_001": "normal, deviation 0.01",
-    "uniform_standard": r"uniform, $\pm 1 / \sqrt{n}$",
+    "uniform_standard": "uniform, 1/sqrt(n)",
     "glorot_uniform": "Xavier",
     "orthogonal": "orthogonal, gain 1",
     "critical": "Gaussian, critical",
@@ -107,7 +107,8 @@ def joint_errors(found: Pretrained, x: jax.Array, num_steps: int) -> jax.Array:
     Returns:
         Two errors per visible unit.
     """
-    graph, parameters, rest = nnx.split(found.model, nnx.Param, ...)
+    graph, *states = nnx.split(found.model, nnx.Param, ...)
+    parameters, rest = states
     start, adam = (parameters, found.visible_bias), optax.adam(0.001)
 
     def error(trained: Any) -> jax.Array:

@@ -30,7 +30,9 @@ def _cells(values: np.ndarray) -> np.ndarray:
     """Borders of cells around logarithmically spaced points."""
     logs = np.log(values)
     middle = (logs[1:] + logs[:-1]) / 2
-    return np.exp(np.concatenate([[2 * logs[0] - middle[0]], middle, [2 * logs[-1] - middle[-1]]]))
+    ends = [2 * logs[0] - middle[0]], [2 * logs[-1] - middle[-1]]
+    borders: np.ndarray = np.exp(np.concatenate([ends[0], middle, ends[1]]))
+    return borders
 
 
 def _map(result: xr.Dataset) -> Figure:

@@ -1,6 +1,7 @@
 """Figures of ``pretraining``: updates to the target by depth, learning curves, and what a start changes."""
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -20,7 +21,7 @@ def best(result: xr.Dataset) -> xr.Dataset:
     That is where more seeds reach the target or, at equal numbers, with the smaller median training loss.
     """
     loss = result["train_loss"].fillna(np.inf).median("seed")
-    score = np.isfinite(updates_to_target(result)).sum("seed") + 1 / (2 + loss)
+    score = (updates_to_target(result) < np.inf).sum("seed") + 1 / (2 + loss)
     return result.isel(learning_rate=score.argmax("learning_rate"))
 
 
@@ -56,7 +57,7 @@ def _panels(at: xr.Dataset, height: float, **more: bool) -> tuple[Figure, list[t
     return figure, [(a, at.sel(activation=p, data=d), f"{p}, {d}") for a, (p, d) in pairs]
 
 
-def _looks(at: xr.Dataset) -> dict[str, dict[str, object]]:
+def _looks(at: xr.Dataset) -> dict[str, dict[str, Any]]:
     return draw.series([str(name) for name in at["start"].values])
 
 

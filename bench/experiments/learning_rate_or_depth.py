@@ -17,6 +17,7 @@ Lewkowycz et al. (2020), arXiv:2003.02218; Cohen et al. (2021), arXiv:2103.00065
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -139,15 +140,15 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     settled = descent.settle(model, every, static["settling"])
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), model, settled)
     found = jax.vmap(lambda m: descent.sharpness(rate_key, m, every))(both)
-    edges = jax.vmap(lambda m, largest: descent.edge(train_key, m, every, largest, static["within"]))
+    edge = partial(descent.edge, train_key, every=every, within=static["within"])
     run = descent.descend(
         train_key, model, every, point["batch_size"], point["learning_rate"], static["steps"]
     )
     return {
-        "decades": jax.vmap(lambda m: descent.delta_decades(m, every))(both),
+        "decades": jax.vmap(partial(descent.delta_decades, every=every))(both),
         "sharpness": found.largest,
         "sharpness_error": found.error,
-        "edge": edges(both, found.largest),
+        "edge": jax.vmap(lambda m, largest: edge(m, largest=largest))(both, found.largest),
         "log_gradient_norm": run.log_gradient_norm,
         "log_final": jnp.max(run.log_loss[-10:]),
         "log_highest": jnp.max(run.log_loss),

@@ -114,7 +114,8 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
 
     def draw(key: jax.Array) -> landscape.Batch:
         choose, noise = jax.random.split(key)
-        return (*examples(choose), noise)
+        x, label = examples(choose)
+        return x, label, noise
 
     def look(model: Any, gradients: Any, updates: Any, batch: Any) -> dict[str, jax.Array]:
         return landscape.along_the_gradient(network, model, batch)

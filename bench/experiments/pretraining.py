@@ -138,8 +138,8 @@ def grid(settings: Settings) -> Grid:
     """One compilation per activation, data set and depth; starts and learning rates train together."""
     for name in settings.data:
         problem(name)  # refuses a missing or damaged file before anything is compiled
-    constants = ("width", "batch_size", "updates", "records", "pretraining", "pretraining_rate", "noise")
-    constants += ("joint_updates", "dtype")
+    constants = ("width", "batch_size", "updates", "records", "pretraining", "pretraining_rate", "noise",
+                 "joint_updates", "dtype")  # fmt: skip
     stride = settings.updates // settings.records
     return Grid(
         static={"activation": settings.activation, "data": settings.data, "depth": settings.depth},
@@ -167,7 +167,8 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     x, x_test = (jnp.asarray(part, dtype) for part in (data.x, data.x_test))
     shape = data.features, static["width"], depth, data.classes
     starts = draw_starts(
-        start_key, static["starts"], shape, static["activation"], x, learning_rate=static["pretraining_rate"], noise=static["noise"], num_steps=static["pretraining"],
+        start_key, static["starts"], shape, static["activation"], x, noise=static["noise"],
+        learning_rate=static["pretraining_rate"], num_steps=static["pretraining"],
         batch_size=static["batch_size"],
     )  # fmt: skip
     model = jax.tree.map(lambda leaf: leaf[point["position"].astype(int)], starts.models)
@@ -244,7 +245,7 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     last = at["log_gradient"].sel(when="before") / np.log(10)
     columns = {
         "learning_rate": at["learning_rate"],
-        "seeds_at_target": np.isfinite(updates).sum("seed"),
+        "seeds_at_target": (updates < np.inf).sum("seed"),
         "seeds": xr.full_like(updates.isel(seed=0, drop=True), at.sizes["seed"]),
         "updates_to_target_with_pretraining": updates.median("seed"),
         "train_loss": at["train_loss"].median("seed"),
