@@ -5,7 +5,8 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
-from signalprop.bench.league import REMEDIES
+from signalprop.bench.league import REMEDIES, recipe
+from signalprop.bench.league_theory import separation
 
 MEASURED = ("accuracy", "solved", "curve", "decades", "diverged_at")
 
@@ -65,6 +66,7 @@ def scores(table: xr.Dataset) -> pd.DataFrame:
                 "solved": solved, "seeds": count, "low": low, "high": high,
                 "decades_lost_start": _median(-start), "decades_lost_end": _median(-end),
                 "decades_lost_predicted": float(-one["decades_predicted"]), "reach": float(one["reach"]),
+                "separation_predicted": separation(recipe(network, remedy), int(table["depth"])),
                 "predicted": bool(one["solved_predicted"]), "steps": float(one["steps"].median()),
                 "accuracy": float(one["accuracy"].median()), "diverged": int((one["diverged_at"] > 0).sum()),
                 "rate": float(one["rate"] * one["unit"]), "cost": float(one["cost"]), "term": entry.term,

@@ -12,6 +12,7 @@ from signalprop.analysis import growth
 from signalprop.analysis.meanfield import (
     correlation_fixed_point,
     correlation_slope,
+    correlation_trajectory,
     depth_scale,
     length_map,
     length_trajectory,
@@ -71,10 +72,39 @@ def prediction(recipe: Recipe, depth: int, width: int, batch_size: int) -> Predi
         log_factor = float(np.log(growth.batch_norm(phi, batch_size)))
         return Prediction((depth - 1) * log_factor / 2 / LN10, GRADIENT_REACH / abs(log_factor))
     if shape.norm == "layer" or recipe.scheme == "lsuv":
-        own = float(1 / np.sqrt(length_map(phi, 1.0, 1.0, 0.0)))
+        own = _unit_scale(phi)
         return _plain(phi, depth, width, own, 0.0, own**-2, recipe.scheme == "lsuv")
     orthogonal = recipe.scheme == "orthogonal"
     return _plain(phi, depth, width, recipe.sigma_w, recipe.sigma_b, 1.0, orthogonal)
+
+
+@cache
+def separation(recipe: Recipe, depth: int) -> float:
+    """Predict 1 - c^L: what is left in the last layer of the difference of two independent inputs.
+
+    Plain layers, layer norm and LSUV by the correlation map; 1 where the layers begin as the identity; NaN
+    for other skip connections and batch norm, which this map does not describe. Where chi_1 = 1 it falls as a
+    power of the depth, which no depth scale shows.
+    """
+    shape, phi = ARCHITECTURES[recipe.architecture], activation(recipe.activation)
+    if shape.starts_at_zero:
+        return 1.0
+    if shape.skip or shape.norm == "batch":
+        return nan
+    if shape.norm == "layer" or recipe.scheme == "lsuv":
+        own = _unit_scale(phi)
+        return float(_separation(phi, depth, own, 0.0, own**-2))
+    return float(_separation(phi, depth, recipe.sigma_w, recipe.sigma_b, 1.0))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _separation(phi: Activation, depth: int, sigma_w: Any, sigma_b: Any, q_0: Any) -> jax.Array:
+    return 1 - correlation_trajectory(phi, sigma_w, sigma_b, q_0, 0.0, depth)[-1]
+
+
+def _unit_scale(phi: Activation) -> float:
+    """The sigma_w that keeps length 1."""
+    return float(1 / np.sqrt(length_map(phi, 1.0, 1.0, 0.0)))
 
 
 def _plain(

@@ -27,13 +27,13 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     table = league(result)
     rows, at = scores(table), scored(table)
     networks = [str(n) for n in table["network"].values]
-    names = [str(r) for r in table["remedy"].values]
+    names, steps = [str(r) for r in table["remedy"].values], int(table["step"][-1])
     return [
         *_gradient(table, networks, names),
-        *_rule(rows, table),
+        *_rule(rows, steps),
         *_descent(table, networks, names),
         *_adaptive(table, rows, networks, names),
-        *_listed(rows, names, int(table["step"][-1])),
+        *_listed(rows, names, steps),
         *_penalties(rows, names),
         *_orthogonal(rows, names),
         *_relu(rows, names),
@@ -93,7 +93,7 @@ def _gradient(table: xr.Dataset, networks: list[str], names: list[str]) -> list[
     ]  # fmt: skip
 
 
-def _rule(rows: pd.DataFrame, table: xr.Dataset) -> list[Verdict]:
+def _rule(rows: pd.DataFrame, steps: int) -> list[Verdict]:
     """How often theory calls a remedy right, and where not."""
     judged = rows[np.isfinite(rows["decades_lost_predicted"])].copy()
     judged["recipe"] = [recipe(r.network, r.remedy) for r in judged.itertuples()]
@@ -115,6 +115,34 @@ def _rule(rows: pd.DataFrame, table: xr.Dataset) -> list[Verdict]:
             f"would be right about {always:.2f}){missing}",
             "6 depth scales, arXiv:1611.01232; 16 with batch norm, arXiv:1902.08129",
             measured=share, uncertainty=float(np.sqrt(share * (1 - share) / n)),
+        ),
+        *_merging(judged[judged["predicted"]], steps),
+    ]  # fmt: skip
+
+
+def _merging(called: pd.DataFrame, steps: int) -> list[Verdict]:
+    """What tells the networks that theory wrongly calls trainable from the others: how alike inputs become.
+
+    Of plain networks and gradient descent alone, as adaptive steps change how much difference is needed.
+    """
+    plain = [one.optimizer == "heavy_ball" and np.isfinite(s) for one, s in
+             zip(called["recipe"], called["separation_predicted"], strict=True)]  # fmt: skip
+    kept = called[np.array(plain, bool)]
+    worked = kept["solved"] / kept["seeds"] >= LEARNT
+    if worked.all() or not worked.any():
+        return []
+    lost, fine = kept.loc[~worked, "separation_predicted"], kept.loc[worked, "separation_predicted"]
+    splits = lost.max() < fine.min()
+    words = "a threshold between them tells all of them apart" if splits else "they overlap"
+    return [
+        observe(
+            ["C17"],
+            "Networks of plain descent that the depth scales call trainable: where fewer than half learn in "
+            f"{steps} steps, at most {lost.max():.3g} of the difference of two inputs is predicted to be left "
+            f"in the last layer, 1 - c^L; where they do learn, at least {fine.min():.3g}: {words}. At chi_1 = "
+            "1 the depth scale is infinite, but inputs still merge as a power of the depth",
+            "correlation map, arXiv:1606.05340; found afterwards, not predicted",
+            measured=float(lost.max()),
         )
     ]  # fmt: skip
 

@@ -15,9 +15,9 @@ from matplotlib.lines import Line2D
 from signalprop.bench import figures as draw
 from signalprop.bench.league import KINDS, REMEDIES, recipe
 from signalprop.bench.league_scores import league, scored, scores
-from signalprop.bench.league_theory import TOLERATED
+from signalprop.bench.league_theory import SIGNAL_REACH, TOLERATED
 
-NEAR, FAR = 0.03, 30.0  # ends of the axis of depth over reach
+NEAR, OUTSIDE = 1e-4, 8.0  # where less difference is drawn, and networks without a prediction of it
 TITLES = {
     "vanishing": r"vanishing: {depth} sigmoid layers, $\sigma_w^2 = 1$",
     "exploding": r"exploding: {depth} tanh layers, $\sigma_w^2 = 9$",
@@ -130,7 +130,7 @@ def _theory(table: xr.Dataset, rows: pd.DataFrame) -> Figure:
     draw.theory(axes[0], ends, ends)
     axes[0].set(xlabel="decades lost, predicted", ylabel="decades lost before training, measured",
                 title="The gradient before training is as predicted")  # fmt: skip
-    _rule(axes[1], table, rows)
+    _rule(axes[1], rows)
     handles = [
         Line2D([], [], linestyle="none", markersize=4.5, label=kind, markerfacecolor="white", **look()[kind])
         for kind in KINDS if kind in set(rows["kind"])
@@ -140,15 +140,15 @@ def _theory(table: xr.Dataset, rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def _rule(axes: Axes, table: xr.Dataset, rows: pd.DataFrame) -> None:
-    """Success as the fill of points at depth over reach and the size of the predicted gradient ratio."""
-    depth, scale = int(table["depth"]), sns.color_palette("viridis", as_cmap=True)
-    shapes = {"sigmoid": "o", "tanh": "s"}
+def _rule(axes: Axes, rows: pd.DataFrame) -> None:
+    """Success as the fill of points: difference left between inputs, and size of the gradient's ratio."""
+    scale, shapes = sns.color_palette("viridis", as_cmap=True), {"sigmoid": "o", "tanh": "s"}
     placed: dict[tuple[float, float], int] = {}
     seen = set()
     for row in rows.sort_values("solved").itertuples():
         one = recipe(row.network, row.remedy)
-        x, y = float(np.clip(depth / row.reach, NEAR, FAR)), abs(row.decades_lost_predicted)
+        x = OUTSIDE if np.isnan(row.separation_predicted) else max(row.separation_predicted, NEAR)
+        y = abs(row.decades_lost_predicted)
         if one in seen or np.isnan(y):
             continue
         seen.add(one)
@@ -156,13 +156,15 @@ def _rule(axes: Axes, table: xr.Dataset, rows: pd.DataFrame) -> None:
         shift = placed.get(spot, 0)
         placed[spot] = shift + 1
         axes.plot(
-            x * 1.2 ** (shift % 6), y * 1.13 ** (shift // 6), linestyle="none", markersize=5.5,
+            x * 1.22 ** (shift % 6), y * 1.13 ** (shift // 6), linestyle="none", markersize=5.5,
             marker=shapes.get(one.activation, "^"), markeredgewidth=0.5, markeredgecolor="0.3",
             markerfacecolor=scale(row.solved / row.seeds),
         )  # fmt: skip
-    axes.fill_between([NEAR / 2, 1], -1, TOLERATED, color="0.9", zorder=0, linewidth=0)
-    axes.set(xscale="log", xlim=(NEAR / 1.3, 3 * FAR), xlabel="depth / reach (left edge: no limit)",
-             ylabel="decades lost or gained, predicted")  # fmt: skip
+    axes.fill_between([np.exp(-SIGNAL_REACH), 60], -1, TOLERATED, color="0.9", zorder=0, linewidth=0)
+    axes.axvline(4.2, color="0.5", linewidth=0.8, linestyle=":")
+    axes.set(xscale="log", xlim=(NEAR / 2, 60), ylabel="decades lost or gained, predicted",
+             xlabel="difference left between two inputs, $1 - c^L$, predicted")  # fmt: skip
+    axes.set_xticks([NEAR, 1e-3, 1e-2, 0.1, 1, 15], ["less", "0.001", "0.01", "0.1", "1", "skip,\nnorm"])
     axes.set_yscale("symlog", linthresh=TOLERATED)
     axes.set_ylim(-0.15, 40)
     axes.set_yticks([0, 1, 2, 5, 10, 20], ["0", "1", "2", "5", "10", "20"])
@@ -172,6 +174,6 @@ def _rule(axes: Axes, table: xr.Dataset, rows: pd.DataFrame) -> None:
         Line2D([], [], linestyle="none", marker=marker, color="0.4", markersize=4.5, label=label)
         for marker, label in (("o", "sigmoid"), ("s", "tanh"), ("^", "others"))
     ]
-    axes.legend(handles=handles, loc="upper left", fontsize=7)
+    axes.legend(handles=handles, loc="upper center", fontsize=7)
     bar = axes.figure.colorbar(ScalarMappable(cmap=scale), ax=axes, label="share of successes")
     bar.outline.set_linewidth(0.5)

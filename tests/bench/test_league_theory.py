@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit
 
 from signalprop.bench.league import recipe
-from signalprop.bench.league_theory import operations, prediction
+from signalprop.bench.league_theory import operations, prediction, separation
 
 SHAPE = 30, 10**9, 32  # depth, a width without corrections, batch
 
@@ -43,6 +43,15 @@ def test_layer_norm_with_sigmoid_vanishes_as_lsuv_does():
     factor = np.exp(-(z**2) / 2) @ (expit(z) * expit(-z)) ** 2 / (np.exp(-(z**2) / 2) @ expit(z) ** 2)
     assert norm.decades == pytest.approx(29 * log10(factor) / 2, abs=1e-6)
     assert lsuv.decades == pytest.approx(norm.decades, abs=1e-6)
+
+
+def test_relu_merges_inputs_as_a_power_of_the_depth():
+    c = 0.0  # of the first pre-activations; then the arc-cosine map
+    for _ in range(29):
+        c = (np.sqrt(1 - c * c) + c * (np.pi - np.arccos(c))) / np.pi
+    assert separation(recipe("vanishing", "relu"), 30) == pytest.approx(1 - c, rel=1e-6)
+    assert separation(recipe("vanishing", "rezero"), 200) == 1
+    assert np.isnan(separation(recipe("vanishing", "batch_norm"), 200))
 
 
 def test_costs_are_counted_relative_to_nothing_else():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from signalprop.bench import league, pipeline, store
+from signalprop.bench import league, league_scores, pipeline, store
 from signalprop.bench.errors import InputError
 from signalprop.bench.experiments import remedy_league
 from signalprop.bench.league_scores import best_rate, scored
@@ -29,6 +29,12 @@ GOOD = {"relu", "batch_norm", "relu_batch_norm", "residual", "rezero", "tanh", "
 def outcome(tmp_path_factory):
     """One small run of one program."""
     return pipeline.run(remedy_league.EXPERIMENT, SMALL, tmp_path_factory.mktemp("out"))
+
+
+@pytest.fixture(autouse=True)
+def separated(monkeypatch):
+    """No theory is computed here: inputs stay apart, but for one penalty."""
+    monkeypatch.setattr(league_scores, "separation", lambda one, depth: 0.1 if one.l2 else 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +107,8 @@ def test_every_claim_is_answered_from_the_counts(chosen):
     for verdict in remedy_league.verdicts(chosen):
         found.setdefault(verdict.claims[0], []).append(verdict)
     assert set(found) == {"C8", "C14", "C15", "C17", "C18", "C23", "B4"}
-    gradient, _, popular, norms = found["C17"]
+    gradient, _, merging, popular, norms = found["C17"]
+    assert "overlap" in merging.statement
     assert gradient.agreement == "agrees"
     assert popular.measured == pytest.approx(7 / 12)  # relu, batch norm, residual twice, Xavier once
     assert norms.measured == 1
