@@ -138,9 +138,9 @@ def _merging(called: pd.DataFrame, steps: int) -> list[Verdict]:
         observe(
             ["C17"],
             "Networks of plain descent that the depth scales call trainable: where fewer than half learn in "
-            f"{steps} steps, at most {lost.max():.3g} of the difference of two inputs is predicted to be left "
-            f"in the last layer, 1 - c^L; where they do learn, at least {fine.min():.3g}: {words}. At chi_1 = "
-            "1 the depth scale is infinite, but inputs still merge as a power of the depth",
+            f"{steps} steps, at most {lost.max():.3g} of the difference of two inputs is predicted to be "
+            f"left in the last layer, 1 - c^L; where they do, at least {fine.min():.3g}: {words}. At chi_1 "
+            "= 1 the depth scale is infinite, but inputs still merge as a power of the depth",
             "correlation map, arXiv:1606.05340; found afterwards, not predicted",
             measured=float(lost.max()),
         )

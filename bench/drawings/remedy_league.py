@@ -128,7 +128,7 @@ def _theory(table: xr.Dataset, rows: pd.DataFrame) -> Figure:
             draw.measured(axes[0], row.decades_lost_predicted, kept.mean(), kept.std(), look()[row.kind])
     ends = axes[0].get_xlim()
     draw.theory(axes[0], ends, ends)
-    axes[0].set(xlabel="decades lost, predicted", ylabel="decades lost before training, measured",
+    axes[0].set(xlabel="decades lost, predicted", ylabel=r"decades lost before training, measured $\pm$ s.d.",
                 title="The gradient before training is as predicted")  # fmt: skip
     _rule(axes[1], rows)
     handles = [
@@ -164,7 +164,7 @@ def _rule(axes: Axes, rows: pd.DataFrame) -> None:
     axes.axvline(4.2, color="0.5", linewidth=0.8, linestyle=":")
     axes.set(xscale="log", xlim=(NEAR / 2, 60), ylabel="decades lost or gained, predicted",
              xlabel="difference left between two inputs, $1 - c^L$, predicted")  # fmt: skip
-    axes.set_xticks([NEAR, 1e-3, 1e-2, 0.1, 1, 15], ["less", "0.001", "0.01", "0.1", "1", "skip,\nnorm"])
+    axes.set_xticks([NEAR, 1e-3, 1e-2, 0.1, 1, 12], ["less", "0.001", "0.01", "0.1", "1", "skip,\nnorm"])
     axes.set_yscale("symlog", linthresh=TOLERATED)
     axes.set_ylim(-0.15, 40)
     axes.set_yticks([0, 1, 2, 5, 10, 20], ["0", "1", "2", "5", "10", "20"])
