@@ -261,6 +261,12 @@ def _start(part: xr.Dataset) -> Verdict:
         f"training, {float(end.sel(centred=kind).mean()):.0%} after it, over all rates and optimizers"
         for kind in part["centred"].values
     )
+    if -1.0 in part["initial_bias"].values:
+        shares = part["dead_by_bias"].isel(network=0, rate=0).sel(centred=RAW, initial_bias=-1.0).mean("seed")
+        words += (
+            f"; if all biases began at -1, {float(shares.sel(layer=1)):.0%} of layer 1 and "
+            f"{float(shares.isel(layer=slice(1, None)).mean()):.0%} of the layers above would be"
+        )
     raw = start.sel(centred=RAW)
     return observe(
         ["B6"], f"Two ways to die. {words}. Share dead before training, uncentred", KARPATHY,

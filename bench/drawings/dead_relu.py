@@ -118,7 +118,10 @@ def _turnover(result: xr.Dataset) -> Figure:
         panel.set(title=title, xlabel="units per network, sum over learning rates")
         panel.set_yticks(np.arange(len(names))[::-1], [RECTIFIERS[n].label for n in names])
         panel.grid(axis="y", visible=False)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4,
+        title="numbers: share of the deaths that were undone",
+    )  # fmt: skip
     figure.suptitle(
         "Layer 1: what dies stays dead, save by momentum or batch norm; above it, some come back", fontsize=9
     )
@@ -160,5 +163,6 @@ def _by_bias(result: xr.Dataset) -> Figure:
             panel.set(title=f"{what},\n{INPUTS[kind]}", ylim=(-0.04, 1.04))
     axes[0, 0].set_ylabel("dead units / units, untrained")
     axes[0, 0].legend(loc="lower left")
+    figure.suptitle("Negative biases kill units before training, batch norm's shift later", fontsize=9)
     figure.supxlabel("initial bias of every unit (of batch norm: its shift)", fontsize=8.5)
     return figure
