@@ -52,7 +52,8 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
 def _panels(at: xr.Dataset, height: float, **more: bool) -> tuple[Figure, list[tuple[Axes, xr.Dataset, str]]]:
     """One panel per data set and activation."""
     names = [str(v) for v in at["activation"].values], [str(v) for v in at["data"].values]
-    figure, axes = draw.canvas(len(names[0]), len(names[1]), height=height, **more)
+    room = 1.0 if len(names[0]) == 1 else 0.0  # for the legend below a single row
+    figure, axes = draw.canvas(len(names[0]), len(names[1]), height=height + room, **more)
     pairs = zip(axes.ravel(), product(*names), strict=True)
     return figure, [(a, at.sel(activation=p, data=d), f"{p}, {d}") for a, (p, d) in pairs]
 
@@ -139,11 +140,10 @@ def _start(at: xr.Dataset) -> Figure:
     middle.set_title("saturation during training")
     for level in (0.5, 1.0):
         right.axhline(level, color="0.3", linewidth=1.0, linestyle="--" if level < 1 else "-")
-    right.text(
-        0.98, 1.0, "orthogonal", transform=right.get_yaxis_transform(), ha="right", va="bottom", fontsize=6.5
-    )
-    right.text(0.98, 0.5, "independent Gaussian", transform=right.get_yaxis_transform(), ha="right", va="top",
+    right.text(0.55, 1.0, "orthogonal", transform=right.get_yaxis_transform(), ha="center", va="bottom",
                fontsize=6.5)  # fmt: skip
+    right.text(0.55, 0.5, "independent Gaussian", transform=right.get_yaxis_transform(), ha="center",
+               va="bottom", fontsize=6.5)  # fmt: skip
     right.set(xlabel="spread of log singular values", ylabel="alignment of neighbours", ylim=(0.35, 1.08))
     right.set_title("directions before training")
     _legend(figure, left)
