@@ -10,6 +10,7 @@ from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling
 
 CLEVERT = "Clevert, Unterthiner & Hochreiter (2016), arXiv:1511.07289"
 HE = "He, Zhang, Ren & Sun (2015), arXiv:1502.01852"
+FEWEST = 4  # networks from which on an interval is trusted
 COUNTED = "operations as XLA's cost analysis counts them, before fusion"
 
 
@@ -89,7 +90,7 @@ def _cost(at: xr.Dataset, names: list[str]) -> Verdict:
     known = "; ".join(f"{name} {flops:.3g} and {hard:.3g}" for name, (flops, hard) in cost.items())
     return observe(
         ["B16"], "Arithmetic and transcendental operations per unit and example of an activation with its "
-        f"slope: {known}. relu's arithmetic over the 6 N of the layer's matrix products, N = {units}", COUNTED,
+        f"slope: {known}. relu's over the 6 N of the layer's matrix products, N = {units}", COUNTED,
         measured=share, claim="right after repair",
         correction="relu needs no transcendental function, but an activation costs a share of about 1 / N of "
         "its layer, so cheapness does not make training faster; the number of updates does.",
@@ -106,17 +107,18 @@ def _against(at: xr.Dataset, claims: tuple[str, ...], rival: str, said: str) -> 
         return None
     mean, error = float(x.mean()), float(x.std(ddof=1) / x.size**0.5)
     reach = error * float(stats.t.isf(0.025 / len(PAIRS), x.size - 1))
-    slower, faster = mean - reach > 0, mean + reach < 0
+    slower, faster = (x.size >= FEWEST and side > reach for side in (mean, -mean))
     by_depth = ", ".join(
         f"{np.exp(float(ratio.sel(depth=d).mean())):.2f} at {d} layers ({_counts(at, rival, d)})"
         for d in at["depth"].values
     )
     standing, correction = _standing(rival, slower, faster)
     return observe(
-        claims, f"It is said or implied that {said}. Updates until {ARRIVED:.0%} of the training examples are "
-        f"right, {rival} over relu, both critical and at the best of the same rates, geometric mean {by_depth}; "
-        "a network that never arrives counts as twice the run. Mean natural log, "
-        f"+- {reach:.2f} (95 %, all pairs)", HE, measured=mean, uncertainty=error, claim=standing, correction=correction,
+        claims,
+        f"It is said or implied that {said}. Updates until {ARRIVED:.0%} of the training examples are right, "
+        f"{rival} over relu, both critical and at the best of the same rates, geometric mean {by_depth}; a "
+        f"network that never arrives counts as twice the run. Natural log, +- {reach:.2f} (95 %, all pairs)",
+        HE, measured=mean, uncertainty=error, claim=standing, correction=correction,
     )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ def _top(result: xr.Dataset, variable: str) -> xr.DataArray:
     """A variable by layer at each network's last hidden layer, and before training, so at any one rate."""
     layers = xr.DataArray(result["depth"].values, dims="depth")
     part = result[variable].sel(layer=layers)
+    part = part.where(np.isfinite(part))  # a dead layer, which the law leaves out
     return part.isel(learning_rate=0) if "learning_rate" in part.dims else part
 
 

@@ -13,6 +13,7 @@ THEORY = "Schoenholz et al. (arXiv 1611.01232), with 1/N terms"
 OFF = 0.1  # mean activation below which a sigmoid layer counts as driven to 0
 FULL = 0.9  # 98th percentile above which a symmetric layer counts as saturating
 EARLY = 0.05  # of the updates
+FEWEST = 4  # networks from which on an interval is trusted
 STANDARD = 0.05  # systematic part of the tolerance: terms beyond 1/N
 
 
@@ -204,8 +205,7 @@ def _order(at: xr.Dataset, worse: str, better: str, pairs: int) -> Verdict:
     n, mean = gain.size, float(gain.mean())
     spread = float(gain.std(ddof=1) / n**0.5) if n > 1 else float("nan")
     reach = spread * float(stats.t.isf(0.025 / pairs, n - 1)) if n > 1 else float("nan")
-    sure = mean - reach > 0
-    against = mean + reach < 0
+    sure, against = (n >= FEWEST and side > reach for side in (mean, -mean))
     by_data = "; ".join(
         f"{data} {float(error.sel(network=worse, data=data).mean()):.3f} and "
         f"{float(error.sel(network=better, data=data).mean()):.3f}"

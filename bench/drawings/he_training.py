@@ -90,7 +90,7 @@ def _signal(result: xr.Dataset) -> Figure:
             continue
         chosen, label = at.sel(start=name), STARTS[name].label
         for panel, variable in zip(panels, ("log_signal", "log_gradient"), strict=True):
-            y = chosen[variable] / LN10
+            y = chosen[variable].where(np.isfinite(chosen[variable])) / LN10
             error = y.std("seed", ddof=1) / np.sqrt(y.sizes["seed"]) if y.sizes["seed"] > 1 else None
             draw.measured(panel, at["layer"], y.mean("seed"), error, look, label=label, markersize=3)
         draw.theory(panels[0], at["layer"], chosen["log_signal_predicted"] / LN10, look)

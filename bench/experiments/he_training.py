@@ -199,10 +199,10 @@ def _log_signal(model: Classifier, x: jax.Array, reference: jax.Array) -> jax.Ar
 
 
 def _direction_gap(model: Classifier, he: Classifier, x: jax.Array) -> jax.Array:
-    """Largest distance, over examples, between the unit vectors of the top activities of two networks."""
+    """Largest distance, over examples, of the unit vectors of two networks' top activities, if not zero."""
     tops = [m.activities(x)[1][-1] for m in (model, he)]
     units = [y / jnp.exp(log_norm(y, -1))[:, None] for y in tops]
-    return jnp.max(jnp.exp(log_norm(units[0] - units[1], -1)))
+    return jnp.nanmax(jnp.exp(log_norm(units[0] - units[1], -1)))
 
 
 def _twin_gap(
