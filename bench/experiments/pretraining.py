@@ -110,8 +110,7 @@ SIZES = {
     "quick": Settings(),
     "standard": Settings(
         activation=("sigmoid", "tanh"),
-        data=("digits", "gm10"),
-        depth=(2, 4, 8),
+        depth=(2, 4, 6, 8),
         learning_rate=(0.3, 1.0, 3.0),
         updates=600,
         records=30,
