@@ -115,6 +115,6 @@ def _slope(at: xr.Dataset, names: list[str]) -> Figure:
         ylabel=f"updates until {ARRIVED:.0%} are right",
         ylim=(0, None),
     )
-    panel.set_title(r"A zero slope is not what makes a rectifier fast ($\sigma_w^2 = 2 / (1 + k^2)$)")
+    panel.set_title(r"Rectifiers by slope below zero, all critical: $\sigma_w^2 = 2 / (1 + k^2)$")
     panel.legend(title="median and range")
     return figure

@@ -97,7 +97,7 @@ def _signal(result: xr.Dataset) -> Figure:
     panels[0].set(ylabel=r"$\log_{10} (|y^l| / |x|)$", title=r"Signal: Xavier's is He's times $2^{-l/2}$")
     panels[1].set(
         ylabel=r"$\log_{10} |\partial E / \partial W^l|$", 
-        title="Weight gradients: equal layers, also where nothing trains",
+        title="Weight gradients: alike in all layers of a start",
     )  # fmt: skip
     for panel in panels:
         panel.set_xlabel("layer $l$")
@@ -123,7 +123,7 @@ def _rates(result: xr.Dataset) -> Figure:
     axes[0, 0].set_ylabel(f"share of {seeds} networks\nthat begin to learn")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    figure.suptitle("No learning rate repairs 30 layers of Xavier; bars: exact 95 % intervals", fontsize=9)
+    figure.suptitle("Networks that begin to learn, by learning rate; bars: exact 95 % intervals", fontsize=9)
     return figure
 
 

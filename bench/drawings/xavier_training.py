@@ -67,7 +67,7 @@ def _sigmoids(at: xr.Dataset, names: list[str]) -> Figure:
     panels[0].set_ylabel("activation: mean and standard deviation")
     panels[0].legend(loc="upper right")
     figure.suptitle(
-        f"Sigmoid layers while they learn ({at['data'].item()}): the last one is driven to 0, its saturation",
+        f"Sigmoid layers while they learn ({at['data'].item()}), {_seeds(at)}: 0 and 1 are saturation",
         fontsize=9,
     )
     return figure
@@ -116,6 +116,10 @@ def _histograms(at: xr.Dataset, names: list[str]) -> Figure:
     panels[0].legend(loc="lower center")
     figure.suptitle(f"Activations after {_updates(at)} updates ({at['data'].item()})", fontsize=9)
     return figure
+
+
+def _seeds(at: xr.Dataset) -> str:
+    return f"mean of {at.sizes['seed']} networks"
 
 
 def _updates(at: xr.Dataset) -> int:
