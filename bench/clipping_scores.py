@@ -8,7 +8,17 @@ from signalprop.bench.memory_scores import interval
 
 LN10 = float(np.log(10))
 SOLVED = {"deep": LN10 / 2, "recurrent": 0.05, "cliff": 0.01, "td_clipped": 0.5, "td_huber": 0.5}
-CRITERION = "mean loss of the last tenth of the updates below half of chance (deep: log(10)/2) or 0.05"
+EXPLODES = 1.0  # gain of tanh networks above which gradients explode
+
+
+def named(result: xr.Dataset, kind: str) -> list[str]:
+    """Treatments of a kind: none, norm, value, l2 or l1."""
+    return [str(t) for t in result["treatment"].values if str(t).partition("-")[0] == kind]
+
+
+def epsilon(result: xr.Dataset) -> float:
+    """Distance from 1 to the next number of the run's dtype."""
+    return float(np.finfo(result["loss"].dtype).eps)
 
 
 def solved(result: xr.Dataset) -> xr.DataArray:

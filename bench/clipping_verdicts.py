@@ -4,24 +4,20 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from signalprop.bench import penalty_verdicts
 from signalprop.bench.clipped import FAR, label
-from signalprop.bench.clipping_scores import LN10, at_best_rate, initial_share
+from signalprop.bench.clipping_scores import EXPLODES, at_best_rate, epsilon, initial_share, named
 from signalprop.bench.memory_scores import interval
 from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
 
 PASCANU = "Pascanu, Mikolov & Bengio (2013), arXiv:1211.5063"
 KARPATHY = "Karpathy (2016), Yes you should understand backprop; Mnih et al. (2015), Nature 518"
-CALCULUS = "calculus"
-EXPLODES, FADES = 1.0, 1.0  # gains of tanh networks above which gradients explode, below which they fade
+FADES = 1.0  # gain of tanh networks below which gradients fade
 GUESS = 1 / 6  # loss of the best guess on the adding problem
-SMALL = 0.05  # relative change of the weights by all gradients together that counts as none
 CLIP = (
-    "Clipping by norm rescales a long gradient and keeps its direction; clipping by value turns it. Both act on "
+    "Clipping by norm rescales a long gradient and keeps its direction; clipping by value turns it. Both "
+    "act on "
     "long gradients only, and neither helps against vanishing ones."
-)
-PENALTY = (
-    "L2 and L1 shrink the weights during training, so they limit their drift. They change no gradient before "
-    "training, and shrink weights that should remember as well."
 )
 
 
@@ -35,25 +31,14 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
         found += _cliff(result.sel(network="cliff"))
     found += _td(result, networks)
     real = [name for name in ("deep", "recurrent") if name in networks]
-    if real:
-        found += [*_penalty(result.sel(network=real)), *_decay(result.sel(network=real))]
     if "recurrent" in networks:
-        one = result.sel(network="recurrent")
-        found += [*_stable(one), *_radius(one), *_drift(one)]
-    return found
-
-
-def _named(result: xr.Dataset, kind: str) -> list[str]:
-    return [str(t) for t in result["treatment"].values if str(t).partition("-")[0] == kind]
-
-
-def _epsilon(result: xr.Dataset) -> float:
-    return float(np.finfo(result["loss"].dtype).eps)
+        found += _stable(result.sel(network="recurrent"))
+    return [*found, *(penalty_verdicts.verdicts(result.sel(network=real)) if real else [])]
 
 
 def _lengths(result: xr.Dataset) -> list[Verdict]:
     """Length of every update against min(lr |g|, lr c)."""
-    names = [*_named(result, "none"), *_named(result, "norm")]
+    names = [*named(result, "none"), *named(result, "norm")]
     if not names:
         return []
     at = result.sel(treatment=names)
@@ -66,11 +51,12 @@ def _lengths(result: xr.Dataset) -> list[Verdict]:
     still = alive & (predicted.values == -np.inf) & (measured.values == -np.inf)
     return [
         judge(
-            ["C30"], f"Length of {int((moved | still).sum())} updates, of networks clipped by norm and not: log "
+            ["C30"], f"Length of {int((moved | still).sum())} updates, of networks clipped by norm and "
+            "not: log "
             f"of it less log min(lr |g|, lr c); {int(still.sum())} gradients are exactly 0, and so are their "
             "updates", PASCANU,
             measured=float(np.max(np.abs(lost[moved]), initial=0.0)), predicted=0.0,
-            tolerance=128 * _epsilon(result), tolerance_from="rounding, 128 units in the last place of 1",
+            tolerance=128 * epsilon(result), tolerance_from="rounding, 128 units in the last place of 1",
         )
     ]  # fmt: skip
 
@@ -80,14 +66,14 @@ def _directions(result: xr.Dataset) -> list[Verdict]:
     found, at = [], result.sel(network=[n for n in ("deep", "recurrent") if n in result["network"].values])
     if at.sizes["network"] == 0:
         return []
-    norms, values = _named(at, "norm"), _named(at, "value")
+    norms, values = named(at, "norm"), named(at, "value")
     if norms:
         cosine = at["cosine"].sel(treatment=norms).values
         cosine = cosine[np.isfinite(cosine)]
         found.append(
             judge(
                 ["C30"], "Cosine of a gradient with itself clipped by norm, before training", PASCANU,
-                measured=float(cosine.min()), predicted=1.0, tolerance=128 * _epsilon(result),
+                measured=float(cosine.min()), predicted=1.0, tolerance=128 * epsilon(result),
                 tolerance_from="rounding, 128 units in the last place of 1",
             )
         )  # fmt: skip
@@ -99,7 +85,8 @@ def _directions(result: xr.Dataset) -> list[Verdict]:
             found.append(
                 observe(
                     ["C30"], f"The same clipped by value ({', '.join(label(v) for v in values)}): it turns "
-                    f"{turned.size / angles.size:.0%} of the gradients by more than 1 degree; angle in degrees, "
+                    f"{turned.size / angles.size:.0%} of the gradients by more than 1 degree; angle in "
+                    "degrees, "
                     "median of these", "Goodfellow, Bengio & Courville (2016), section 10.11.1",
                     measured=float(np.median(turned)), claim="right after repair", correction=CLIP,
                 )
@@ -109,7 +96,7 @@ def _directions(result: xr.Dataset) -> list[Verdict]:
 
 def _first_step(result: xr.Dataset) -> list[Verdict]:
     """Number of seeds whose first step is clipped, against the share of batches before training."""
-    names = _named(result, "norm")
+    names = named(result, "norm")
     real = [n for n in ("deep", "recurrent") if n in result["network"].values]
     if not names or not real:
         return []
@@ -146,10 +133,10 @@ def _first_step(result: xr.Dataset) -> list[Verdict]:
 
 def _untouched(result: xr.Dataset) -> list[Verdict]:
     """Networks whose gradient never exceeds the norm, bit by bit against the same without clipping."""
-    if "none" not in result["treatment"].values or not _named(result, "norm"):
+    if "none" not in result["treatment"].values or not named(result, "norm"):
         return []
     plain, largest, pairs = result["loss"].sel(treatment="none", drop=True), 0.0, 0
-    for name in _named(result, "norm"):
+    for name in named(result, "norm"):
         at = result.sel(treatment=name, drop=True)
         idle = ((at["clip_rate"] == 0).all("update") & (at["diverged_at"] == 0)).values
         apart = np.abs(at["loss"] - plain).max("update").values[idle]
@@ -158,7 +145,8 @@ def _untouched(result: xr.Dataset) -> list[Verdict]:
         return []
     return [
         judge(
-            ["C30"], f"Networks whose gradient never exceeds c: {pairs} of them, and the same without clipping; "
+            ["C30"], f"Networks whose gradient never exceeds c: {pairs} of them, and the same without "
+            "clipping; "
             "largest difference of their losses at any update", PASCANU,
             measured=largest, predicted=0.0, tolerance=0.0, tolerance_from="the same bits", correction=CLIP,
             claim="right after repair",
@@ -177,7 +165,7 @@ def _success(result: xr.Dataset) -> list[Verdict]:
     """Deep networks that explode, and that fade: who learns, at the better learning rate of each."""
     at, found = at_best_rate(result), []
     names = [str(t) for t in result["treatment"].values]
-    norms = _named(result, "norm")
+    norms = named(result, "norm")
     if "none" not in names or not norms:
         return []
     strong, weak = at.sel(gain=at["gain"] > EXPLODES), at.sel(gain=at["gain"] < FADES)
@@ -194,9 +182,11 @@ def _success(result: xr.Dataset) -> list[Verdict]:
         found.append(
             observe(
                 ["C8", "C17", "C30", "D24"] if exploding else ["C30", "C17"],
-                f"Deep tanh network, {int(result['depth'])} layers, sigma_w = {gains}: networks that learn in "
+                f"Deep tanh network, {int(result['depth'])} layers, sigma_w = {gains}: networks that learn "
+                "in "
                 f"{result.sizes['update']} updates of gradient descent, each treatment at the better of "
-                f"{result.sizes['learning_rate']} learning rates, with exact 95 % intervals: {words}. Gain of "
+                f"{result.sizes['learning_rate']} learning rates, with exact 95 % intervals: {words}. Gain "
+                "of "
                 f"{label(best)} over none (Fisher, as if independent: p = {p:.1g})", PASCANU,
                 measured=share - plain,
                 uncertainty=float(np.sqrt((share * (1 - share) + plain * (1 - plain)) / n)),
@@ -217,7 +207,7 @@ def _learnt(p: float, gain: float, none: int) -> str:
 
 def _cliff(at: xr.Dataset) -> list[Verdict]:
     """The longest step of every path on the error surface, and who comes down."""
-    names = [*_named(at, "none"), *_named(at, "norm")]
+    names = [*named(at, "none"), *named(at, "norm")]
     if "none" not in names or len(names) < 2:
         return []
     at = at_best_rate(at.expand_dims("network")).isel(network=0)
@@ -227,9 +217,12 @@ def _cliff(at: xr.Dataset) -> list[Verdict]:
     last = names[1]
     return [
         observe(
-            ["C30"], "Cliff of one recurrent unit: paths that end below an error of 0.01, each treatment at the "
-            f"better learning rate: {counts}. Longest step of a path in (w, b), largest over {at.sizes['seed']} "
-            f"starts: {float(steps.sel(treatment=last).max()):.2g} with {label(last)}, without clipping", PASCANU,
+            ["C30"], "Cliff of one recurrent unit: paths that end below an error of 0.01, each treatment "
+            "at the "
+            f"better learning rate: {counts}. Longest step of a path in (w, b), largest over "
+            f"{at.sizes['seed']} "
+            f"starts: {float(steps.sel(treatment=last).max()):.2g} with {label(last)}, without "
+            "clipping", PASCANU,
             measured=float(steps.sel(treatment="none").max()), claim="right after repair", correction=CLIP,
         )
     ]  # fmt: skip
@@ -244,10 +237,12 @@ def _td(result: xr.Dataset, networks: set[str]) -> list[Verdict]:
         at = result.sel(network="td_clipped", treatment="none")
         found.append(
             judge(
-                ["C30"], "Square of an error clipped to +-1, all errors outside: largest gradient of any update",
+                ["C30"], "Square of an error clipped to +-1, all errors outside: largest gradient of any "
+                "update",
                 KARPATHY, measured=float(np.exp(at["log_gradient_norm"].max())), predicted=0.0, tolerance=0.0,
                 tolerance_from="exact", claim="right after repair",
-                correction="Clip the gradient, not the error: a clipped error has no gradient outside the range.",
+                correction="Clip the gradient, not the error: a clipped error has no gradient outside the "
+                "range.",
             )
         )  # fmt: skip
     if "td_huber" in networks:
@@ -256,7 +251,7 @@ def _td(result: xr.Dataset, networks: set[str]) -> list[Verdict]:
         inside = (line <= FAR - 2) & (at["seed"] >= 0)
         value, line = xr.broadcast(at["place"].isel(weight=0), line)
         kept = inside.broadcast_like(value).transpose(*value.dims).values
-        rounding = result.sizes["update"] * _epsilon(result) * FAR
+        rounding = result.sizes["update"] * epsilon(result) * FAR
         found.append(
             judge(
                 ["C30"], "Huber's loss on the same targets: the value after n updates, while all errors are "
@@ -268,65 +263,21 @@ def _td(result: xr.Dataset, networks: set[str]) -> list[Verdict]:
     return found
 
 
-def _penalty(result: xr.Dataset) -> list[Verdict]:
-    return [
-        judge(
-            ["C32"], "Slope of alpha |W|^2 by automatic differentiation, less 2 alpha W: largest entry", CALCULUS,
-            measured=float(result["penalty_error"].max()), predicted=0.0, tolerance=_epsilon(result),
-            tolerance_from="rounding", claim="right after repair",
-            correction="It is right for a linear model. An optimizer's weight decay of l2 adds l2 W to the "
-            "gradient: it is 2 alpha, not alpha.",
-        )
-    ]  # fmt: skip
-
-
-def _shrink(at: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
-    """(1 - lr l2)^t, and the largest relative deviation of |W_t| that the gradients allow."""
-    factor = 1 - at["learning_rate"] * at["l2"]
-    sizes = np.exp(at["log_gradient_norm"] - at["log_weight"].isel(update=0))
-    allowed = at["learning_rate"] * (sizes.cumsum("update") - sizes)
-    return factor ** at["update"], allowed
-
-
-def _decay(result: xr.Dataset) -> list[Verdict]:
-    """Weights under L2 against the pure decay, with the bound from the triangle inequality."""
-    names = _named(result, "l2")
-    if not names:
-        return []
-    at = result.sel(treatment=names)
-    pure, allowed = _shrink(at)
-    ratio = np.exp(at["log_weight"] - at["log_weight"].isel(update=0))
-    ratio, pure, allowed = xr.broadcast(ratio, pure, allowed)
-    rounding = 4 * result.sizes["update"] * _epsilon(result)
-    alive = np.isfinite(ratio.values) & np.isfinite(allowed.values)
-    small = alive & (allowed.values < SMALL)
-    more = alive & ~small & (allowed.values < 1)
-    found = []
-    for keep, words in ((small, f"at most {SMALL}"), (more, f"{SMALL} to 1")):
-        if keep.any():
-            found.append(
-                judge(
-                    ["C31"], f"|W_t| / |W_0| under L2 ({', '.join(label(n) for n in names)}) against "
-                    f"(1 - lr l2)^t, where the gradients together can move it by {words}", CALCULUS,
-                    measured=ratio.values[keep], predicted=pure.values[keep],
-                    tolerance=allowed.values[keep] + rounding,
-                    tolerance_from="lr sum |g| / |W_0|, the triangle inequality, and rounding",
-                    claim="right after repair", correction=PENALTY,
-                )
-            )  # fmt: skip
-    return found
-
-
 def _stable(at: xr.Dataset) -> list[Verdict]:
     """Recurrent networks above gain 1 whose loss ends within twice that of the best guess."""
-    strong, norms = at.sel(gain=at["gain"] > EXPLODES), _named(at, "norm")
+    strong, norms = at.sel(gain=at["gain"] > EXPLODES), named(at, "norm")
     if "none" not in at["treatment"].values or not norms or strong.sizes["gain"] == 0:
         return []
-    end = strong["loss"].isel(update=slice(-max(1, at.sizes["update"] // 10), None)).mean("update", skipna=False)
+    end = (
+        strong["loss"]
+        .isel(update=slice(-max(1, at.sizes["update"] // 10), None))
+        .mean("update", skipna=False)
+    )
     fine = (end < 2 * GUESS) & (strong["diverged_at"] == 0)
     counts = {t: (int(fine.sel(treatment=t).sum()), fine.sel(treatment=t).size) for t in ["none", *norms]}
     words = "; ".join(
-        f"{label(t)} {k}/{n} ({interval(k, n)[0]:.2f} to {interval(k, n)[1]:.2f})" for t, (k, n) in counts.items()
+        f"{label(t)} {k}/{n} ({interval(k, n)[0]:.2f} to {interval(k, n)[1]:.2f})"
+        for t, (k, n) in counts.items()
     )
     best = max(norms, key=lambda t: counts[t][0])
     (k, n), (plain, _) = counts[best], counts["none"]
@@ -334,7 +285,8 @@ def _stable(at: xr.Dataset) -> list[Verdict]:
     helped = p < 0.05 and k > plain
     return [
         observe(
-            ["C30", "D24", "C8"], f"Recurrent tanh networks of gain above {EXPLODES:g}, adding problem, at all "
+            ["C30", "D24", "C8"], f"Recurrent tanh networks of gain above {EXPLODES:g}, adding problem, at "
+            "all "
             "learning rates: networks whose loss ends below twice that of the best guess, with exact 95 % "
             f"intervals: {words}. Gain of {label(best)} over none (Fisher, as if independent: p = {p:.1g})",
             PASCANU, measured=(k - plain) / n,
@@ -342,69 +294,4 @@ def _stable(at: xr.Dataset) -> list[Verdict]:
             claim="right" if helped else "not checkable",
             correction="" if helped else "No difference beyond chance at this number of networks.",
         )
-    ]  # fmt: skip
-
-
-def _radius(at: xr.Dataset) -> list[Verdict]:
-    """Spectral radius under the strongest L2 penalty against its pure decay."""
-    names = _named(at, "l2")
-    if not names:
-        return []
-    strongest = max(names, key=lambda n: float(n.partition("-")[2]))
-    one = at.sel(treatment=strongest)
-    pure, allowed = _shrink(one)
-    end = one["moment"].values[-1]
-    ratio = one["radius"].isel(moment=-1) / one["radius"].isel(moment=0)
-    ratio, gone, room = xr.broadcast(ratio, pure.sel(update=end), allowed.sel(update=end))
-    alive = np.isfinite(ratio.values)
-    keep, more = alive & (room.values < SMALL), alive & (room.values >= SMALL) & (room.values < 1)
-    found = []
-    for chosen, words in ((keep, f"at most {SMALL}"), (more, f"{SMALL} to 1")):
-        if chosen.any():
-            off = (ratio - gone).values[chosen]
-            found.append(
-                observe(
-                    ["C31"], f"Spectral radius of the recurrent weights under {label(strongest)} after {end} "
-                    "updates, over that at the start, less (1 - lr l2)^t: mean over networks whose weights the "
-                    f"gradients can move by {words}", CALCULUS,
-                    measured=float(off.mean()),
-                    uncertainty=float(off.std(ddof=1) / off.size**0.5) if off.size > 1 else float("nan"),
-                    claim="right after repair", correction=PENALTY,
-                )
-            )  # fmt: skip
-    return found
-
-
-def _drift(at: xr.Dataset) -> list[Verdict]:
-    """Growth of the recurrent weights and largest gradients, with and without penalties, above gain 1."""
-    names = [*_named(at, "l2"), *_named(at, "l1")]
-    strong = at.sel(gain=at["gain"] > EXPLODES).isel(learning_rate=-1)
-    if "none" not in at["treatment"].values or not names or strong.sizes["gain"] == 0:
-        return []
-    growth = strong["log_weight"].max("update") - strong["log_weight"].isel(update=0)
-    growth = growth.median(("seed", "gain"))
-    largest = strong["log_gradient_norm"].max("update").median(("seed", "gain")) / LN10
-    lost = (strong["diverged_at"] > 0).sum(("seed", "gain"))
-    networks = strong.sizes["seed"] * strong.sizes["gain"]
-    start = at["log_first_gradient"]
-    same = float(np.abs(start.sel(treatment=names) - start.sel(treatment="none", drop=True)).max())
-    words = "; ".join(
-        f"{label(n)}: largest weights x {float(np.exp(growth.sel(treatment=n))):.2f}, largest gradient "
-        f"1e{float(largest.sel(treatment=n)):.1f}, {int(lost.sel(treatment=n))} of {networks} diverge"
-        for n in ["none", *names]
-    )  # fmt: skip
-    best = max(names, key=lambda n: float(largest.sel(treatment="none") - largest.sel(treatment=n)))
-    saved = float(largest.sel(treatment="none") - largest.sel(treatment=best))
-    return [
-        judge(
-            ["C31"], "Gradients before training with a penalty's coefficient and without: largest difference of "
-            "the logs of the loss's gradient", CALCULUS, measured=same, predicted=0.0, tolerance=0.0,
-            tolerance_from="the same bits", claim="right after repair", correction=PENALTY,
-        ),
-        observe(
-            ["C31", "C18"], f"Recurrent networks of gain above {EXPLODES:g}, medians over seeds and gains, at the largest "
-            f"learning rate: {words}. "
-            f"Decades by which {label(best)} lowers the largest gradient of the training", PASCANU,
-            measured=saved, claim="right after repair", correction=PENALTY,
-        ),
     ]  # fmt: skip

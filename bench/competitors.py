@@ -1,4 +1,4 @@
-"""The competitors of the memory league: what each remedy changes about a tanh network trained on a long lag."""
+"""The competitors of the memory league: what each remedy changes about a tanh network."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,9 +19,15 @@ from signalprop.models.normalization import layer_norm
 from signalprop.models.recurrent import draw_vanilla
 
 KINDS = ("failing", "initialisation", "activation", "architecture", "optimiser", "regulariser", "combination")
-ALONE = ("heavy_ball", "adagrad", "rmsprop")  # optimizers that are a remedy by themselves
-OPTIMIZER_LABELS = {"heavy_ball": "momentum 0.9", "adagrad": "Adagrad", "rmsprop": "RMSProp", "adam": "Adam"}
-UNITS = {"sgd": 1.0, "heavy_ball": 0.1, "adagrad": 0.1, "rmsprop": 0.01, "adam": 0.01}  # of learning rates
+ALONE = ("heavy_ball", "nesterov", "adagrad", "rmsprop")  # optimizers that are a remedy by themselves
+OPTIMIZER_LABELS = {
+    "heavy_ball": "momentum 0.9",
+    "nesterov": "Nesterov 0.9",
+    "adagrad": "Adagrad",
+    "rmsprop": "RMSProp",
+    "adam": "Adam",
+}
+UNITS = {"sgd": 1.0, "heavy_ball": 0.1, "nesterov": 0.1, "adagrad": 0.1, "rmsprop": 0.01, "adam": 0.01}
 
 
 def normalized_tanh(z: jax.Array) -> jax.Array:
@@ -132,9 +138,7 @@ def runs(remedy: str, optimizers: Sequence[str]) -> list[str]:
 def any_optimizer(
     names: Sequence[str], index: jax.Array, learning_rate: ArrayLike, entry: Competitor
 ) -> optax.GradientTransformation:
-    """The optimizer whose place in ``names`` is traced, so that all share one program.
-
-    """
+    """The optimizer whose place in ``names`` is traced, so that all share one program."""
     build: Callable[[str], optax.GradientTransformation] = partial(
         optimizer, learning_rate=learning_rate, clip_value=entry.clip_value, l2=entry.l2, l1=entry.l1
     )

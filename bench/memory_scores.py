@@ -18,7 +18,7 @@ def interval(solved: int, count: int) -> tuple[float, float]:
 
 
 def steps_to_learn(result: xr.Dataset) -> xr.DataArray:
-    """Update by which the mean training loss of a record was first below the threshold; inf if it never was."""
+    """Update by which the mean training loss of a record was first below the threshold; inf if never."""
     below = result["curve"] < LEARNT * result["test_loss_predicted"]
     ends = result["update"].values + result["update"].values[0]
     first = ends[below.argmax("update").values]

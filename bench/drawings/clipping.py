@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from signalprop.bench import figures as draw
 from signalprop.bench.clipped import SCENES, label
-from signalprop.bench.clipping_scores import LN10, at_best_rate, initial_share
+from signalprop.bench.clipping_scores import LN10, at_best_rate
 from signalprop.bench.memory_scores import interval
 
 
@@ -121,7 +121,9 @@ def _success(result: xr.Dataset) -> Figure:
             count = at["solved"].sel(network=network, treatment=name).sum("seed").values
             ends = np.array([interval(int(k), seeds) for k in count]).T
             x = np.arange(len(gains)) + 0.11 * (i - (len(names) - 1) / 2)
-            draw.measured(panel, x, count / seeds, np.abs(ends - count / seeds), looks[name], label=label(name))
+            draw.measured(
+                panel, x, count / seeds, np.abs(ends - count / seeds), looks[name], label=label(name)
+            )
         panel.set_xticks(range(len(gains)), [f"{g:g}" for g in gains])
         panel.set(xlabel="gain", ylim=(-0.05, 1.05), title=SCENES[network].label)
     axes[0].set_ylabel(f"share of {seeds} networks that learn")
@@ -134,7 +136,9 @@ def _success(result: xr.Dataset) -> Figure:
 
 def _weights(at: xr.Dataset) -> Figure:
     """Size and spectral radius of recurrent weights by update, beside pure decay."""
-    names = [str(t) for t in at["treatment"].values if str(t).partition("-")[0] in ("none", "l2", "l1", "norm")]
+    names = [
+        str(t) for t in at["treatment"].values if str(t).partition("-")[0] in ("none", "l2", "l1", "norm")
+    ]
     gains = [float(g) for g in at["gain"].values]
     shown = sorted({gains[0], gains[len(gains) // 2], gains[-1]})
     figure, rows = draw.canvas(2, len(shown), height=2.2, sharex=True)

@@ -1,4 +1,4 @@
-"""Figures of ``memory-league``: the ranked table of remedies, learning curves, and what theory knows before."""
+"""Figures of ``memory-league``: ranked remedies, learning curves, and what theory knows before."""
 
 import numpy as np
 import pandas as pd
@@ -131,8 +131,8 @@ def _curves(result: xr.Dataset, rows: pd.DataFrame) -> Figure:
             )  # fmt: skip
         panel.axhline(1, color="k", linestyle="--", linewidth=1.0, label="chance: no memory")
         panel.axhline(0.3, color="k", linestyle=":", linewidth=1.0, label="solved")
-        panel.set(yscale="log", ylim=(FEWEST / 4, MOST), xlabel="updates",
-                  title={"sgd": "plain gradient descent", "adam": "Adam"}.get(optimizer, optimizer))  # fmt: skip
+        title = {"sgd": "plain gradient descent", "adam": "Adam"}.get(optimizer, optimizer)
+        panel.set(yscale="log", ylim=(FEWEST / 4, MOST), xlabel="updates", title=title)
     axes[0].set_ylabel("training loss / chance")
     for spare in axes[len(shown) :]:
         spare.remove()
@@ -170,5 +170,7 @@ def _gradient(result: xr.Dataset) -> Figure:
         for kind in KINDS if kind in kinds
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)), columnspacing=1.0)
-    figure.suptitle(f"Gradient of the answer over the whole sequence, every network ({optimizer})", fontsize=9)
+    figure.suptitle(
+        f"Gradient of the answer over the whole sequence, every network ({optimizer})", fontsize=9
+    )
     return figure

@@ -1,20 +1,20 @@
 r"""What does clipping do to gradients that explode, and what do penalties do?
 
-Gradient descent on four kinds of networks (``bench.clipped``): the error surface with a cliff of one recurrent
-unit, a deep tanh classifier, a recurrent tanh network, and one value learnt from errors far from 0. Every
-gradient is left alone, clipped to a norm c, clipped entry by entry, or joined by an L2 or L1 penalty. All
-treatments of a seed share weights and batches.
+Gradient descent on four kinds of networks (``bench.clipped``): the error surface with a cliff of one
+recurrent unit, a deep tanh classifier, a recurrent tanh network, and one value learnt from errors far from
+0. Every gradient is left alone, clipped to a norm c, clipped entry by entry, or joined by an L2 or L1
+penalty. All treatments of a seed share weights and batches.
 
-Measured before training: the gradients of 64 batches, their norms, and the angle by which clipping turns them.
-At every step: the gradient's norm, the update's, whether clipping engaged, the loss; the recurrent weights'
-Frobenius norm, and at ten steps their spectral radius.
+Measured before training: the gradients of 64 batches, their norms, and the angle by which clipping turns
+them. At every step: the gradient's norm, the update's, whether clipping engaged, the loss; the recurrent
+weights' Frobenius norm, and at ten steps their spectral radius.
 
 Theory: clipping by norm multiplies g by min(1, c / |g|), so an update of gradient descent has the norm
 min(lr |g|, lr c) and the direction of g; where |g| < c it changes not one bit. A first step is clipped with
-the probability P(|g| > c) over batches. The penalty alpha |W|^2 has the gradient 2 alpha W, hence without any
-other gradient W_t = (1 - lr l2)^t W_0, with l2 = 2 alpha; with one, the norm is off by at most lr sum |g|. The
-square of a clipped error has no gradient outside the range, Huber's loss the gradient +-1. No theory gives the
-number of successes; its intervals are exact (Clopper & Pearson 1934).
+the probability P(|g| > c) over batches. The penalty alpha |W|^2 has the gradient 2 alpha W, hence without
+any other gradient W_t = (1 - lr l2)^t W_0, with l2 = 2 alpha; with one, the norm is off by at most lr sum
+|g|. The square of a clipped error has no gradient outside the range, Huber's loss the gradient +-1. No
+theory gives the number of successes; its intervals are exact (Clopper & Pearson 1934).
 
 Sources: Pascanu, Mikolov & Bengio (2013), arXiv:1211.5063 (algorithm 1, figure 6); Mnih et al. (2015), Nature
 518; Karpathy (2016), Yes you should understand backprop; He et al. (2015), arXiv:1502.01852 (weight decay).

@@ -32,7 +32,13 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from signalprop.analysis.chaos import mean_field_exponent
+from signalprop.analysis.chaos import (
+    Weights,
+    finite_width_correction,
+    mean_field_exponent,
+    mean_field_q,
+    slope_variety,
+)
 from signalprop.bench.competing import LN10, Protocol, compete
 from signalprop.bench.competitors import ALONE, PARTS, competitor
 from signalprop.bench.drawings.memory_league import figures
@@ -107,7 +113,7 @@ SIZES = {
         task="adding-50",
         multiple=(0.1, 0.3, 1.0),
         units=32,
-        updates=600,
+        updates=800,
         tuning_seeds=2,
         seeds=12,
     ),
@@ -157,14 +163,13 @@ def theory(settings: Settings) -> xr.Dataset:
     task, length = find_task(settings.task)
     names = list(settings.remedy)
     operations = [step_operations(name, settings) for name in names]
-    decades = [predicted_decades(name, length) for name in names]
+    decades = [predicted_decades(name, length, settings.units) for name in names]
     return xr.Dataset(
         {
             "decades_predicted": (("remedy",), decades),
             "operations": (("remedy",), operations),
             "cost": (("remedy",), np.array(operations) / step_operations("none", settings)),
             "test_loss_predicted": ((), task.chance(length)),
-            "unit_records": ((), settings.records),
             "length": ((), length),
             "updates": ((), settings.updates),
             "tuning_seeds": ((), settings.tuning_seeds),
@@ -175,8 +180,8 @@ def theory(settings: Settings) -> xr.Dataset:
     )
 
 
-def predicted_decades(remedy: str, length: int) -> float:
-    """T times the mean-field exponent of an untied network, in decades; NaN where there is no such theory.
+def predicted_decades(remedy: str, length: int, units: int) -> float:
+    """T times the mean-field exponent of untied weights at finite width, in decades; NaN without such theory.
 
     The inputs, U[0, 1] and two marks, with weights of variance 1/2 are noise of this mean square.
     """
@@ -184,11 +189,15 @@ def predicted_decades(remedy: str, length: int) -> float:
     phi = MEAN_FIELD.get(entry.network.cell)
     if phi is None or entry.flossed:
         return float("nan")
-    noise = jnp.sqrt((1 / 3 + 2 / length) / 2)
+    weights: Weights = "orthogonal" if "orthogonal" in entry.network.cell else "gaussian"
     gain = entry.network.gain
     if phi == "relu":  # its length grows without end, its slopes are 0 and 1
-        return float(length * jnp.log10(gain**2 / 2) / 2)
-    return float(length * mean_field_exponent(ACTIVATIONS[phi], gain, noise)) / LN10
+        rate, variety = jnp.log(gain**2 / 2) / 2, jnp.ones(())
+    else:
+        noise = jnp.sqrt((1 / 3 + 2 / length) / 2)
+        rate = mean_field_exponent(ACTIVATIONS[phi], gain, noise)
+        variety = slope_variety(ACTIVATIONS[phi], mean_field_q(ACTIVATIONS[phi], gain, noise))
+    return float(length * (rate + finite_width_correction(variety, units, weights))) / LN10
 
 
 def step_operations(remedy: str, settings: Settings) -> float:
@@ -216,7 +225,9 @@ EXPERIMENT = Experiment(
         "rate": Variable(("optimizer",), "learning rate that the held-out networks chose"),
         "test_loss": Variable(("optimizer",), "loss on sequences not trained on"),
         "solved": Variable(("optimizer",), "1 if the task is solved"),
-        "curve": Variable(("optimizer", "update"), "training loss without regulariser, mean around the update"),
+        "curve": Variable(
+            ("optimizer", "update"), "training loss without regulariser, mean around the update"
+        ),
         "log_gradient_norm": Variable(
             ("optimizer", "update"), "log of the gradient norm before clipping", "nats"
         ),
