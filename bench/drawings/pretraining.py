@@ -50,12 +50,22 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
 
 
 def _panels(at: xr.Dataset, height: float, **more: bool) -> tuple[Figure, list[tuple[Axes, xr.Dataset, str]]]:
-    """One panel per data set and activation."""
+    """One panel per activation and data set: a row per activation, or one row if there is one data set."""
     names = [str(v) for v in at["activation"].values], [str(v) for v in at["data"].values]
-    room = 1.0 if len(names[0]) == 1 else 0.0  # for the legend below a single row
-    figure, axes = draw.canvas(len(names[0]), len(names[1]), height=height + room, **more)
-    pairs = zip(axes.ravel(), product(*names), strict=True)
-    return figure, [(a, at.sel(activation=p, data=d), f"{p}, {d}") for a, (p, d) in pairs]
+    pairs = list(product(*names))
+    columns = len(names[1]) if len(names[1]) > 1 else len(pairs)
+    room = 1.0 if columns == len(pairs) else 0.0  # for the legend below a single row
+    figure, axes = draw.canvas(len(pairs) // columns, columns, height=height + room, **more)
+    panels = zip(axes.ravel(), pairs, strict=True)
+    return figure, [(a, at.sel(activation=phi, data=data), f"{phi}, {data}") for a, (phi, data) in panels]
+
+
+def _name_axes(panels: list[tuple[Axes, xr.Dataset, str]], x: str, y: str) -> None:
+    """Names below the last row and left of the first column."""
+    for axes, *_ in panels:
+        place = axes.get_subplotspec()
+        axes.set_xlabel(x if place is None or place.is_last_row() else "")
+        axes.set_ylabel(y if place is None or place.is_first_col() else "")
 
 
 def _looks(at: xr.Dataset) -> dict[str, dict[str, Any]]:
@@ -82,11 +92,7 @@ def _updates(at: xr.Dataset) -> Figure:
                   transform=axes.get_yaxis_transform())  # fmt: skip
         axes.set(title=title, yscale="log", ylim=(None, 1.8 * end))
         axes.set_xticks(chosen["depth"].values)
-    rows = at.sizes["data"]
-    for axes, *_ in panels[-rows:]:
-        axes.set_xlabel("hidden layers")
-    for axes, *_ in panels[::rows]:
-        axes.set_ylabel("updates to half the\nbase-rate loss")
+    _name_axes(panels, "hidden layers", "updates to half the\nbase-rate loss")
     _legend(figure, panels[0][0])
     figure.suptitle(f"Updates until the network has learned, pretraining included: median of "
                     f"{at.sizes['seed']} networks", fontsize=9)  # fmt: skip
@@ -108,11 +114,7 @@ def _curves(at: xr.Dataset) -> Figure:
         axes.axhline(chance, color="k", linestyle="--", linewidth=1.1, label="best constant answer")
         axes.axhline(TARGET * chance, color="0.5", linewidth=0.8)
         axes.set(title=title, ylim=(0, 1.25 * chance))
-    columns = at.sizes["data"]
-    for axes, *_ in panels[-columns:]:
-        axes.set_xlabel("updates, pretraining included")
-    for axes, *_ in panels[::columns]:
-        axes.set_ylabel("training loss in nats")
+    _name_axes(panels, "updates, pretraining included", "training loss in nats")
     _legend(figure, panels[0][0], 3)
     figure.suptitle(f"{int(deepest['depth'])} hidden layers: learning curves, median of {at.sizes['seed']} "
                     "networks at the better learning rate", fontsize=9)  # fmt: skip
