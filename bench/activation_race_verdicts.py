@@ -101,7 +101,7 @@ def _against(at: xr.Dataset, claims: tuple[str, ...], rival: str, said: str) -> 
     """Updates of a rival over relu's, for equal draws; networks that do not arrive count as the whole run."""
     total = float(at["update"][-1])
     arrived = at["arrived_at"].fillna(2 * total)
-    ratio = np.log(arrived.sel(racer=rival, drop=True) / arrived.sel(racer="relu", drop=True))
+    ratio = xr.apply_ufunc(np.log, arrived.sel(racer=rival, drop=True) / arrived.sel(racer="relu", drop=True))
     x = ratio.mean("depth").values
     if x.size < 2:
         return None

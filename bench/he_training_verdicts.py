@@ -149,7 +149,7 @@ def _speed(at: xr.Dataset) -> list[Verdict]:
     found = []
     for depth in at["depth"].values:
         begun = at["begun_at"].sel(depth=depth)
-        ratio = np.log(begun.sel(start="xavier") / begun.sel(start="he")).values
+        ratio = np.log((begun.sel(start="xavier") / begun.sel(start="he")).values)
         ratio = ratio[np.isfinite(ratio)]
         if ratio.size < 3:
             continue

@@ -4,6 +4,7 @@ Five are rectifiers ``x`` for ``x > 0``, ``k x`` below: k = 0 is relu, 1 linear,
 question whether relu's zero slope helps becomes a sweep of one number.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -64,7 +65,10 @@ class Critical(NamedTuple):
 
 def racing(family: Int[ArrayLike, ""], slope: Float[ArrayLike, ""]) -> Activation:
     """The activation of that family; both may be traced, so that all racers share one program."""
-    branches = [partial(rectifier, slope), *(ACTIVATIONS[name].function for name in SMOOTH)]
+    branches: list[Callable[[Array], Array]] = [
+        partial(rectifier, slope),
+        *(ACTIVATIONS[name].function for name in SMOOTH),
+    ]
     return Activation("racing", lambda x: jax.lax.switch(family, branches, x), (0.0,), float("nan"))
 
 

@@ -47,8 +47,8 @@ def _start(at: xr.Dataset) -> Verdict:
     """Deviation of the activations of every layer before training."""
     start = at.isel(update=0)
     dims = ("data", "network", "layer")
-    measured = np.log(start["deviation"]).mean("seed").transpose(*dims)
-    predicted = np.log(start["deviation_predicted"]).transpose(*dims)
+    measured = xr.apply_ufunc(np.log, start["deviation"]).mean("seed").transpose(*dims)
+    predicted = xr.apply_ufunc(np.log, start["deviation_predicted"]).transpose(*dims)
     error = start["deviation_spread"].transpose(*dims) / _seeds(at) ** 0.5
     factor = sampling_factor(int(measured.size))
     return judge(

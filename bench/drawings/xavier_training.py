@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from signalprop.bench import figures as draw
 from signalprop.bench.saturating import NETWORKS
@@ -153,7 +154,7 @@ def _gradients(at: xr.Dataset, names: list[str]) -> Figure:
 
 def _name_axes(panel: Axes, label: str, title: str) -> None:
     panel.set(xlabel="layer $l$", ylabel=label, title=title)
-    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _errors(at: xr.Dataset, names: list[str]) -> Figure:

@@ -167,7 +167,7 @@ def operations(name: str) -> tuple[float, float]:
     both = jax.jit(lambda x: (phi(x), derivative(phi, x)))
     analysis = both.lower(jax.ShapeDtypeStruct((count,), jnp.float32)).cost_analysis()
     found = analysis if isinstance(analysis, dict) else (analysis or [{}])[0]
-    return tuple(float(found.get(kind, 0.0)) / count for kind in ("flops", "transcendentals"))
+    return float(found.get("flops", 0.0)) / count, float(found.get("transcendentals", 0.0)) / count
 
 
 def theory(settings: Settings) -> xr.Dataset:

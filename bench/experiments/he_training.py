@@ -35,11 +35,11 @@ from signalprop.analysis.finitewidth import log_gain
 from signalprop.analysis.statistics import log_norm
 from signalprop.bench.classification import accuracy, batches, cross_entropy, problem
 from signalprop.bench.diagnostics import kernel_norms
-from signalprop.bench.drawings.he_training import best, figures, named_starts
+from signalprop.bench.drawings.he_training import best, figures, interval, named_starts
 from signalprop.bench.errors import InputError
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.grid import Grid, Static, nearest, require_count, require_scale, require_values
-from signalprop.bench.he_training_verdicts import interval, verdicts
+from signalprop.bench.he_training_verdicts import verdicts
 from signalprop.bench.optimizers import optimizer, require_learning_rates
 from signalprop.bench.starts import STARTS
 from signalprop.bench.training import Trained, train

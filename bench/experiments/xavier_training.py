@@ -17,6 +17,7 @@ constant long before the features are of use, and for a sigmoid the way to silen
 them to 0, where it is saturated. One network cannot use the read-out's bias for that, to see if it matters.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -149,6 +150,14 @@ def features_of(data: str) -> tuple[int, int]:
     return problem(data).features, problem(data).classes
 
 
+def training_examples(data: str, static: Static) -> Callable[[jax.Array], Batch]:
+    """How a batch is drawn."""
+    size, dtype = static["batch_size"], jnp.dtype(static["dtype"])
+    if data == "shapes":
+        return partial(shapes.draw_shapes, batch_size=size, dtype=dtype)
+    return batches(problem(data), size, dtype)
+
+
 def test_examples(data: str, size: int, dtype: Any) -> Batch:
     """The same examples for every network."""
     if data == "shapes":
@@ -165,10 +174,6 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     floor = jnp.array([least_slope(phi) for phi in PHIS], dtype)[point["phi"].astype(int)]
     test = test_examples(data, static["test_size"], dtype)
     curve, probe = ((test[0][:n], test[1][:n]) for n in (static["curve_size"], static["probe"]))
-    if data == "shapes":
-        draw = partial(shapes.draw_shapes, batch_size=static["batch_size"], dtype=dtype)
-    else:
-        draw = batches(problem(data), static["batch_size"], dtype)
 
     def factor(path: Any, gradient: jax.Array) -> jax.Array:
         names = "/".join(map(str, path))
@@ -183,7 +188,16 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     def watch(model: Classifier, gradients: Any, updates: Any, batch: Any) -> dict[str, jax.Array]:
         return observed(model, probe, floor) | {"test_error": 1 - accuracy(model, *curve)}
 
-    trained = train(train_key, model, cross_entropy, draw, rule, static["updates"], static["records"], watch)
+    trained = train(
+        train_key,
+        model,
+        cross_entropy,
+        training_examples(data, static),
+        rule,
+        static["updates"],
+        static["records"],
+        watch,
+    )
     record = {name: value for name, value in trained.record.items() if name in VARIABLES}
     return record | {
         "histogram": _histogram(trained.model.activities(probe[0])[1]),
@@ -203,7 +217,10 @@ def _network(key: jax.Array, point: dict[str, jax.Array], static: Static) -> Cla
         )
         for name in SCHEMES
     )
-    return jax.tree.map(lambda a, b: jnp.where(point["scheme"] == 0, a, b), standard, normalized)
+    network: Classifier = jax.tree.map(
+        lambda a, b: jnp.where(point["scheme"] == 0, a, b), standard, normalized
+    )
+    return network
 
 
 def observed(model: Classifier, probe: Batch, floor: jax.Array) -> dict[str, jax.Array]:
