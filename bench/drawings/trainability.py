@@ -154,7 +154,7 @@ def _side(face: Any) -> str:
 
 def _by_threshold(axes: Axes, result: xr.Dataset, names: list[str]) -> None:
     """Median multiple of xi_c by threshold, after every snapshot."""
-    keep = away(result)
+    keep = away(result) if away(result).any() else np.isfinite(result["xi_c"].values)
     levels = np.linspace(0.2, 0.8, 25)
     looks = draw.series([str(int(step)) for step in result["step"].values])
     for i, step in enumerate(result["step"].values):
