@@ -103,3 +103,10 @@ def test_log_mean_exp_spans_decades_and_keeps_zeros():
     x = jnp.array([[1000.0, -jnp.inf, 0.0], [1000.0, -jnp.inf, -jnp.inf]])
     np.testing.assert_allclose(statistics.log_mean_exp(x), [1000, -np.inf, -np.log(2)])
     assert statistics.log_mean_exp(x.astype(jnp.float32)).dtype == jnp.float32
+
+
+def test_the_area_under_the_roc_curve_counts_pairs_in_order():
+    scores, positive = np.array([3.0, 1.0, np.inf, 1.0, -np.inf]), np.array([True, True, False, False, False])
+    pairs = [(high > low) + 0.5 * (high == low) for high in scores[positive] for low in scores[~positive]]
+    assert statistics.auc(scores, positive) == pytest.approx(np.mean(pairs))
+    assert np.isnan(statistics.auc(scores, np.ones(5, bool)))
