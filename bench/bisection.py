@@ -86,7 +86,8 @@ def largest(works: Callable[[jax.Array], jax.Array], top: int) -> jax.Array:
         return jnp.where(passed, middle, low), jnp.where(passed, high, middle)
 
     ends = jnp.zeros((), jnp.int32), jnp.full((), top + 1, jnp.int32)
-    return jax.lax.fori_loop(0, (top + 1).bit_length() - 1, halve, ends)[0]
+    low, _ = jax.lax.fori_loop(0, (top + 1).bit_length() - 1, halve, ends)
+    return jnp.asarray(low)
 
 
 def require_top(top: int) -> None:

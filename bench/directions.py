@@ -81,4 +81,4 @@ def rate(log_square: jax.Array, first: int, last: int) -> jax.Array:
 
 
 def _unit(vector: jax.Array) -> jax.Array:
-    return vector.astype(jnp.float64) / jnp.linalg.norm(vector)
+    return jnp.divide(vector.astype(jnp.float64), jnp.linalg.norm(vector))

@@ -18,14 +18,15 @@ START = 0.1  # strength of every mode in the beginning
 STEP = 0.01  # learning rate times n: small enough for the differential equation
 END = 30.0  # n times the time followed
 MOMENTS = 31
+STARTS = ("orthogonal", "gaussian")
 
 
 def draw_kernels(key: jax.Array, count: int, width: int, orthogonal: jax.Array, dtype: str) -> jax.Array:
     """Square kernels at the critical scale, orthogonal or Gaussian by a traced truth value: (count, N, N)."""
 
     def one(key: jax.Array) -> jax.Array:
-        draws = [SCHEMES[name].draw(key, width, width, 1.0, dtype) for name in ("orthogonal", "gaussian")]
-        return jnp.where(orthogonal, *draws)
+        turned, random = (SCHEMES[name].draw(key, width, width, 1.0, dtype) for name in STARTS)
+        return jnp.where(orthogonal, turned, random)
 
     return jax.vmap(one)(jax.random.split(key, count))
 

@@ -226,7 +226,7 @@ def _same_scale(result: xr.Dataset) -> list[Verdict]:
 def _one_number(result: xr.Dataset) -> list[Verdict]:
     """JVP, VJP and finite differences of the same networks."""
     at = result.isel(data=0, depth=-1)
-    apart = np.abs(at["product"] - at["product"].sel(way="VJP"))
+    apart = abs(at["product"] - at["product"].sel(way="VJP"))
     settings = settings_of(result)
     rounding = float(np.finfo(float).eps) * settings["width"] ** 0.5 * int(at["depth"])
     found = [judge(

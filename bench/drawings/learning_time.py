@@ -100,9 +100,9 @@ def _times_of(
     axes: Axes, x: np.ndarray, time: xr.DataArray, limit: int, look: dict[str, Any], label: str
 ) -> None:
     """Median and range over seeds; networks that never learn lie on the limit."""
-    time = np.minimum(time.transpose("depth", "seed").values, limit)
-    middle = np.median(time, 1)
-    error = np.abs(np.stack([time.min(1), time.max(1)]) - middle)
+    steps = np.minimum(time.transpose("depth", "seed").values, limit)
+    middle = np.median(steps, 1)
+    error = np.abs(np.stack([steps.min(1), steps.max(1)]) - middle)
     axes.plot(x, middle, color=look["color"], linestyle=look["linestyle"], linewidth=1.0)
     draw.measured(axes, x, middle, error, look, label=label)
 

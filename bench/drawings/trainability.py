@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 from signalprop.bench import figures as draw
@@ -56,7 +57,8 @@ def off_critical(result: xr.Dataset) -> np.ndarray:
 
 def away(result: xr.Dataset) -> np.ndarray:
     """Which of these have ``MULTIPLE`` xi_c inside the grid of depths."""
-    return off_critical(result) & np.asarray(result["xi_c"] * MULTIPLE < float(result["depth"].max()))
+    inside = np.asarray(result["xi_c"] * MULTIPLE < float(result["depth"].max()))
+    return np.asarray(off_critical(result) & inside)
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
@@ -73,11 +75,10 @@ def _heat_maps(result: xr.Dataset) -> Figure:
     names = [str(name) for name in result["data"].values]
     chosen = np.unique(np.linspace(0, result.sizes["step"] - 1, MAX_PANELS).round().astype(int))
     figure, axes = draw.canvas(len(names), len(chosen), height=2.5, sharex=True, sharey=True)
-    image = None
     for row, name in zip(axes, names, strict=True):
         for ax, i in zip(row, chosen, strict=True):
             values = result["accuracy"].sel(data=name).isel(step=i).mean("seed").transpose("depth", ...)
-            image = ax.pcolormesh(
+            image: QuadMesh = ax.pcolormesh(
                 result["sigma_w_squared"], result["depth"], values, cmap=draw.SEQUENTIAL, vmin=0, vmax=1,
                 shading="nearest", rasterized=True,
             )  # fmt: skip
@@ -106,7 +107,8 @@ def _heat_maps(result: xr.Dataset) -> Figure:
 def _scales(axes: Axes, result: xr.Dataset) -> None:
     """Multiples of xi_c in white, inside the depths of the grid."""
     top = float(result["depth"].max())
-    fine = np.linspace(*result["sigma_w_squared"].values[[0, -1]], 400)
+    scales = result["sigma_w_squared"].values
+    fine = np.linspace(scales[0], scales[-1], 400)
     rate = np.interp(fine, result["sigma_w_squared"], 1 / result["xi_c"])
     for multiple, dashes in MULTIPLES.items():
         curve = multiple / np.maximum(rate, 1e-9)
@@ -221,7 +223,7 @@ def _products(axes: Axes, result: xr.Dataset) -> None:
     looks = draw.series(WAYS)
     exact = found["product"].sel(way="VJP")
     for way, keep in (("JVP", slice(None)), ("differences", np.asarray(found["log_chi_1"] <= 0))):
-        apart = np.abs(found["product"].sel(way=way) - exact).max(("seed", "network"))
+        apart = abs(found["product"].sel(way=way) - exact).max(("seed", "network"))
         draw.measured(
             axes, found["sigma_w_squared"][keep], np.maximum(apart, 1e-17)[keep], None,
             looks[way] | {"marker": "^" if way == "JVP" else "D"}, label=f"{way} against VJP",

@@ -136,7 +136,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
             train_key, draw(static["top"]), depth, data, method,
             batch_size=static["batch_size"], steps=static["steps"],
         )  # fmt: skip
-        return accuracy > static["threshold"]
+        return jnp.greater(accuracy, static["threshold"])
 
     dtype = static["dtype"]
     return {

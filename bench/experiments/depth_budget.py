@@ -17,6 +17,7 @@ Sources: Schoenholz et al. (2017), arXiv:1611.01232; Hanin & Nica (2018), arXiv:
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -120,7 +121,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
             train_key, model, depth, data, network.method(),
             batch_size=static["batch_size"], steps=static["steps"],
         )  # fmt: skip
-        return found > static["threshold"]
+        return jnp.greater(found, static["threshold"])
 
     probes = jnp.asarray(static["probe"])
     log_gradient, log_sharpness = jax.lax.map(lambda depth: probe(probe_key, model, data, depth), probes)
@@ -136,9 +137,10 @@ def probe(key: jax.Array, model: Classifier, data: Problem, depth: jax.Array) ->
     """Log rms gradient of the first kernel, and log of the Hessian's largest eigenvalue, at one depth."""
     dtype = model.readout.bias[...].dtype
     batch = jnp.asarray(data.x[:EXAMPLES], dtype), jnp.asarray(data.label[:EXAMPLES])
-    graph, parameters, rest = nnx.split(model, nnx.Param, ...)
+    graph, *states = nnx.split(model, nnx.Param, ...)
+    parameters, rest = states
 
-    def loss(parameters: nnx.State) -> jax.Array:
+    def loss(parameters: Any) -> jax.Array:
         return bisection.loss_at(depth)(nnx.merge(graph, parameters, rest), batch)[0]
 
     gradient = jax.grad(loss)(parameters)

@@ -40,7 +40,6 @@ from signalprop.models.activations import activation
 from signalprop.models.classifier import Classifier, draw_classifier
 
 LENGTHS = {"linear": 1.0, "tanh_small": 1 / 16, "tanh_large": 1.0}  # q* of every network
-STARTS = ("orthogonal", "gaussian")
 OUTPUTS = 8  # of the linear network
 REMAINING, RIGHT = 0.001, 0.95  # of the loss, and of the examples, when learning counts as done
 STRIDE = 5  # steps over which these examples are counted
@@ -87,7 +86,7 @@ SIZES = {
     "standard": Settings(
         network=tuple(LENGTHS),
         depth=(3, 8, 20, 50),
-        learning_rate=tuple(np.geomspace(0.005, 1.28, 9).tolist()),
+        learning_rate=tuple(np.geomspace(0.02, 1.28, 7).tolist()),
         width=48,
         steps=300,
         seeds=3,
@@ -112,7 +111,7 @@ def grid(settings: Settings) -> Grid:
         traced={"orthogonal": (1.0, 0.0), "learning_rate": settings.learning_rate},
         seeds=settings.seeds,
         constants={name: getattr(settings, name) for name in constants},
-        coords={"moment": linear.moments(), "mode": linear.STRENGTHS},
+        coords={"moment": linear.moments().tolist(), "mode": linear.STRENGTHS},
     )
 
 
@@ -129,7 +128,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
             net_key, data.features, static["width"], static["depth"], data.classes, activation("tanh"),
             scheme=scheme, sigma_w=sigma_w, sigma_b=sigma_b, dtype=dtype,
         )
-        for scheme in STARTS
+        for scheme in linear.STARTS
     )  # fmt: skip
     model = jax.tree.map(lambda a, b: jnp.where(orthogonal, a, b), first, second)
     scaled = data._replace(x=(scale * data.x).astype(dtype))

@@ -220,7 +220,8 @@ def theory(settings: Settings) -> xr.Dataset:
                 "log_chi_1": layer.log_chi_1, "shift": layer.shift / settings.width,
             }  # fmt: skip
 
-        return jax.lax.map(one, sigma_w_squared)
+        found: dict[str, jax.Array] = jax.lax.map(one, sigma_w_squared)
+        return found
 
     found = predicted(jnp.asarray(settings.sigma_w_squared))
     axis = ("sigma_w_squared",)
