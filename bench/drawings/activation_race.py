@@ -14,7 +14,8 @@ CHANCE = 0.1  # what a diverged network is shown at
 def named_racers(result: xr.Dataset) -> xr.Dataset:
     """The result with activations by name, and the update at which each network arrives; NaN: never."""
     result = result.assign_coords(racer=[tuple(RACERS)[int(i)] for i in result["racer"].values])
-    reached = result["accuracy"] >= ARRIVED
+    alive = (result["diverged_at"] == 0) | (result["update"] <= result["diverged_at"])
+    reached = (result["accuracy"] >= ARRIVED) & alive  # a record cut short by divergence does not count
     return result.assign(arrived_at=result["update"].where(reached).min("update"))
 
 

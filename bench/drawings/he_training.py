@@ -18,7 +18,8 @@ LN10 = float(np.log(10))
 def named_starts(result: xr.Dataset) -> xr.Dataset:
     """The result with starts by name, and the update by which each network has begun; NaN: never."""
     result = result.assign_coords(start=[tuple(STARTS)[int(i)] for i in result["start"].values])
-    reached = result["accuracy"] >= BEGUN
+    alive = (result["diverged_at"] == 0) | (result["update"] <= result["diverged_at"])
+    reached = (result["accuracy"] >= BEGUN) & alive  # a record cut short by divergence does not count
     return result.assign(begun_at=result["update"].where(reached).min("update"))
 
 
@@ -55,7 +56,7 @@ def _looks(result: xr.Dataset) -> dict[str, dict[str, object]]:
 def _curves(result: xr.Dataset) -> Figure:
     """Training error against updates, one panel per depth, as in figures 2 and 3 of the paper."""
     at, depths = best(result), result["depth"].values
-    figure, axes = draw.canvas(1, len(depths), height=3.3, sharey=True)
+    figure, axes = draw.canvas(1, len(depths), height=3.8, sharey=True)
     for panel, depth in zip(axes[0], depths, strict=True):
         for name, look in _looks(result).items():
             chosen = at.sel(depth=depth, start=name)
@@ -71,7 +72,7 @@ def _curves(result: xr.Dataset) -> Figure:
             panel.fill_between(result["update"], low, high, color=look["color"], alpha=0.15, linewidth=0)
         panel.axhline(1 - BEGUN, color="0.3", linewidth=0.8, linestyle=":")
         panel.set(xlabel="updates", title=f"{depth} hidden layers", ylim=(-0.02, 1.0))
-        panel.legend(loc="lower left", title="have begun to learn", title_fontsize=7.5)
+        panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), title="have begun to learn")
     axes[0, 0].set_ylabel("training error (median, quartiles)")
     figure.suptitle(
         "Relu networks by start, each at the best of the same learning rates (dotted: begun, error 0.8)",
