@@ -53,17 +53,20 @@ def cliff_error(w: jax.Array, b: jax.Array, steps: int) -> jax.Array:
     """Squared error ``(sigmoid(h_T) - 0.7)^2`` of ``h_t = w sigmoid(h_{t-1}) + b`` from h_0 = 1/2."""
     h = jnp.full_like(w, FIRST)
     end, _ = jax.lax.scan(lambda h, _: (w * jax.nn.sigmoid(h) + b, None), h, length=steps)
-    return (jax.nn.sigmoid(end) - TARGET) ** 2
+    error: jax.Array = (jax.nn.sigmoid(end) - TARGET) ** 2
+    return error
 
 
 def squared_clipped(error: jax.Array) -> jax.Array:
     """``clip(error, -1, 1)^2``: its slope is 0 outside of +-1."""
-    return jnp.clip(error, -1, 1) ** 2
+    square: jax.Array = jnp.clip(error, -1, 1) ** 2
+    return square
 
 
 def huber(error: jax.Array) -> jax.Array:
     """Huber's loss, whose slope is the error clipped to +-1."""
-    return optax.huber_loss(error)
+    loss: jax.Array = optax.huber_loss(error)
+    return loss
 
 
 @dataclass(frozen=True)

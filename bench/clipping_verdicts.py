@@ -6,8 +6,9 @@ from scipy import stats
 
 from signalprop.bench import penalty_verdicts
 from signalprop.bench.clipped import FAR, label
-from signalprop.bench.clipping_scores import EXPLODES, at_best_rate, epsilon, initial_share, named
+from signalprop.bench.clipping_scores import EXPLODES, at_best_rate, epsilon, initial_share, log, named
 from signalprop.bench.memory_scores import interval
+from signalprop.bench.rates import exp
 from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
 
 PASCANU = "Pascanu, Mikolov & Bengio (2013), arXiv:1211.5063"
@@ -16,8 +17,7 @@ FADES = 1.0  # gain of tanh networks below which gradients fade
 GUESS = 1 / 6  # loss of the best guess on the adding problem
 CLIP = (
     "Clipping by norm rescales a long gradient and keeps its direction; clipping by value turns it. Both "
-    "act on "
-    "long gradients only, and neither helps against vanishing ones."
+    "act on long gradients only, and neither helps against vanishing ones."
 )
 
 
@@ -42,9 +42,9 @@ def _lengths(result: xr.Dataset) -> list[Verdict]:
     if not names:
         return []
     at = result.sel(treatment=names)
-    limit = np.minimum(at["log_gradient_norm"], np.log(at["clip_norm"])) + np.log(at["learning_rate"])
+    limit = at["log_gradient_norm"].clip(max=log(at["clip_norm"])) + log(at["learning_rate"])
     measured, predicted = xr.broadcast(at["log_update"], limit)
-    alive = np.isfinite(at["loss"].broadcast_like(measured)).values & ~np.isnan(predicted.values)
+    alive = np.isfinite(at["loss"].broadcast_like(measured).values) & ~np.isnan(predicted.values)
     with np.errstate(invalid="ignore"):
         lost = measured.values - predicted.values
     moved = alive & np.isfinite(predicted.values)
@@ -52,9 +52,8 @@ def _lengths(result: xr.Dataset) -> list[Verdict]:
     return [
         judge(
             ["C30"], f"Length of {int((moved | still).sum())} updates, of networks clipped by norm and "
-            "not: log "
-            f"of it less log min(lr |g|, lr c); {int(still.sum())} gradients are exactly 0, and so are their "
-            "updates", PASCANU,
+            f"not: log of it less log min(lr |g|, lr c); {int(still.sum())} gradients are exactly 0, and "
+            "so are their updates", PASCANU,
             measured=float(np.max(np.abs(lost[moved]), initial=0.0)), predicted=0.0,
             tolerance=128 * epsilon(result), tolerance_from="rounding, 128 units in the last place of 1",
         )
@@ -78,16 +77,15 @@ def _directions(result: xr.Dataset) -> list[Verdict]:
             )
         )  # fmt: skip
     if values:
-        cosine = at["cosine"].sel(treatment=values)
+        cosine = at["cosine"].sel(treatment=values).values
         angles = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
-        turned = angles.values[angles.values > 1]
+        turned = angles[angles > 1]
         if turned.size:
             found.append(
                 observe(
                     ["C30"], f"The same clipped by value ({', '.join(label(v) for v in values)}): it turns "
                     f"{turned.size / angles.size:.0%} of the gradients by more than 1 degree; angle in "
-                    "degrees, "
-                    "median of these", "Goodfellow, Bengio & Courville (2016), section 10.11.1",
+                    "degrees, median of these", "Goodfellow, Bengio & Courville (2016), section 10.11.1",
                     measured=float(np.median(turned)), claim="right after repair", correction=CLIP,
                 )
             )  # fmt: skip
@@ -104,17 +102,17 @@ def _first_step(result: xr.Dataset) -> list[Verdict]:
     probes = at.sizes["probe"]
     share, clipped = initial_share(at), at["clip_rate"].isel(update=0)
     smooth = (share * probes + 0.5) / (probes + 1)
-    spread = np.sqrt((smooth * (1 - smooth) * (1 + 1 / probes)).sum("seed"))
+    spread = (smooth * (1 - smooth) * (1 + 1 / probes)).sum("seed") ** 0.5
     predicted, measured = share.mean("seed"), clipped.mean("seed")
     seeds = at.sizes["seed"]
     order = predicted.dims
+    error = (spread / seeds).transpose(*order).values
     found = [
         judge(
             ["C30"], f"Share of {seeds} networks whose first step is clipped by norm, against the share of "
             f"{probes} batches with |g| > c before training, by network, c and gain", PASCANU,
             measured=measured.transpose(*order).values, predicted=predicted.values,
-            uncertainty=(spread / seeds).transpose(*order).values,
-            tolerance=sampling_factor(predicted.size) * (spread / seeds).transpose(*order).values,
+            uncertainty=error, tolerance=sampling_factor(predicted.size) * error,
             tolerance_from="binomial, as sure as five standard errors, with half a batch added on both sides",
         )
     ]  # fmt: skip
@@ -139,15 +137,14 @@ def _untouched(result: xr.Dataset) -> list[Verdict]:
     for name in named(result, "norm"):
         at = result.sel(treatment=name, drop=True)
         idle = ((at["clip_rate"] == 0).all("update") & (at["diverged_at"] == 0)).values
-        apart = np.abs(at["loss"] - plain).max("update").values[idle]
+        apart = abs(at["loss"] - plain).max("update").values[idle]
         largest, pairs = max(largest, float(np.max(apart, initial=0.0))), pairs + int(idle.sum())
     if pairs == 0:
         return []
     return [
         judge(
             ["C30"], f"Networks whose gradient never exceeds c: {pairs} of them, and the same without "
-            "clipping; "
-            "largest difference of their losses at any update", PASCANU,
+            "clipping; largest difference of their losses at any update", PASCANU,
             measured=largest, predicted=0.0, tolerance=0.0, tolerance_from="the same bits", correction=CLIP,
             claim="right after repair",
         )
@@ -183,11 +180,9 @@ def _success(result: xr.Dataset) -> list[Verdict]:
             observe(
                 ["C8", "C17", "C30", "D24"] if exploding else ["C30", "C17"],
                 f"Deep tanh network, {int(result['depth'])} layers, sigma_w = {gains}: networks that learn "
-                "in "
-                f"{result.sizes['update']} updates of gradient descent, each treatment at the better of "
+                f"in {result.sizes['update']} updates of gradient descent, each treatment at the better of "
                 f"{result.sizes['learning_rate']} learning rates, with exact 95 % intervals: {words}. Gain "
-                "of "
-                f"{label(best)} over none (Fisher, as if independent: p = {p:.1g})", PASCANU,
+                f"of {label(best)} over none (Fisher, as if independent: p = {p:.1g})", PASCANU,
                 measured=share - plain,
                 uncertainty=float(np.sqrt((share * (1 - share) + plain * (1 - plain)) / n)),
                 claim="right after repair",
@@ -212,17 +207,15 @@ def _cliff(at: xr.Dataset) -> list[Verdict]:
         return []
     at = at_best_rate(at.expand_dims("network")).isel(network=0)
     at = at.isel(gain=0) if "gain" in at.dims else at
-    steps = np.exp(at["log_update"].max("update"))
+    steps = exp(at["log_update"].max("update"))
     counts = "; ".join(_counts(at, name)[2] for name in names)
     last = names[1]
     return [
         observe(
             ["C30"], "Cliff of one recurrent unit: paths that end below an error of 0.01, each treatment "
-            "at the "
-            f"better learning rate: {counts}. Longest step of a path in (w, b), largest over "
-            f"{at.sizes['seed']} "
-            f"starts: {float(steps.sel(treatment=last).max()):.2g} with {label(last)}, without "
-            "clipping", PASCANU,
+            f"at the better learning rate: {counts}. Longest step of a path in (w, b), largest over "
+            f"{at.sizes['seed']} starts: {float(steps.sel(treatment=last).max()):.2g} with {label(last)}, "
+            "without clipping", PASCANU,
             measured=float(steps.sel(treatment="none").max()), claim="right after repair", correction=CLIP,
         )
     ]  # fmt: skip
@@ -286,9 +279,9 @@ def _stable(at: xr.Dataset) -> list[Verdict]:
     return [
         observe(
             ["C30", "D24", "C8"], f"Recurrent tanh networks of gain above {EXPLODES:g}, adding problem, at "
-            "all "
-            "learning rates: networks whose loss ends below twice that of the best guess, with exact 95 % "
-            f"intervals: {words}. Gain of {label(best)} over none (Fisher, as if independent: p = {p:.1g})",
+            "all learning rates: networks whose loss ends below twice that of the best guess, with exact "
+            f"95 % intervals: {words}. Gain of {label(best)} over none (Fisher, as if independent: p = "
+            f"{p:.1g})",
             PASCANU, measured=(k - plain) / n,
             uncertainty=float(np.sqrt((k * (n - k) + plain * (n - plain)) / n**3)),
             claim="right" if helped else "not checkable",

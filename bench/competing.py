@@ -79,7 +79,7 @@ def compete(key: jax.Array, entry: Competitor, remedy: str, rules: Protocol) -> 
         empty = jnp.full((len(rules.optimizer), *values.shape[1:]), jnp.nan, values.dtype)
         return empty.at[places].set(values)
 
-    return jax.tree.map(spread, found)
+    return {name: spread(values) for name, values in found.items()}
 
 
 def tune(rates: jax.Array, run: Any, rules: Protocol) -> jax.Array:

@@ -21,8 +21,7 @@ PATHS = ("lstm_forget_0", "lstm_forget_1", "gru")
 PENALTIES = ("l2", "l1", "omega")
 RIGHT_LIST = (
     "For memory the list is uneven: what counts is a path along which the state is added up, and an "
-    "optimizer "
-    "that rescales small gradients. Clipping makes steps safe, and penalties do not bring memory."
+    "optimizer that rescales small gradients. Clipping makes steps safe, and penalties do not bring memory."
 )
 
 
@@ -230,8 +229,8 @@ def _best(rows: pd.DataFrame) -> list[Verdict]:
     return [
         observe(
             ["C17", "C18"], f"The first four of {len(rows)} rows of the league: {first}. Single remedies "
-            "other "
-            f"than gates and flossing that make at least one network learn, of {len(any_of)}: share", PASCANU,
+            f"other than gates and flossing that make at least one network learn, of {len(any_of)}: "
+            "share", PASCANU,
             measured=float(any_of.mean()), claim="right after repair", correction=RIGHT_LIST,
         )
     ]  # fmt: skip

@@ -5,6 +5,7 @@ import xarray as xr
 
 from signalprop.bench.clipped import label
 from signalprop.bench.clipping_scores import EXPLODES, LN10, epsilon, named
+from signalprop.bench.rates import exp
 from signalprop.bench.verdict import Verdict, judge, observe
 
 CALCULUS = "calculus"
@@ -41,7 +42,7 @@ def _penalty(result: xr.Dataset) -> list[Verdict]:
 def _shrink(at: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
     """(1 - lr l2)^t, and the largest relative deviation of |W_t| that the gradients allow."""
     factor = 1 - at["learning_rate"] * at["l2"]
-    sizes = np.exp(at["log_gradient_norm"] - at["log_weight"].isel(update=0))
+    sizes = exp(at["log_gradient_norm"] - at["log_weight"].isel(update=0))
     allowed = at["learning_rate"] * (sizes.cumsum("update") - sizes)
     return factor ** at["update"], allowed
 
@@ -53,7 +54,7 @@ def _decay(result: xr.Dataset) -> list[Verdict]:
         return []
     at = result.sel(treatment=names)
     pure, allowed = _shrink(at)
-    ratio = np.exp(at["log_weight"] - at["log_weight"].isel(update=0))
+    ratio = exp(at["log_weight"] - at["log_weight"].isel(update=0))
     ratio, pure, allowed = xr.broadcast(ratio, pure, allowed)
     rounding = 4 * result.sizes["update"] * epsilon(result)
     alive = np.isfinite(ratio.values) & np.isfinite(allowed.values)
@@ -96,8 +97,7 @@ def _radius(at: xr.Dataset) -> list[Verdict]:
                 observe(
                     ["C31"], f"Spectral radius of the recurrent weights under {label(strongest)} after {end} "
                     "updates, over that at the start, less (1 - lr l2)^t: mean over networks whose weights "
-                    "the "
-                    f"gradients can move by {words}", CALCULUS,
+                    f"the gradients can move by {words}", CALCULUS,
                     measured=float(off.mean()),
                     uncertainty=float(off.std(ddof=1) / off.size**0.5) if off.size > 1 else float("nan"),
                     claim="right after repair", correction=PENALTY,
@@ -129,15 +129,14 @@ def _drift(at: xr.Dataset) -> list[Verdict]:
     return [
         judge(
             ["C31"], "Gradients before training with a penalty's coefficient and without: largest "
-            "difference of "
-            "the logs of the loss's gradient", CALCULUS, measured=same, predicted=0.0, tolerance=0.0,
+            "difference of the logs of the loss's "
+            "gradient", CALCULUS, measured=same, predicted=0.0, tolerance=0.0,
             tolerance_from="the same bits", claim="right after repair", correction=PENALTY,
         ),
         observe(
             ["C31", "C18"], f"Recurrent networks of gain above {EXPLODES:g}, medians over seeds and gains, "
-            "at the largest "
-            f"learning rate: {words}. "
-            f"Decades by which {label(best)} lowers the largest gradient of the training", PASCANU,
+            f"at the largest learning rate: {words}. Decades by which {label(best)} lowers the largest "
+            "gradient of the training", PASCANU,
             measured=saved, claim="right after repair", correction=PENALTY,
         ),
     ]  # fmt: skip

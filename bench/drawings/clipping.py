@@ -9,6 +9,7 @@ from signalprop.bench import figures as draw
 from signalprop.bench.clipped import SCENES, label
 from signalprop.bench.clipping_scores import LN10, at_best_rate
 from signalprop.bench.memory_scores import interval
+from signalprop.bench.rates import exp
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
@@ -147,7 +148,7 @@ def _weights(at: xr.Dataset) -> Figure:
     for (above, below), gain in zip(rows.T, shown, strict=True):
         for name in names:
             one, look = at.sel(gain=gain, treatment=name), looks[name]
-            size = np.exp(one["log_weight"] - one["log_weight"].isel(update=0)).median("seed", skipna=False)
+            size = exp(one["log_weight"] - one["log_weight"].isel(update=0)).median("seed", skipna=False)
             radius = (one["radius"] / one["radius"].isel(moment=0)).median("seed", skipna=False)
             draw.measured(above, at["update"][::stride], size[::stride], None, look, label=label(name))
             draw.measured(below, at["moment"], radius, None, look)

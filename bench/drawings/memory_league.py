@@ -1,5 +1,8 @@
 """Figures of ``memory-league``: ranked remedies, learning curves, and what theory knows before."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -21,7 +24,7 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return {"league": _league(result, rows), "curves": _curves(result, rows), "gradient": _gradient(result)}
 
 
-def look() -> dict[str, dict[str, object]]:
+def look() -> dict[str, dict[str, Any]]:
     """Colour and marker of every kind of remedy."""
     kept = draw.series(KINDS)
     return {kind: {"color": kept[kind]["color"], "marker": kept[kind]["marker"]} for kind in KINDS}
@@ -54,7 +57,7 @@ def _league(result: xr.Dataset, rows: pd.DataFrame) -> Figure:
     axes[0].set_yticks(range(len(labels)), [label.replace("Omega", r"$\Omega$") for label in labels])
     axes[0].set_ylim(-0.7, len(labels) + 0.9)
     handles = [
-        Line2D([], [], linestyle="none", label=kind, markersize=4.5, **look()[kind])  # type: ignore[arg-type]
+        Line2D([], [], linestyle="none", label=kind, markersize=4.5, **look()[kind])
         for kind in KINDS if kind in set(rows["kind"])
     ]  # fmt: skip
     figure.legend(
@@ -87,7 +90,7 @@ def _dots(axes: Axes, labels: list[str], rows: pd.DataFrame, title: str) -> None
 
 def _numbers(axes: Axes, labels: list[str], rows: pd.DataFrame) -> None:
     """Decades lost before and after training, predicted ones, updates, and cost."""
-    columns = {
+    columns: dict[str, Callable[[Any], str]] = {
         "lost at\nstart": lambda r: _number(r.decades_lost_start),
         "theory": lambda r: _number(r.decades_lost_predicted),
         "lost at\nend": lambda r: _number(r.decades_lost_end),
@@ -166,7 +169,7 @@ def _gradient(result: xr.Dataset) -> Figure:
     axes[1].set(xlabel="decades gained over $T$, untrained", ylabel="the same, trained",
                 title="Training moves the gradient (dashed: unchanged)")  # fmt: skip
     handles = [
-        Line2D([], [], linestyle="none", label=kind, markersize=4.5, **look()[kind])  # type: ignore[arg-type]
+        Line2D([], [], linestyle="none", label=kind, markersize=4.5, **look()[kind])
         for kind in KINDS if kind in kinds
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)), columnspacing=1.0)

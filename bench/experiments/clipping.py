@@ -183,14 +183,15 @@ def probe(
     key: jax.Array, scene: Scene, model: Any, shape: Shape, point: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
     """Gradients of fresh batches: log norms, cosines with themselves clipped; and that of alpha |W|^2."""
-    graph, parameters, rest = nnx.split(model, nnx.Param, ...)
-    draw, ends = scene.batch(shape), (-point["clip_value"], point["clip_value"])
+    graph, *states = nnx.split(model, nnx.Param, ...)
+    parameters, rest = states
+    draw, most = scene.batch(shape), point["clip_value"]
 
     def one(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         found = jax.grad(lambda p: scene.loss(nnx.merge(graph, p, rest), draw(key))[0])(parameters)
         flat = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(found)])
         size = log_global_norm(flat)
-        cut = jnp.clip(flat * jnp.minimum(1, point["clip_norm"] * jnp.exp(-size)), *ends)
+        cut = jnp.clip(flat * jnp.minimum(1, point["clip_norm"] * jnp.exp(-size)), -most, most)
         unit, turned = (side * jnp.exp(-log_global_norm(side)) for side in (flat, cut))
         return size, jnp.sum(unit * turned)
 

@@ -209,7 +209,7 @@ def step_operations(remedy: str, settings: Settings) -> float:
         lambda key: entry.network.draw(key, task, settings.units, settings.dtype), jax.random.key(0)
     )
     shapes = (1, settings.batch_size, task.features), (settings.batch_size,)
-    batch = Batch(*(jax.ShapeDtypeStruct(shape, settings.dtype) for shape in shapes))
+    batch = jax.eval_shape(lambda: Batch(*(jnp.zeros(shape, settings.dtype) for shape in shapes)))
     step = jax.jit(jax.grad(lambda m, b: loss(m, b)[0])).lower(model, batch)
     found: Any = step.cost_analysis()
     return float(found["flops"])
