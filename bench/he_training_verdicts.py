@@ -126,8 +126,9 @@ def _successes(at: xr.Dataset, rates: np.ndarray) -> list[Verdict]:
         found.append(
             observe(
                 ["B2", "B4"] if stalls else ["B2"],
-                f"{depth} hidden relu layers, {int(at['update'][-1])} updates, networks that begin to learn at "
-                f"the best of the learning rates {tries}: Xavier {counted(xavier)}, He {counted(he)}; difference", HE,
+                f"{depth} hidden relu layers, {int(at['update'][-1])} updates, networks that begin to learn "
+                f"at the best of the learning rates {tries}: Xavier {counted(xavier)}, He {counted(he)}; "
+                "difference", HE,
                 measured=float(gap), claim=standing,
                 correction="relu trains this deep with He's weights; with Xavier's it stalls, within "
                 "this number of updates." if stalls else "At this depth both starts may learn; the plateau "
