@@ -25,13 +25,13 @@ def newton(
         saddle_free: Whether to take the absolute value of the curvature; may be traced.
     """
 
-    def update(gradients: Any, state: Any, parameters: Any = None, *, value_fn: Any, **_: Any) -> Any:
+    def update(gradients: Any, state: Any, parameters: Any = None, *, value_fn: Any, **others: Any) -> Any:
         flat, unravel = ravel_pytree(parameters)
-        gradient, _ = ravel_pytree(gradients)
+        gradient = ravel_pytree(gradients)[0]
         curvature, directions = jnp.linalg.eigh(hessian(value_fn, parameters))
         stiffness = jnp.where(saddle_free, jnp.abs(curvature), curvature)
         step = directions @ ((directions.T @ gradient) / (stiffness + damping))
-        return unravel((-learning_rate * step).astype(flat.dtype)), state
+        return unravel((-jnp.asarray(learning_rate) * step).astype(flat.dtype)), state
 
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 

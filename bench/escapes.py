@@ -50,7 +50,7 @@ def escapes(instance: Instance, routes: Sequence[str], steps: int, key: jax.Arra
         numbers["method"] = jnp.asarray([METHODS.index(ROUTES[n].method) for n in names])
         found = jax.vmap(lambda row, p=program: _run(instance, p, row, shocks, key))(numbers)
         results |= {name: jax.tree.map(lambda a, i=i: a[i], found) for i, name in enumerate(names)}
-    return jax.tree.map(lambda *found: jnp.stack(found), *(results[name] for name in routes))
+    return {field: jnp.stack([results[name][field] for name in routes]) for field in results[routes[0]]}
 
 
 def _run(instance: Instance, program: str, row: Row, shocks: jax.Array, key: jax.Array) -> Row:
@@ -157,7 +157,7 @@ def _remembering(instance: Instance, row: Row, noise: jax.Array) -> optax.Gradie
         moved = jax.tree.map(jnp.add, chosen, tree(noise[step]))
         return moved, (tuple(memory for _, memory in pairs), step + 1)
 
-    return optax.GradientTransformation(init, update)  # type: ignore[arg-type]
+    return optax.GradientTransformation(init, update)
 
 
 def _way(row: Row, start: jax.Array, unit: jax.Array, noise: jax.Array) -> jax.Array:

@@ -71,7 +71,7 @@ def learn(
 
     def loss(model: Classifier, batch: Any) -> jax.Array:
         out = logits(model, batch[0], **case)
-        return optax.softmax_cross_entropy_with_integer_labels(out, batch[1]).mean()
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(out, batch[1]))
 
     def observe(model: Classifier, gradients: Any, updates: Any, batch: Any) -> dict[str, jax.Array]:
         readout = log_global_norm(updates.readout.bias[...])

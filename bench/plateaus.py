@@ -197,7 +197,8 @@ def flatness(instance: Instance) -> dict[str, jax.Array]:
 
     def loss(hidden: jax.Array, kind: jax.Array) -> jax.Array:
         active = jax.lax.switch(kind, phis, layer(hidden)(instance.x))
-        return optax.sigmoid_binary_cross_entropy(instance.readout(active)[..., 0], instance.label).mean()
+        out = instance.readout(active)[..., 0]
+        return jnp.mean(optax.sigmoid_binary_cross_entropy(out, instance.label))
 
     def largest(tree: Any) -> jax.Array:
         return jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)]))

@@ -96,10 +96,11 @@ def measure_saddles(dtype: str) -> dict[str, jax.Array]:
 def _sigmoid_steps(start: jax.Array) -> jax.Array:
     """Steps of gradient descent until one sigmoid unit with target 1 reaches b = 0."""
     slope = jax.grad(lambda b: (1 - jax.nn.sigmoid(b)) ** 2 / 2)
+    steps: jax.Array
     _, steps = jax.lax.while_loop(
         lambda state: state[0] < 0,
         lambda state: (state[0] - RATE * slope(state[0]), state[1] + 1),
-        (start, 0),
+        (start, jnp.zeros((), int)),
     )
     return steps
 

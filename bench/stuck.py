@@ -90,7 +90,7 @@ def rows(key: jax.Array, random: int, dtype: DTypeLike) -> dict[str, jax.Array]:
 
 def loss(model: Classifier, batch: Any) -> jax.Array:
     """Mean cross-entropy of softmax in nats."""
-    return optax.softmax_cross_entropy_with_integer_labels(model(batch[0]), batch[1]).mean()
+    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(model(batch[0]), batch[1]))
 
 
 def examine(
@@ -118,7 +118,8 @@ def examine(
         keys[1], model, loss, lambda _: batch, _until(row["share"] * steps), steps, records, by_layer
     )
     fresh = draw_classifier(keys[2], *shape, chosen(PHIS, 0), sigma_w=2**0.5, dtype=dtype)
-    graph, parameters, rest = nnx.split(trained.model, nnx.Param, ...)
+    graph, *states = nnx.split(trained.model, nnx.Param, ...)
+    parameters, rest = states
 
     def value(p: Any) -> jax.Array:
         return loss(nnx.merge(graph, p, rest), batch)

@@ -18,7 +18,7 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
 def _frozen(result: xr.Dataset) -> Figure:
     """Way of every layer's kernel, for every replaced layer."""
     figure, panels = draw.canvas(1, 2, height=3.2, sharey=True)
-    ways = np.exp(result["way"])
+    ways = result["way"].copy(data=np.exp(result["way"].values))
     floor = float(ways.where(ways > 0).min()) / FLOOR
     titles = {"step": "Layer $k$ of binary steps", "silent": "Layer $k$ silenced (relu, offset -100)"}
     looks = draw.series([f"{k}" for k in result["at"].values])
@@ -61,7 +61,8 @@ def _learnt(result: xr.Dataset) -> Figure:
 
 
 def _error(values: xr.DataArray) -> xr.DataArray:
-    return values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
+    error: xr.DataArray = values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
+    return error
 
 
 def _shares(axes: Axes, result: xr.Dataset) -> None:

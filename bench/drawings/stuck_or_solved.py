@@ -182,7 +182,7 @@ def _early(result: xr.Dataset) -> Figure:
     left.axhline(0.5, color="0.4", linestyle=":", linewidth=0.9)
     left.set(xlabel="step", ylabel="AUC for a failed training", ylim=(0, 1.05))
     left.set_title("Signals that foretell the end")
-    left.legend(loc="lower right")
+    left.legend(loc="lower center", ncols=2)
     _outcomes(right, result)
     return figure
 
@@ -191,8 +191,8 @@ def _outcomes(axes: Axes, result: xr.Dataset) -> None:
     """First layer's gradient at the start against the end, network by network."""
     at = result.isel(network=slice(len(CONDITIONS), None), step=0)
     ratio = (at["loss"] / at["base"]).clip(1e-6)
-    gradient = np.exp(at["log_first"]).clip(TINY)
-    axes.plot(gradient.values.ravel(), ratio.values.ravel(), "o", markerfacecolor="white", color="0.3")
+    gradient = np.exp(at["log_first"].values).clip(TINY)
+    axes.plot(gradient.ravel(), ratio.values.ravel(), "o", markerfacecolor="white", color="0.3")
     axes.axhline(ENDED_WELL, color="0.3", linewidth=0.8, linestyle="--")
     axes.set(xscale="log", yscale="log", xlabel="first layer's gradient norm before training")
     axes.set_ylabel("loss at the end, over base rate's")

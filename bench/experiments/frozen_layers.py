@@ -131,7 +131,7 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     found = []
     for name, what in (("way", "Kernels"), ("bias_way", "Biases")):
         predicted = result[f"{name.replace('way', 'moves')}_predicted"]
-        moves, predicted = xr.broadcast(np.isfinite(result[name]).astype(float), predicted)
+        moves, predicted = xr.broadcast((result[name] > -np.inf).astype(float), predicted)
         still = predicted == 0
         found += [
             judge(

@@ -16,6 +16,7 @@ Loshchilov & Hutter (2017), arXiv:1711.05101 (decoupled decay); Ioffe & Szegedy 
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import numpy as np
@@ -97,18 +98,13 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     """Run every route from several instances, and leave the saddles."""
     instance_key, noise_key = jax.random.split(key)
     shape = (static["examples"], static["features"], static["units"], static["dtype"])
-    keys = (jax.random.split(k, static["instances"]) for k in (instance_key, noise_key))
-    starts = jax.vmap(lambda k: draw_instance(k, *shape))(next(keys))
-    starts = starts._replace(x=starts.x[0], label=starts.label[0])  # the same for all
-    axes = type(starts)(*(None if name in ("x", "label") else 0 for name in starts._fields))
-    found = jax.vmap(lambda start, k: escapes(start, static["route"], static["steps"], k), (axes, 0))(
-        starts, next(keys)
-    )
-    first = jax.tree.map(lambda a: a[0], starts._replace(x=starts.x[None], label=starts.label[None]))
+    keys, noise_keys = (jax.random.split(k, static["instances"]) for k in (instance_key, noise_key))
+    run = partial(escapes, routes=static["route"], steps=static["steps"])
+    found = jax.vmap(lambda k, noise: run(draw_instance(k, *shape), key=noise))(keys, noise_keys)
     return {
         **found,
         **{name: found[name][0] for name in ("highest", "highest_foreseen")},
-        **flatness(first),
+        **flatness(draw_instance(keys[0], *shape)),
         **saddles.measure_saddles(static["dtype"]),
     }
 
