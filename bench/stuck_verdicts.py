@@ -54,8 +54,8 @@ def _telltales(result: xr.Dataset) -> list[Verdict]:
             correction="" if hard else "In this collection the gradient alone suffices.",
         ),
         observe(
-            ["B24"], "The same by a restart: a network is called stuck if its loss after some more steps "
-            f"is above that of a fresh network after as many, by {LIMIT:.0%} of the loss of the base rate or "
+            ["B24"], "The same by a restart: a network is called stuck if its loss after some more steps is "
+            f"above that of a fresh network after as many, by {LIMIT:.0%} of the loss of the base rate or "
             f"more; right for {right} of {size} (95 % Clopper-Pearson {share.low:.3f} to {share.high:.3f}); "
             "area under the ROC curve, 0.95 asked", HANLEY,
             measured=found["regained"][0], uncertainty=_half(found["regained"]),
@@ -65,9 +65,9 @@ def _telltales(result: xr.Dataset) -> list[Verdict]:
             if found["regained"][0] >= ENOUGH else "",
         ),
         judge(
-            ["B24"], f"Norm of the whole gradient of {dead.size} networks with a dead layer, once the "
-            "output bias has "
-            "learnt the base rate: exactly or nearly 0", "chain rule", measured=np.exp(dead), predicted=0.0,
+            ["B24"], f"Norm of the whole gradient of {dead.size} networks with a dead layer, once the output "
+            "bias has learnt the base rate: exactly or nearly 0",
+            "chain rule", measured=np.exp(dead), predicted=0.0,
             tolerance=1e-6, tolerance_from="what the output bias still has to learn", claim="right",
         ),
     ]  # fmt: skip
@@ -94,8 +94,8 @@ def _minima(result: xr.Dataset) -> list[Verdict]:
         at_width = int(result["xor_width"].min())
         found.append(observe(
             ["B40"], f"Restarts on XOR {f'with L2 {penalty:g}' if penalty else 'without penalty'}, {total} "
-            "per width; "
-            f"{'; '.join(each)}. Share that ends badly with {at_width} units", f"{HAMEY}; {DAUPHIN}",
+            f"per width; {'; '.join(each)}. Share that ends badly with {at_width} units",
+            f"{HAMEY}; {DAUPHIN}",
             measured=narrow, uncertainty=float(np.sqrt(narrow * (1 - narrow) / total)),
             claim="right after repair" if narrow > wide else "right",
             correction=_lesson(int(at.sum()), int(strict.sum()), wide) if narrow > wide else "",

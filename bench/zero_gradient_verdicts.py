@@ -1,5 +1,6 @@
 """Verdicts of ``zero-gradient-plateau``: which routes lead out, and what curvature can do."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import xarray as xr
 from scipy import special
 
 from signalprop.analysis.plateau import oscillation_threshold
+from signalprop.bench.escapes import SECOND
 from signalprop.bench.plateaus import MOMENTUM, POSITIVE, ROUTES
 from signalprop.bench.verdict import Verdict, judge
 
@@ -46,9 +48,18 @@ def _run(result: xr.Dataset, wanted: Sequence[str]) -> xr.Dataset | None:
 def _counted(at: xr.Dataset) -> str:
     """How many instances of each route escape, in words."""
     total = at.sizes["seed"] * at.sizes["instance"]
-    each = [f"{ROUTES[str(n)].label} {int(np.isfinite(at['escape'].sel(route=n)).sum())}"
+    each = [f"{_plain(str(n))} {int(np.isfinite(at['escape'].sel(route=n)).sum())}"
             for n in at["route"].values]  # fmt: skip
     return f"escapes of {total}: " + "; ".join(each)
+
+
+def _plain(name: str) -> str:
+    """A route's label without mathematical type."""
+    words = {r"\eta\lambda": "rate x decay", r"\,": " ", r"\sqrt": "sqrt ", r"\gamma": "gamma "}
+    label = ROUTES[name].label
+    for symbol, word in words.items():
+        label = label.replace(symbol, word)
+    return " ".join(re.sub(r"[\\${}]", "", label).split())
 
 
 def _same_step(at: xr.Dataset) -> dict[str, Any]:
@@ -63,10 +74,9 @@ def _plateau(result: xr.Dataset) -> list[Verdict]:
     flat = result["slope"].sel(unit="relu")
     found = [
         judge(
-            ["B17", "B27"], "Largest derivative of the loss by a weight or bias of a relu layer with W x "
-            "+ b < 0 "
-            f"on all examples, {flat.size} "
-            "instances", "chain rule", measured=flat, predicted=0.0, tolerance=0.0,
+            ["B17", "B27"], "Largest derivative of the loss by a weight or bias of a relu layer with W x + "
+            f"b < 0 on all examples, {flat.size} instances",
+            "chain rule", measured=flat, predicted=0.0, tolerance=0.0,
             tolerance_from=EXACT,
         )
     ]  # fmt: skip
@@ -98,9 +108,9 @@ def _output_bias(result: xr.Dataset) -> Verdict:
     rate = 0.1 * POSITIVE * (1 - POSITIVE)
     left = abs(logit) * (1 - rate) ** result.sizes["step"]
     return judge(
-        ["B17", "B18"], "Output bias of the network above a silent layer after SGD: it learns the logit of "
-        "the base "
-        "rate, and nothing else", "log(p / (1 - p))", measured=result["output_bias"].sel(route="sgd"),
+        ["B18"], "Output bias of the network above a silent layer after SGD: it learns the logit of "
+        "the base rate, and nothing else",
+        "log(p / (1 - p))", measured=result["output_bias"].sel(route="sgd"),
         predicted=logit, tolerance=1.05 * left + 1e-12,
         tolerance_from="what is left of an exponential approach of rate eta p (1 - p)",
         claim="right after repair", correction="Hidden weights and biases get no gradient; the output bias "
@@ -116,9 +126,9 @@ def _memory(result: xr.Dataset) -> list[Verdict]:
     predicted, known = at["coasting_predicted"], at["coasting"].notnull()
     found = [
         judge(
-            ["B19"], f"Momentum and Adam with something to remember, {_counted(at)}: share of instances "
-            "that leave "
-            "the dead region at the step that coasting predicts, or never as predicted", f"{POLYAK}; {ADAM}",
+            ["B19"], f"Momentum and Adam with something to remember, {_counted(at)}: share of instances that "
+            "leave the dead region at the step that coasting predicts, or never as predicted",
+            f"{POLYAK}; {ADAM}",
             claim="right after repair", correction="It carries a unit on by mu / (1 - mu) last steps at "
             "most, whichever way they point: out in some instances, not in others, and from rest never. The "
             "step that silenced a layer points deeper.", **_same_step(at),
@@ -132,10 +142,10 @@ def _memory(result: xr.Dataset) -> list[Verdict]:
     if bool(known.any()):
         mean = at["coasting"].mean(("seed", "instance"))
         some = mean.notnull()
-        left = 10 * 0.9004503 ** at.sizes["step"]
+        left = 10 * (MOMENTUM / SECOND**0.5) ** at.sizes["step"]
         found.append(judge(
             ["B19"], "Whole displacement in units of the step that memory asks for first: "
-            + "; ".join(f"{ROUTES[str(n)].label} {float(p):.4f}"
+            + "; ".join(f"{_plain(str(n))} {float(p):.4f}"
                         for n, p in zip(at["route"].values, predicted.values, strict=True)),
             "mu / (1 - mu), mu^2 / (1 - mu), and r / (1 - r) with r = b1 / sqrt(b2)",
             measured=mean[some], predicted=predicted[some], tolerance=left + 1e-10,
@@ -162,9 +172,8 @@ def _decay(result: xr.Dataset) -> list[Verdict]:
         found.append(judge(
             ["B20"], f"Decay that does revive ({_counted(unlike)}): share of instances that leave at the "
             "predicted step", f"{law}; {POLYAK}", claim="right after repair",
-            correction="Decay revives a unit if w decays and b > 0 does not, after log(b / |w x|) / "
-            "log(1 - eta lambda) steps; if heavy ball overshoots, eta lambda > (1 - sqrt mu)^2 = "
-            f"{threshold:.5f}; "
+            correction="Decay revives a unit if w decays and b > 0 does not, after log(b / |w x|) / log(1 - "
+            f"eta lambda) steps; if heavy ball overshoots, eta lambda > (1 - sqrt mu)^2 = {threshold:.5f}; "
             "or in Adam's gradient, where all weights walk to 0 at one speed.", **_same_step(unlike),
         ))  # fmt: skip
     return found
@@ -185,16 +194,18 @@ def _norms(result: xr.Dataset) -> list[Verdict]:
 
 
 def _newton(result: xr.Dataset) -> list[Verdict]:
-    flat = result["curvature"].sel(unit=["relu", "binary_step"])
+    flat = {name: result[name].sel(unit=["relu", "binary_step"]) for name in ("slope", "curvature")}
+    where = f"by the weights of silent relu units and of binary steps, {result.sizes['seed']} instances each"
     found = [
         judge(
-            ["B26", "B38"], "Largest first and second derivatives of the loss by the weights of silent "
-            "relu units and "
-            f"of binary steps, {result.sizes['seed']} instances", "the network is locally constant",
-            measured=np.stack([flat, result["slope"].sel(unit=["relu", "binary_step"])]), predicted=0.0,
-            tolerance=0.0, tolerance_from=EXACT, claim="wrong",
+            ["B26", "B27"], f"Largest derivative of the loss {where}", "the network is locally constant",
+            measured=flat["slope"], predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
+        ),
+        judge(
+            ["B38"], f"Largest second derivative of the loss {where}", "the network is locally constant",
+            measured=flat["curvature"], predicted=0.0, tolerance=0.0, tolerance_from=EXACT, claim="wrong",
             correction="Where the function is locally constant every derivative is zero, the second as well.",
-        )
+        ),
     ]  # fmt: skip
     at = _run(result, NEWTON)
     if at is not None:
@@ -253,9 +264,9 @@ def _saddles(result: xr.Dataset) -> list[Verdict]:
             "are 0: the first derivative that is not is of order L.",
         ),
         judge(
-            ["B23"], "Steps of gradient descent for a sigmoid unit to climb from b = -1 to -8 up to 0, "
-            "over the time "
-            "of gradient flow divided by the rate", "db/dt = S (1 - S)^2", measured=slow, predicted=1.0,
+            ["B23"], "Steps of gradient descent for a sigmoid unit to climb from b = -1 to -8 up to 0, over "
+            "the time of gradient flow divided by the rate",
+            "db/dt = S (1 - S)^2", measured=slow, predicted=1.0,
             tolerance=1 / at["sigmoid_steps_predicted"] + 0.005,
             tolerance_from="one step, and the next order in the rate", claim="right after repair",
             correction="Slow, not stuck: about e^|b| / rate steps, until the slope rounds to 0.",

@@ -13,6 +13,7 @@ Sources: Rumelhart, Hinton & Williams (1986), Nature 323; Bengio, Leonard & Cour
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -135,9 +136,9 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
         still = predicted == 0
         found += [
             judge(
-                ["B34", "B35", "B26"], f"{what} of {int(still.sum())} layers in or below a layer of steps "
-                f"or silent units{' or right above a silent one' * (name == 'way')}: number that any step "
-                "moves", "chain rule",
+                ["B34", "B35"], f"{what} of {int(still.sum())} layers in or below a layer of steps or "
+                f"silent units{' or right above a silent one' * (name == 'way')}: number that any step moves",
+                "chain rule",
                 measured=float(moves.where(still).sum()), predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
                 claim="right after repair", correction="Learning stops in that layer and below, exactly. "
                 "The kernel right above a silent layer reads only zeros and does not move either.",
@@ -149,6 +150,12 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
                 tolerance_from=EXACT,
             ),
         ]  # fmt: skip
+    step = result["way"].sel(replaced="step").where(result["layer"] <= result["at"])
+    found.append(judge(
+        ["B26"], f"Kernels in or below a layer of binary steps, {int(step.notnull().sum())}: number that "
+        "any step of training moves", "chain rule", measured=float((step > -np.inf).sum()), predicted=0.0,
+        tolerance=0.0, tolerance_from=EXACT,
+    ))  # fmt: skip
     return [*found, *_learnt(result), *_shares(result)]
 
 
@@ -158,7 +165,7 @@ def _learnt(result: xr.Dataset) -> list[Verdict]:
     guess = float(result["guessing"])
     return [
         observe(
-            ["B26", "B34"], "Test accuracy of a read-out that learns on the frozen random features of a "
+            ["B34"], "Test accuracy of a read-out that learns on the frozen random features of a "
             f"network whose last hidden layer are binary steps (guessing: {guess:.2f}; behind a silent "
             f"layer: {float(silent.mean()):.2f})", "Rahimi & Recht (2007), NIPS 20",
             measured=float(step.mean()), uncertainty=_error(step),
@@ -175,14 +182,16 @@ def _shares(result: xr.Dataset) -> list[Verdict]:
     if some.sizes["share"] == 0:
         return []
     least, most = float(some["share"].min()), float(some["share"].max())
+    still = float((~np.isfinite(some["share_way"])).sum())
+    numbers: dict[str, Any] = {"measured": still, "predicted": 0.0, "tolerance": 0.0, "tolerance_from": EXACT}
+    what = f"Kernels that no step moves, where {least:.0%} to {most:.0%} of one layer's units are silent"
     found = [
+        judge(["B33", "B37"], what, "paths through the other units", **numbers),
         judge(
-            ["A9", "B33", "B37"], f"Kernels that no step moves, in networks with {least:.0%} to {most:.0%} "
-            "of one layer's units silent", "paths through the other units",
-            measured=float((~np.isfinite(some["share_way"])).sum()), predicted=0.0, tolerance=0.0,
-            tolerance_from=EXACT, claim="right after repair", correction="One silent unit blocks nothing: "
-            "what is below learns through the units that are awake. Only a layer silent as a whole blocks.",
-        )
+            ["A9"], what, "paths through the other units", **numbers, claim="right after repair",
+            correction="One silent unit blocks nothing: what is below learns through the units that are "
+            "awake. Only a layer silent as a whole blocks.",
+        ),
     ]  # fmt: skip
     if 0.0 in result["share"].values:
         loss = result["share_accuracy"].sel(share=0.0, drop=True) - some["share_accuracy"]
