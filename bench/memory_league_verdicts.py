@@ -222,13 +222,14 @@ def _paths(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
 def _best(rows: pd.DataFrame) -> list[Verdict]:
     """Who leads, and how many remedies ever help."""
     listed = rows[rows["remedy"].isin([*PARTS]) & ~rows["remedy"].isin([*PATHS, "none", "flossing"])]
-    if listed.empty or not rows["solved"].any():
+    if listed.empty or not np.isfinite(rows["steps"]).any():
         return []
-    first = "; ".join(f"{_words(row)}, {row.steps:.0f} updates" for _, row in rows.head(4).iterrows())
+    learnt = rows[np.isfinite(rows["steps"])].head(4)
+    first = "; ".join(f"{_words(row)}, {row.steps:.0f} updates" for _, row in learnt.iterrows())
     any_of = listed.groupby("remedy")["solved"].max() > 0
     return [
         observe(
-            ["C17", "C18"], f"The first four of {len(rows)} rows of the league: {first}. Single remedies "
+            ["C17", "C18"], f"The first of {len(rows)} rows of the league: {first}. Single remedies "
             f"other than gates and flossing that make at least one network learn, of {len(any_of)}: "
             "share", PASCANU,
             measured=float(any_of.mean()), claim="right after repair", correction=RIGHT_LIST,
