@@ -41,8 +41,8 @@ def _league(table: xr.Dataset, rows: pd.DataFrame) -> Figure:
     """Dots with intervals, ranked by success on all networks, and the numbers beside them."""
     networks = [str(n) for n in table["network"].values]
     totals = rows.assign(share=rows["solved"] / rows["seeds"], slow=rows["steps"].clip(upper=1e9))
-    mean = totals.groupby("remedy")[["share", "slow"]].mean()
-    order = list(mean.sort_values(["share", "slow"], ascending=[True, False]).index)
+    mean = totals.groupby("remedy")[["share", "slow", "accuracy"]].mean()
+    order = list(mean.sort_values(["share", "slow", "accuracy"], ascending=[True, False, True]).index)
     widths = [1.0, 0.86] * len(networks)
     figure, (axes,) = draw.canvas(
         1, 2 * len(networks), height=1.1 + 0.205 * len(order), width_ratios=widths, sharey=True
@@ -63,8 +63,8 @@ def _league(table: xr.Dataset, rows: pd.DataFrame) -> Figure:
     figure.suptitle(
         f"One protocol, every remedy: share of {seeds} networks that reach a training accuracy of "
         f"{float(table['threshold']):g} in {int(table['step'][-1])} steps\n"
-        "(filled: trainable by theory before training; decades lost by the gradient from the last layer to "
-        "the first; grey: changes nothing here)",
+        "filled: trainable by theory; lost: decades by which the gradient shrinks from last to first layer; "
+        "grey: changes nothing",
         fontsize=8,
     )
     return figure
@@ -98,8 +98,8 @@ def _numbers(axes: Axes, rows: pd.DataFrame) -> None:
         "lost:\nstart": lambda r: _decades(r.decades_lost_start),
         "by\ntheory": lambda r: _decades(r.decades_lost_predicted),
         "lost:\nend": lambda r: _decades(r.decades_lost_end),
-        "median\nsteps": lambda r: f"{r.steps:.0f}" if np.isfinite(r.steps) else "\N{EN DASH}",
-        "cost\nper step": lambda r: f"{r.cost:.2f}",
+        "\nsteps": lambda r: f"{r.steps:.0f}" if np.isfinite(r.steps) else "\N{EN DASH}",
+        "\ncost": lambda r: f"{r.cost:.2f}",
     }
     axes.axis("off")
     for x, (title, text) in zip(np.linspace(0.08, 0.96, len(columns)), columns.items(), strict=True):
@@ -114,7 +114,7 @@ def _numbers(axes: Axes, rows: pd.DataFrame) -> None:
 def _decades(value: float) -> str:
     if np.isnan(value):
         return "\N{EN DASH}"
-    return f"{value:.1f}".replace("-", "\N{MINUS SIGN}") if np.isfinite(value) else "all"
+    return f"{round(value, 1) + 0.0:.1f}".replace("-", "\N{MINUS SIGN}") if np.isfinite(value) else "all"
 
 
 def _theory(table: xr.Dataset, rows: pd.DataFrame) -> Figure:
@@ -128,7 +128,7 @@ def _theory(table: xr.Dataset, rows: pd.DataFrame) -> Figure:
             draw.measured(axes[0], row.decades_lost_predicted, kept.mean(), kept.std(), look()[row.kind])
     ends = axes[0].get_xlim()
     draw.theory(axes[0], ends, ends)
-    axes[0].set(xlabel="decades lost, predicted", ylabel=r"decades lost before training, measured $\pm$ s.d.",
+    axes[0].set(xlabel="decades lost, predicted", ylabel=r"decades lost, measured $\pm$ s.d.",
                 title="The gradient before training is as predicted")  # fmt: skip
     _rule(axes[1], rows)
     handles = [
@@ -169,7 +169,7 @@ def _rule(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_ylim(-0.15, 40)
     axes.set_yticks([0, 1, 2, 5, 10, 20], ["0", "1", "2", "5", "10", "20"])
     axes.minorticks_off()
-    axes.set_title("Trainable by theory: the grey corner")
+    axes.set_title("Trainable by theory (grey), if inputs stay apart")
     handles = [
         Line2D([], [], linestyle="none", marker=marker, color="0.4", markersize=4.5, label=label)
         for marker, label in (("o", "sigmoid"), ("s", "tanh"), ("^", "others"))
