@@ -250,7 +250,6 @@ def _lost(kind: Learner, settings: Settings, q_0: float, c_0: float) -> tuple[np
         return (np.full(settings.depth, np.nan),) * 2
     phi, depth = activation(kind.activation), settings.depth
 
-    @jax.jit
     def factors() -> tuple[jax.Array, jax.Array, jax.Array]:
         q = meanfield.length_trajectory(phi, kind.sigma_w, kind.sigma_b, q_0, depth)
         c = meanfield.correlation_trajectory(phi, kind.sigma_w, kind.sigma_b, q_0, c_0, depth)
@@ -258,7 +257,7 @@ def _lost(kind: Learner, settings: Settings, q_0: float, c_0: float) -> tuple[np
         moment = jax.vmap(lambda q, k: meanfield.derivative_moment(phi, q, k), (0, None))
         return pair, moment(q, 1), moment(q, 2)
 
-    pair, mu_1, mu_2 = map(np.asarray, factors())
+    pair, mu_1, mu_2 = map(np.asarray, jax.jit(factors)())
     shift = np.diff(log_gain_as_if_independent(mu_2 / mu_1**2, settings.width).mean, prepend=0)
     chi = kind.sigma_w**2 * mu_1
     mean, rms = (-TO_DECADES / 2 * (np.log(factor) + shift) for factor in (pair, chi))
