@@ -47,7 +47,7 @@ EXAMPLES = 64  # in the batch that gradient and Hessian are taken on
 class Settings:
     """Settings of ``depth-budget``."""
 
-    network: tuple[str, ...] = ("tanh_ordered_16", "tanh_critical_8", "tanh_chaotic_16", "relu_he_8")
+    network: tuple[str, ...] = ("tanh_ordered_16", "tanh_chaotic_16", "relu_he_8")
     """Networks of ``bench.budgets``."""
     top: int = 31
     """Largest depth, one less than a power of two."""
