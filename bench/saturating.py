@@ -2,9 +2,6 @@
 
 from typing import NamedTuple
 
-from signalprop.analysis.activity import SATURATED
-from signalprop.models.activations import ACTIVATIONS
-
 PHIS = ("sigmoid", "tanh", "softsign")
 SCHEMES = ("uniform_standard", "glorot_uniform")
 
@@ -34,8 +31,3 @@ NETWORKS = {
     "softsign": Network("Softsign", "softsign", SCHEMES[0]),
     "softsign_normalized": Network("Softsign N", "softsign", SCHEMES[1]),
 }
-
-
-def least_slope(phi: str) -> float:
-    """The slope below which a unit counts as saturated."""
-    return SATURATED * ACTIVATIONS[phi].max_slope

@@ -65,7 +65,7 @@ def _sigmoids(at: xr.Dataset, names: list[str]) -> Figure:
             low, high = part["mean"] - part["deviation"], part["mean"] + part["deviation"]
             panel.fill_between(at["update"], low, high, color=look["color"], alpha=0.12, linewidth=0)
         panel.set(xlabel="updates", title=_title(at, name), ylim=(0, 1))
-    panels[0].set_ylabel("activation: mean and standard deviation")
+    panels[0].set_ylabel("activation: mean, standard deviation")
     panels[0].legend(loc="upper right")
     figure.suptitle(
         f"Sigmoid layers while they learn ({at['data'].item()}), {_seeds(at)}: 0 and 1 are saturation",
@@ -114,7 +114,8 @@ def _histograms(at: xr.Dataset, names: list[str]) -> Figure:
             panel.plot(at["bin"], density, label=label, color=look["color"], linestyle=look["linestyle"])
         panel.set(xlabel="activation", title=_title(at, name), xlim=(-1, 1))
     panels[0].set(ylabel="density", yscale="log")
-    panels[0].legend(loc="lower center")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     figure.suptitle(f"Activations after {_updates(at)} updates ({at['data'].item()})", fontsize=9)
     return figure
 

@@ -39,7 +39,7 @@ from signalprop.bench.errors import InputError
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.grid import Grid, Static, nearest, require_count, require_values
 from signalprop.bench.optimizers import optimizer, require_learning_rates
-from signalprop.bench.saturating import NETWORKS, PHIS, SCHEMES, Network, least_slope
+from signalprop.bench.saturating import NETWORKS, PHIS, SCHEMES, Network
 from signalprop.bench.training import train
 from signalprop.bench.xavier_training_verdicts import verdicts
 from signalprop.models.activations import activation, chosen, derivative
@@ -171,7 +171,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     draw_key, train_key = jax.random.split(key)
     data, dtype = static["data"], jnp.dtype(static["dtype"])
     model = _network(draw_key, point, static)
-    floor = jnp.array([least_slope(phi) for phi in PHIS], dtype)[point["phi"].astype(int)]
+    largest = jnp.array([activation(phi).max_slope for phi in PHIS], dtype)[point["phi"].astype(int)]
     test = test_examples(data, static["test_size"], dtype)
     curve, probe = ((test[0][:n], test[1][:n]) for n in (static["curve_size"], static["probe"]))
 
@@ -186,7 +186,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     )
 
     def watch(model: Classifier, gradients: Any, updates: Any, batch: Any) -> dict[str, jax.Array]:
-        return observed(model, probe, floor) | {"test_error": 1 - accuracy(model, *curve)}
+        return observed(model, probe, largest) | {"test_error": 1 - accuracy(model, *curve)}
 
     trained = train(
         train_key,
@@ -223,8 +223,8 @@ def _network(key: jax.Array, point: dict[str, jax.Array], static: Static) -> Cla
     return network
 
 
-def observed(model: Classifier, probe: Batch, floor: jax.Array) -> dict[str, jax.Array]:
-    """Activations and gradients of every layer on a few examples, (depth,) each."""
+def observed(model: Classifier, probe: Batch, largest: jax.Array) -> dict[str, jax.Array]:
+    """Activations and gradients of every layer on a few examples, (depth,) each; ``largest``: of the slopes."""
     _, z = model.trace(probe[0])
     _, y = model.activities(probe[0])
     flat = y.reshape(len(y), -1)
@@ -236,7 +236,7 @@ def observed(model: Classifier, probe: Batch, floor: jax.Array) -> dict[str, jax
         "mean": flat.mean(1),
         "deviation": flat.std(1),
         "high": jnp.percentile(flat, 98, axis=1),
-        "saturated": saturated(derivative(model.runs[0].phi, z), floor / 0.1).astype(y.dtype),
+        "saturated": saturated(derivative(model.runs[0].phi, z), largest).astype(y.dtype),
         "log_delta": log_delta(model, probe),
         "log_gradient": kernel_norms(gradient)[:-1] - jnp.log(sizes) / 2,
     }
