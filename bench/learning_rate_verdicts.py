@@ -140,13 +140,12 @@ def _catapult(result: xr.Dataset) -> list[Verdict]:
         scaled = at["learning_rate"] * at["sharpness"].sel(when="drawn", drop=True)
         best = scaled.where(at["log_final"] < 0).max("learning_rate").median("seed")
         beyond = int((best > 4).sum())
-        words = "all examples" if batch >= at.attrs.get("examples", batch) else f"{batch} examples"
-        found.append((words, best, beyond))
+        found.append((batch, best, beyond))
     if not any(np.isfinite(best).any() for _, best, _ in found):
         return []
     each = "; ".join(
-        f"batches of {words}: {beyond} of {best.size} weight variances learn beyond 4 / lambda"
-        for words, best, beyond in found
+        f"batches of {batch:g}: {beyond} of {best.size} weight variances learn beyond 4 / lambda"
+        for batch, best, beyond in found
     )
     middle = found[-1][1]
     return [

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from signalprop.bench import figures as draw
+from signalprop.bench.descent import BRACKET
 
 LN10 = float(np.log(10))
 CLIP = 2.0  # decades of the final loss beyond which the map's colour does not change
@@ -88,8 +89,16 @@ def _boundaries(axes: Axes, own: xr.Dataset) -> None:
         colour = "0.25" if when == "drawn" else "darkgreen"
         axes.plot(x, 2 / at["sharpness"].median("seed"), color=colour, linestyle=dash, linewidth=1.4,
                   label=rf"theory: $\eta = 2/\lambda$, {when} network")  # fmt: skip
-        draw.measured(axes, x, at["edge"].median("seed"), None, {**looks[when], "color": colour},
+        shown = at["edge"].where(~_beyond(at)).median("seed")
+        draw.measured(axes, x, shown, None, {**looks[when], "color": colour},
                       label=f"measured: loss blows up, {when} network")  # fmt: skip
+
+
+def _beyond(at: xr.Dataset) -> xr.DataArray:
+    """Where half of the networks do not blow up below the largest learning rate that was tried."""
+    ratio = (at["edge"] * at["sharpness"] / 2).median("seed")
+    beyond: xr.DataArray = ratio > 0.95 * BRACKET
+    return beyond
 
 
 def _edges(result: xr.Dataset) -> Figure:
@@ -106,12 +115,16 @@ def _edges(result: xr.Dataset) -> Figure:
         error = np.abs(np.stack([ratio.quantile(q, "seed") - middle for q in (0.1, 0.9)]))
         draw.measured(left, x * shift, middle, error, looks[when],
                       label=f"{when} network: median, 10-90 % of {ratio.sizes['seed']}")  # fmt: skip
+        for place in x[_beyond(own.sel(when=when)).values]:
+            left.annotate("", (place * shift, 3 * BRACKET), (place * shift, BRACKET),
+                          arrowprops={"arrowstyle": "->", "color": looks[when]["color"]})  # fmt: skip
     left.set(xscale="log", yscale="log", xlabel=r"weight variance $\sigma_w^2$",
              ylabel=r"$\eta$ at blow-up / $(2/\lambda)$")  # fmt: skip
     left.set_title("tanh networks: blow-up of the loss")
     left.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     left.xaxis.set_major_formatter("{x:g}")
     left.xaxis.set_minor_formatter(NullFormatter())
+    left.set_ylim(top=40 * BRACKET)
     left.legend(loc="upper left")
     m = np.linspace(0.05, 3.1, 400)
     draw.theory(right, m, np.log(np.abs(1 - m)), label=r"theory: $\log |1 - \eta\lambda|$")
