@@ -224,7 +224,7 @@ def _network(key: jax.Array, point: dict[str, jax.Array], static: Static) -> Cla
 
 
 def observed(model: Classifier, probe: Batch, largest: jax.Array) -> dict[str, jax.Array]:
-    """Activations and gradients of every layer on a few examples, (depth,) each; ``largest``: of the slopes."""
+    """Activations and gradients of every layer on a few examples, (depth,) each; ``largest`` slope."""
     _, z = model.trace(probe[0])
     _, y = model.activities(probe[0])
     flat = y.reshape(len(y), -1)
