@@ -22,7 +22,7 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
         answers.append(_faster(found, depth, fast, slow))
     for adam, plain in _pairs(names, "optimizer"):
         answers.append(_adam(found, depth, adam, plain))
-    answers += _wider(depth, names)
+    answers += _wider(found, depth, names)
     return answers
 
 
@@ -133,7 +133,7 @@ def _adam(found: xr.DataArray, depth: xr.DataArray, adam: str, plain: str) -> Ve
     )  # fmt: skip
 
 
-def _wider(depth: xr.DataArray, names: list[str]) -> list[Verdict]:
+def _wider(found: xr.DataArray, depth: xr.DataArray, names: list[str]) -> list[Verdict]:
     """Depth against width where nothing else changes: at the critical scale."""
     critical = [n for n in names if "critical" in NETWORKS[n].label and NETWORKS[n].learning_rate < 0.1]
     if len({NETWORKS[n].width for n in critical}) < 2:
@@ -143,8 +143,11 @@ def _wider(depth: xr.DataArray, names: list[str]) -> list[Verdict]:
     middle = [max(float(depth.sel(network=n).median()), 1.0) for n in critical]
     each = ", ".join(f"N = {w}: {_at(depth, n)}" for w, n in zip(width, critical, strict=True))
     slope = float(np.polyfit(np.log(width), np.log(middle), 1)[0])
+    spread = np.array(middle) / found.sel(network=critical, limit="width").values
     return [observe(
-        ["C1"], f"At the critical scale the width limits depth ({each} layers); slope of log depth by log "
+        ["C1"], f"At the critical scale the width limits depth ({each} layers), where "
+        f"log |g|^2 varies by {spread.min():.1f} to {spread.max():.1f} over networks; slope of log depth by log "
         "width, where L / N = const has 1", "arXiv 1812.05994", measured=slope, claim="right after repair",
-        correction="A critical scale does not make depth free: the gradient's spread grows as L / N.",
+        correction="A critical scale does not make depth free: the gradient's spread grows as L / N, and "
+        "training bears more of it than a variance of 1.",
     )]  # fmt: skip

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from signalprop.bench import figures as draw
 from signalprop.bench.budgets import LIMITS, NETWORKS, RULES, crossing, floating_point_limit
 
+SIZE = {"information": 10}  # so that it is seen around the gradient's mark where they are equal
 FACTOR = 2.0  # drawn around the line on which prediction and observation agree
 
 
@@ -63,11 +64,11 @@ def _budget(result: xr.Dataset) -> Figure:
             if value < end:
                 look = {k: v for k, v in looks[limit].items() if k != "linestyle"}
                 filled = look["color"] if limit == binding else "white"
-                axes.plot(max(value, 0.7), row, linestyle="none", markersize=7, zorder=4,
+                axes.plot(max(value, 0.7), row, linestyle="none", markersize=SIZE.get(limit, 7), zorder=4,
                           markerfacecolor=filled, markeredgewidth=1.4, **look)  # fmt: skip
     for limit in LIMITS:
         look = {k: v for k, v in looks[limit].items() if k != "linestyle"}
-        axes.plot([], [], linestyle="none", markersize=7, markerfacecolor="white", markeredgewidth=1.4,
+        axes.plot([], [], linestyle="none", markersize=SIZE.get(limit, 7), markerfacecolor="white", markeredgewidth=1.4,
                   label=f"{limit}: {RULES[limit]}", **look)  # fmt: skip
     axes.barh([-5], [1], color="0.8", label="observed: trained up to here")
     axes.set_yticks(rows, [NETWORKS[name].label for name in names])
