@@ -135,6 +135,11 @@ def _standing(rival: str, slower: bool, faster: bool) -> tuple[Standing, str]:
         return "right after repair", "" if changed else "No zeros are left, and the speed is the same."
     if rival == "elu":
         return ("right", "") if faster else ("not checkable", "Its mean gives elu no clear advantage here.")
+    if rival == "linear" and faster:
+        return "wrong", (
+            "A linear network learns this problem, which it can solve, faster: what relu adds is not speed but "
+            "what it can represent."
+        )
     if slower:
         return "right after repair", f"Relu is faster than {rival} here, both at their critical scale."
     if faster:

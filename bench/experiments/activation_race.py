@@ -59,9 +59,9 @@ class Settings:
     """Units of every hidden layer."""
     batch_size: int = 16
     """Examples per update."""
-    updates: int = 1000
+    updates: int = 600
     """Updates of every network."""
-    records: int = 40
+    records: int = 60
     """Points of the learning curves; divides the updates."""
     seeds: int = 6
     """Networks per setting."""
@@ -89,7 +89,7 @@ class Settings:
 
 
 SIZES = {
-    "quick": Settings(depth=(5,), learning_rate=(0.003,), updates=400, records=20, seeds=2),
+    "quick": Settings(depth=(5,), learning_rate=(0.003,), updates=200, records=20, seeds=2),
     "standard": Settings(),
     "full": Settings(
         depth=(2, 10, 30, 100), learning_rate=(0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03), width=128,

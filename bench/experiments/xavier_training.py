@@ -105,7 +105,7 @@ class Settings:
 SIZES = {
     "quick": Settings(
         data=("shapes",), network=("sigmoid", "tanh", "tanh_normalized", "softsign"), learning_rate=(0.3,),
-        width=50, updates=600, records=20, probe=50, curve_size=100, test_size=500, seeds=2,
+        width=50, updates=400, records=20, probe=30, curve_size=100, test_size=500, seeds=2,
     ),
     "standard": Settings(),
     "full": Settings(
