@@ -137,7 +137,7 @@ def _standing(rival: str, slower: bool, faster: bool) -> tuple[Standing, str]:
         return ("right", "") if faster else ("not checkable", "Its mean gives elu no clear advantage here.")
     if rival == "linear" and faster:
         return "wrong", (
-            "A linear network learns this problem, which it can solve, faster: what relu adds is not speed but "
+            "A linear network learns this problem, which it can solve, faster: relu adds not speed but "
             "what it can represent."
         )
     if slower:
