@@ -146,8 +146,9 @@ def _wider(found: xr.DataArray, depth: xr.DataArray, names: list[str]) -> list[V
     spread = np.array(middle) / found.sel(network=critical, limit="width").values
     return [observe(
         ["C1"], f"At the critical scale the width limits depth ({each} layers), where "
-        f"log |g|^2 varies by {spread.min():.1f} to {spread.max():.1f} over networks; slope of log depth by log "
-        "width, where L / N = const has 1", "arXiv 1812.05994", measured=slope, claim="right after repair",
+        f"log |g|^2 varies by {spread.min():.1f} to {spread.max():.1f} over networks; slope of log depth by "
+        "log width, where L / N = const has 1", "arXiv 1812.05994",
+        measured=slope, claim="right after repair",
         correction="A critical scale does not make depth free: the gradient's spread grows as L / N, and "
         "training bears more of it than a variance of 1.",
     )]  # fmt: skip

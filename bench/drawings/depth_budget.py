@@ -68,7 +68,7 @@ def _budget(result: xr.Dataset) -> Figure:
                           markerfacecolor=filled, markeredgewidth=1.4, **look)  # fmt: skip
     for limit in LIMITS:
         look = {k: v for k, v in looks[limit].items() if k != "linestyle"}
-        axes.plot([], [], linestyle="none", markersize=SIZE.get(limit, 7), markerfacecolor="white", markeredgewidth=1.4,
+        axes.plot([], [], linestyle="none", markersize=7, markerfacecolor="white", markeredgewidth=1.4,
                   label=f"{limit}: {RULES[limit]}", **look)  # fmt: skip
     axes.barh([-5], [1], color="0.8", label="observed: trained up to here")
     axes.set_yticks(rows, [NETWORKS[name].label for name in names])
