@@ -254,8 +254,9 @@ def _lost(kind: Learner, settings: Settings, q_0: float, c_0: float) -> tuple[np
         q = meanfield.length_trajectory(phi, kind.sigma_w, kind.sigma_b, q_0, depth)
         c = meanfield.correlation_trajectory(phi, kind.sigma_w, kind.sigma_b, q_0, c_0, depth)
         pair = jax.vmap(lambda c, q: meanfield.correlation_slope(phi, c, q, kind.sigma_w))(c, q)
-        moment = jax.vmap(lambda q, k: meanfield.derivative_moment(phi, q, k), (0, None))
-        return pair, moment(q, 1), moment(q, 2)
+        first = jax.vmap(lambda q: meanfield.derivative_moment(phi, q))(q)
+        second = jax.vmap(lambda q: meanfield.derivative_moment(phi, q, 2))(q)
+        return pair, first, second
 
     pair, mu_1, mu_2 = map(np.asarray, jax.jit(factors)())
     shift = np.diff(log_gain_as_if_independent(mu_2 / mu_1**2, settings.width).mean, prepend=0)
