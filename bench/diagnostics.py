@@ -4,13 +4,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from signalprop.analysis.activity import inactive, saturated
 from signalprop.bench.training import log_global_norm
 from signalprop.models.activations import derivative
 from signalprop.models.classifier import Classifier
 
-SLOPE_GRID = jnp.linspace(-8, 8, 1601)  # where the largest slope of an activation is looked for
+SLOPE_GRID = np.linspace(-8, 8, 1601)  # where the largest slope of an activation is looked for
 
 
 def by_layer(model: Classifier, gradients: Any, updates: Any, batch: Any) -> dict[str, jax.Array]:
@@ -25,7 +26,7 @@ def by_layer(model: Classifier, gradients: Any, updates: Any, batch: Any) -> dic
     _, z = model.trace(batch[0])
     phi = model.runs[0].phi
     slopes = derivative(phi, z)
-    largest = jnp.max(jnp.abs(derivative(phi, SLOPE_GRID.astype(z.dtype))))
+    largest = jnp.max(jnp.abs(derivative(phi, jnp.asarray(SLOPE_GRID, z.dtype))))
     return {
         "log_gradient": kernel_norms(gradients),
         "log_bias_gradient": bias_norms(gradients),

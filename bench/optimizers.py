@@ -20,8 +20,8 @@ OPTIMIZERS: dict[str, Callable[[ArrayLike, ArrayLike | None], optax.GradientTran
     "sgd": lambda momentum, epsilon: optax.identity(),
     "heavy_ball": lambda momentum, epsilon: optax.trace(momentum),
     "nesterov": lambda momentum, epsilon: optax.trace(momentum, nesterov=True),
-    "adagrad": lambda momentum, epsilon: optax.scale_by_rss(0.1, _or(epsilon, 1e-7)),
-    "rmsprop": lambda momentum, epsilon: optax.scale_by_rms(0.9, _or(epsilon, 1e-8)),
+    "adagrad": lambda momentum, epsilon: scale_by_root_sum(_or(epsilon, 1e-8)),
+    "rmsprop": lambda momentum, epsilon: optax.scale_by_rms(0.9, _or(epsilon, 1e-8), eps_in_sqrt=False),
     "adam": lambda momentum, epsilon: optax.scale_by_adam(momentum, 0.999, _or(epsilon, 1e-8)),
 }
 
@@ -49,7 +49,9 @@ def optimizer(
             0.9; ``adam`` with ``b1 = momentum`` and ``b2 = 0.999``.
         learning_rate: Size of a step.
         momentum: Of the methods that have one.
-        epsilon: Added to the root of Adam's, RMSProp's or Adagrad's second moment; None: 1e-8, Adagrad 1e-7.
+        epsilon: Added to the root of Adam's, RMSProp's or Adagrad's second moment, not under it; None: 1e-8.
+            Optax's own RMSProp adds it under the root, where 1e-8 acts like 1e-4, and its Adagrad begins with
+            sums of 0.1: both take gradients below that for none, which here would decide the outcome.
         l2: Coefficient of coupled decay.
         decay: Coefficient of decoupled decay.
         l1: Coefficient of the L1 penalty.
@@ -73,6 +75,16 @@ def optimizer(
             lambda g, _: jax.tree.map(lambda a: (jnp.negative(learning_rate) * a).astype(a.dtype), g)
         ),
     )
+
+
+def scale_by_root_sum(epsilon: ArrayLike) -> optax.GradientTransformation:
+    """Divide by the root of the sum of all squares so far, plus ``epsilon`` (Adagrad, Duchi et al. 2011)."""
+
+    def update(gradients: Any, sums: Any, parameters: Any = None) -> Any:
+        sums = jax.tree.map(lambda s, g: s + g * g, sums, gradients)
+        return jax.tree.map(lambda g, s: g / (jnp.sqrt(s) + epsilon), gradients, sums), sums
+
+    return optax.GradientTransformation(lambda p: jax.tree.map(jnp.zeros_like, p), update)
 
 
 def require_optimizers(names: Collection[str]) -> None:

@@ -15,8 +15,8 @@ OPTAX = {
     "sgd": optax.sgd(RATE),
     "heavy_ball": optax.sgd(RATE, 0.9),
     "nesterov": optax.sgd(RATE, 0.9, nesterov=True),
-    "adagrad": optax.adagrad(RATE),
-    "rmsprop": optax.rmsprop(RATE),
+    "adagrad": optax.adagrad(RATE, initial_accumulator_value=0.0, eps=1e-16),
+    "rmsprop": optax.rmsprop(RATE, eps_in_sqrt=False),
     "adam": optax.adam(RATE),
 }
 
@@ -47,6 +47,17 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_each_method_takes_the_steps_of_optax(name):
     assert_same(descend(optimizer(name, RATE)), descend(OPTAX[name]))
+
+
+@pytest.mark.parametrize("name", ["adagrad", "rmsprop", "adam"])
+def test_a_tiny_gradient_moves_as_far_as_a_large_one(name):
+    def first_step(size):
+        method = optimizer(name, RATE, epsilon=1e-12)
+        start = {"kernel": jnp.zeros(1)}
+        updates, _ = method.update({"kernel": jnp.full(1, size)}, method.init(start), start)
+        return updates["kernel"][0]
+
+    np.testing.assert_allclose(first_step(1e-6), first_step(1.0), rtol=1e-5)
 
 
 def test_decoupled_decay_is_adamw_and_coupled_decay_is_not():
