@@ -54,7 +54,7 @@ def _learnt(result: xr.Dataset) -> Figure:
         learnt = result["learnt"].sel(replaced=kind)
         draw.measured(left, result["at"], learnt.mean("seed"), _error(learnt), look, label=labels[kind])
     left.set(xlabel="replaced layer $k$", ylabel="test accuracy", ylim=(0, 1))
-    left.set_title("Above a frozen layer the rest goes on learning")
+    left.set_title("Steps pass information up, a silent layer passes none")
     left.legend()
     _shares(right, result)
     return figure
