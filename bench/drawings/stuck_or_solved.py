@@ -114,7 +114,8 @@ def _telltales(result: xr.Dataset) -> Figure:
         axes.set(xlabel=label, title=f"{title}\nAUC {interval(separation(at[name], at['stuck']))}")
     panels[0].set_xscale("log")
     panels[2].set_xscale("symlog", linthresh=1e-4)
-    panels[2].set_xticks([-1, -1e-2, 0])
+    panels[2].set_xticks([-0.1, -0.001, 0], ["-0.1", "-0.001", "0"])
+    panels[2].set_xticks([], minor=True)
     panels[3].axvline(LIMIT, color="0.3", linewidth=0.8, linestyle="--")
     kinds = list(CONDITIONS.values())
     panels[0].set_yticks(range(len(kinds)), [c.label for c in kinds])
@@ -180,7 +181,7 @@ def _early(result: xr.Dataset) -> Figure:
         error = np.abs(found[:, 1:] - found[:, :1]).T
         draw.measured(left, steps, found[:, 0], error, look, label=label)
     left.axhline(0.5, color="0.4", linestyle=":", linewidth=0.9)
-    left.set(xlabel="step", ylabel="AUC for a failed training", ylim=(0, 1.05))
+    left.set(xlabel="step", ylabel="AUC for a failed training", ylim=(-0.2, 1.05))
     left.set_title("Signals that foretell the end")
     left.legend(loc="lower center", ncols=2)
     _outcomes(right, result)
