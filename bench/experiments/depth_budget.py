@@ -21,7 +21,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pandas as pd
 import xarray as xr
 from flax import nnx
@@ -170,7 +169,7 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     depth = result["trainable_depth"]
     rows["observed_median"] = depth.median("seed").values
     rows["observed_least"], rows["observed_most"] = depth.min("seed").values, depth.max("seed").values
-    return rows.reset_index().replace({np.inf: "inf"})
+    return rows.reset_index()
 
 
 EXPERIMENT = Experiment(

@@ -215,7 +215,7 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     }
     shown = ["network", "depth", "orthogonal", *columns]
     frame = xr.Dataset(columns).to_dataframe().reset_index()[shown]
-    return frame.assign(orthogonal=frame["orthogonal"] > 0).replace({np.inf: "never"})
+    return frame.assign(orthogonal=frame["orthogonal"] > 0)
 
 
 EXPERIMENT = Experiment(
