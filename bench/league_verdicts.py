@@ -30,6 +30,7 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     names, steps = [str(r) for r in table["remedy"].values], int(table["step"][-1])
     return [
         *_gradient(table, networks, names),
+        *_identity(table, networks, names),
         *_rule(rows, steps),
         *_descent(table, networks, names),
         *_adaptive(table, rows, networks, names),
@@ -90,6 +91,26 @@ def _gradient(table: xr.Dataset, networks: list[str], names: list[str]) -> list[
             tolerance_from="the correction for finite width itself, as it is of one gradient and smaller for "
             f"a batch of different ones, and sampling, {surely(seeds)}",
             claim="right after repair", correction=CURE,
+        )
+    ]  # fmt: skip
+
+
+def _identity(table: xr.Dataset, networks: list[str], names: list[str]) -> list[Verdict]:
+    """Networks whose branches start at 0 lose and gain nothing before training."""
+    kept = [
+        n for n in names if any(ARCHITECTURES[recipe(net, n).architecture].starts_at_zero for net in networks)
+    ]
+    if not kept:
+        return []
+    start = table["decades"].sel(moment="start", remedy=kept).isel(rate=0)
+    labels = ", ".join(REMEDIES[name].label for name in kept)
+    return [
+        judge(
+            ["C17"],
+            f"Decades between the gradients of the first and the last layer before training: {labels}",
+            "every block begins as the identity, arXiv:2003.04887, arXiv:1901.09321",
+            measured=start.values.ravel(), predicted=0.0, tolerance=SAME,
+            tolerance_from="rounding in float32", claim="right after repair", correction=CURE,
         )
     ]  # fmt: skip
 
@@ -195,22 +216,25 @@ def _adaptive(table: xr.Dataset, rows: pd.DataFrame, networks: list[str], names:
         return []
     start = table["decades"].sel(moment="start").isel(rate=0)
     change = abs(start.sel(remedy=kept) - start.sel(remedy="none")).max(("seed", "remedy"))
-    gained = np.maximum(table["decades_predicted"].sel(remedy="none"), 0)
+    ordered = change.values[table["decades_predicted"].sel(remedy="none").values <= 0]
     share, error, words = _share(rows, kept)
     repair = (
         "They rescale the steps of a given initial network and initialise nothing; they restore no signal "
         f"that the layers have lost. Here: {words}."
     )
-    return [
+    unchanged = [
         judge(
             ["C15"],
             "Largest change in decades of the gradient across the layers before training by an adaptive "
-            "optimizer: an initialisation would change it, a step rule cannot",
+            "optimizer, in the vanishing network: an initialisation would change it, a step rule cannot",
             "the optimizer acts after the gradient is taken",
-            measured=change.values, predicted=0.0, tolerance=SAME * 10.0**gained.values,
-            tolerance_from="rounding of two compiled programs in float32, amplified by as many decades as "
-            "the gradient gains", claim="wrong", correction=repair,
-        ),
+            measured=ordered, predicted=0.0, tolerance=SAME,
+            tolerance_from="rounding of two compiled programs in float32, which a chaotic network would "
+            "amplify: that one is left out", claim="wrong", correction=repair,
+        )
+    ] if ordered.size else []  # fmt: skip
+    return [
+        *unchanged,
         observe(
             ["C15"],
             f"Share of both failing networks that learn with an adaptive optimizer: {words}",
@@ -247,8 +271,9 @@ def _penalties(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
     if not kept or "none" not in names:
         return []
     share, error, words = _share(rows, kept)
-    without, _, bare = _share(rows, ("none",))
-    helped = share - without > 2 * error and share > 0
+    without, bare_error, bare = _share(rows, ("none",))
+    error = float(np.hypot(error, bare_error))
+    helped = share - without > 2 * error
     return [
         observe(
             ["C18"],

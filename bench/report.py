@@ -7,7 +7,7 @@ from typing import get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from signalprop.bench import verdict
+from signalprop.bench import league_table, verdict
 from signalprop.bench.claims import CLAIMS, Claim
 from signalprop.bench.errors import StoreError
 from signalprop.bench.experiments import EXPERIMENTS
@@ -79,7 +79,9 @@ def write(folder: Path) -> list[Path]:
     written = []
     for template, name in (("README.md.jinja", "README.md"), ("report.html.jinja", "report.html")):
         path = folder / name
-        text = environment.get_template(template).render(sections=sections, answers=answers, count=_count)
+        text = environment.get_template(template).render(
+            sections=sections, answers=answers, count=_count, league=league_table.markdown(folder)
+        )
         try:
             path.write_text(text)
         except OSError as error:
