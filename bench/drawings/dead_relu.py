@@ -110,7 +110,7 @@ def _by_layer(result: xr.Dataset) -> Figure:
 def _turnover(result: xr.Dataset) -> Figure:
     """Deaths and revivals of every network in layer 1 and above, per network trained."""
     names = [str(name) for name in result["network"].values]
-    figure, (panels,) = draw.canvas(1, 2, height=1.7 + 0.24 * len(names), sharey=True)
+    figure, (panels,) = draw.canvas(1, 2, height=1.7 + 0.3 * len(names), sharey=True)
     parts = {"layer 1": result.sel(layer=[1]), "layers above": result.sel(layer=result["layer"] > 1)}
     for panel, (title, part) in zip(panels, parts.items(), strict=True):
         for kind, shift in zip(part["centred"].values, (0.17, -0.17), strict=False):

@@ -3,8 +3,9 @@ r"""When do units die in training, and do they come back?
 A unit is dead if its slope phi'(z) is exactly 0 on every training example. Classifiers of a few hidden layers
 are trained on an uncentred, pixel-like problem and on the same one centred, by plain gradient descent and the
 usual optimizers, at learning rates up to those where nothing is learned; beside relu, leaky relu, ELU and
-batch norm. Every network gets the same number of learning rates, the same multiples of a largest one that a
-pilot with two seeds found (``bench.rectifiers``), and the same seeds; no rate is chosen afterwards.
+batch norm. Every network gets the same number of learning rates, the same multiples of a largest one
+(``bench.rectifiers``: found in a pilot with two seeds, save for three networks that take that of plain
+descent), and the same seeds; no rate is chosen afterwards.
 
 Measured on the whole training set, at a stride: the share of dead units of every layer; deaths and revivals
 between two looks; the largest gradient of the weights of a dead unit; at the end the accuracy, or the step at
