@@ -55,7 +55,8 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
             panel.set_title(scale_name(float(scale)), fontsize=8)
             if name != "loss":
                 panel.set_yscale("log")
-                panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                low, high = panel.get_ylim()
+                panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
                 panel.yaxis.set_major_formatter("{x:g}")
                 panel.yaxis.set_minor_formatter(NullFormatter())
     for panel in axes[-1]:
