@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from signalprop.bench.drawings.activation_race import ARRIVED, best, named_racers
+from signalprop.bench.drawings.activation_race import ARRIVED, best, chosen_by, named_racers
 from signalprop.bench.racers import RACERS
 from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor
 
@@ -21,7 +21,8 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     found = [_means(result, names), *_zeros(result, names)]
     if "relu" in names:
         found += [_cost(at, names)]
-        found += [v for v in (_against(at, *pair) for pair in PAIRS if pair[1] in names) if v is not None]
+        pairs = [pair for pair in PAIRS if pair[1] in names]
+        found += [v for v in (_against(at, *pair, chosen_by(result)) for pair in pairs) if v is not None]
     return found
 
 
@@ -31,7 +32,7 @@ PAIRS = (
     (("B13",), "leaky_0.01", "a slope of 0.01 below zero changes the speed"),
     (("B13", "B32"), "leaky_0.3", "relu's zero slope is a reason for its speed"),
     (("B32",), "abs", "relu's zero slope is a reason for its speed"),
-    (("B15",), "elu", "elu, whose mean is nearer to zero, is slower"),
+    (("B15",), "elu", "elu, whose mean is nearer to zero, is faster"),
     (("B16",), "linear", "relu is faster than no activation at all"),
 )
 
@@ -97,7 +98,7 @@ def _cost(at: xr.Dataset, names: list[str]) -> Verdict:
     )  # fmt: skip
 
 
-def _against(at: xr.Dataset, claims: tuple[str, ...], rival: str, said: str) -> Verdict | None:
+def _against(at: xr.Dataset, claims: tuple[str, ...], rival: str, said: str, chosen: str) -> Verdict | None:
     """Updates of a rival over relu's, for equal draws; networks that do not arrive count as the whole run."""
     total = float(at["update"][-1])
     arrived = at["arrived_at"].fillna(2 * total)
@@ -116,8 +117,8 @@ def _against(at: xr.Dataset, claims: tuple[str, ...], rival: str, said: str) -> 
     return observe(
         claims,
         f"It is said or implied that {said}. Updates until {ARRIVED:.0%} of the training examples are right, "
-        f"{rival} over relu, both critical and at the best of the same rates, geometric mean {by_depth}; a "
-        f"network that never arrives counts as twice the run. Natural log, +- {reach:.2f} (95 %, all pairs)",
+        f"{rival} over relu, both critical, {chosen}: geometric mean {by_depth}; a network that "
+        f"never arrives counts as twice the run. Natural log, +- {reach:.2f} (95 %, all pairs)",
         HE, measured=mean, uncertainty=error, claim=standing, correction=correction,
     )  # fmt: skip
 
@@ -129,12 +130,14 @@ def _counts(at: xr.Dataset, rival: str, depth: int) -> str:
 
 
 def _standing(rival: str, slower: bool, faster: bool) -> tuple[Standing, str]:
-    """The claim after the comparison: most say that relu is faster, elu's that it is not."""
+    """The claim after the comparison: most say that relu is faster, elu's that elu is."""
     if rival == "leaky_0.01":
-        changed = slower or faster
-        return "right after repair", "" if changed else "No zeros are left, and the speed is the same."
+        if slower or faster:
+            return "right", ""
+        return "right after repair", "No zeros are left, but the speed cannot be told from relu's."
     if rival == "elu":
-        return ("right", "") if faster else ("not checkable", "Its mean gives elu no clear advantage here.")
+        said: Standing = "right" if faster else "wrong" if slower else "not checkable"
+        return said, "" if faster else "Its mean gives elu no clear advantage here."
     if rival == "linear" and faster:
         return "wrong", (
             "A linear network learns this problem, which it can solve, faster: relu adds not speed but "

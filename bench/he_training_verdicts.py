@@ -2,6 +2,7 @@
 
 import numpy as np
 import xarray as xr
+from scipy import stats
 
 from signalprop.bench.drawings.he_training import LN10, best, interval, named_starts
 from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor
@@ -11,20 +12,21 @@ HANIN = "Hanin & Nica (2018), arXiv:1812.05994"
 HOMOGENEITY = "a relu network without biases is homogeneous"
 LARGE = 0.02  # learning rates above it are large for this network: He's start fails at them
 TWIN_ROUNDING = 1e-4  # nats: rounding of 30 layers, amplified by ten updates
-XAVIER = ("xavier", "xavier_rescaled", "xavier_frozen")
+EVEN = 0.5  # decades within which the weight gradients of all layers count as equal
 
 
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge the signal, its direction, the twins, and report successes by depth, start and rate."""
     result = named_starts(result)
     at, starts = best(result), set(map(str, result["start"].values))
+    tries = result.sizes["learning_rate"]
     found = [_size(result), _direction(result), *_twins(result)]
     if {"xavier", "he"} <= starts:
         found += [_factor(result), *_successes(at, result["learning_rate"].values), *_speed(at)]
     if "xavier" in starts:
-        found += [_ratio(at), *_large_rates(result)]
+        found += [_ratio(at, tries), *_large_rates(result)]
     if {"xavier", "xavier_rescaled"} <= starts:
-        found.append(_repair(at))
+        found.append(_repair(at, tries))
     if {"xavier", "xavier_frozen"} <= starts:
         found.append(_biases(at))
     return found
@@ -32,9 +34,23 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
 
 def counted(begun: xr.DataArray) -> str:
     """How many networks began to learn, in words."""
-    k, n = int(begun.notnull().sum()), begun.size
-    low, high = interval(k, n)
-    return f"{k} of {n} (exact 95 % interval {low:.2f} to {high:.2f})"
+    return f"{int(begun.notnull().sum())} of {begun.size}"
+
+
+def bounds(begun: xr.DataArray, tries: int) -> tuple[float, float]:
+    """The 95 % interval of the share that begins at the best of so many learning rates."""
+    return interval(int(begun.notnull().sum()), begun.size, tries)
+
+
+def bounded(begun: xr.DataArray, tries: int) -> str:
+    """That count with its interval."""
+    low, high = bounds(begun, tries)
+    return f"{counted(begun)} (95 % interval {low:.2f} to {high:.2f})"
+
+
+def allowing(tries: int) -> str:
+    """What the intervals allow for."""
+    return "exact intervals" if tries == 1 else f"exact intervals, at once for all {tries} rates"
 
 
 def _top(result: xr.Dataset, variable: str) -> xr.DataArray:
@@ -75,7 +91,7 @@ def _factor(result: xr.Dataset) -> Verdict:
         measured=(loss / LN10).values, predicted=-np.log10(2) * depths[:, None] / 2,
         tolerance=1e-4, tolerance_from="float32 rounding of up to 30 products", claim="wrong",
         correction="relu halves the mean square of every layer: without the factor 2 of He's variance the "
-        "signal vanishes, and networks of 30 layers do not train.",
+        "signal vanishes.",
     )  # fmt: skip
 
 
@@ -112,27 +128,26 @@ def _twins(result: xr.Dataset) -> list[Verdict]:
 
 
 def _successes(at: xr.Dataset, rates: np.ndarray) -> list[Verdict]:
-    """Both starts at their best rates, depth by depth."""
-    found, tries = [], ", ".join(f"{rate:g}" for rate in rates)
+    """Both starts at the best of the rates tried, depth by depth."""
+    found, tried = [], ", ".join(f"{rate:g}" for rate in rates)
     for depth in at["depth"].values:
         begun = at["begun_at"].sel(depth=depth)
         xavier, he = begun.sel(start="xavier"), begun.sel(start="he")
         gap = int(he.notnull().sum()) - int(xavier.notnull().sum())
-        stalls = (
-            interval(int(xavier.notnull().sum()), xavier.size)[1]
-            < interval(int(he.notnull().sum()), he.size)[0]
-        )
+        stalls = bounds(xavier, rates.size)[1] < bounds(he, rates.size)[0]
         standing: Standing = "right after repair" if gap >= 0 else "wrong"
         found.append(
             observe(
                 ["B2", "B4"] if stalls else ["B2"],
                 f"{depth} hidden relu layers, {int(at['update'][-1])} updates, networks that begin to learn "
-                f"at the best of the learning rates {tries}: Xavier {counted(xavier)}, He {counted(he)}; "
+                f"at the best of the learning rates {tried}, with none between: Xavier "
+                f"{bounded(xavier, rates.size)}, He {bounded(he, rates.size)}, {allowing(rates.size)}; "
                 "difference", HE,
                 measured=float(gap), claim=standing,
-                correction="relu trains this deep with He's weights; with Xavier's it stalls, within "
-                "this number of updates." if stalls else "At this depth both starts may learn; the plateau "
-                "before Xavier's does is longer.",
+                correction="relu trains this deep with He's weights; with Xavier's it stalls at these rates, "
+                "within this number of updates." if stalls else "At this depth the two starts cannot be told "
+                "apart by their counts, within this number of updates." if gap >= 0 else "More of Xavier's "
+                "networks begin here.",
             )
         )  # fmt: skip
     return found
@@ -148,12 +163,13 @@ def _speed(at: xr.Dataset) -> list[Verdict]:
         if ratio.size < 3:
             continue
         mean, error = float(ratio.mean()), float(ratio.std(ddof=1) / np.sqrt(ratio.size))
-        sure = mean > 2 * error
+        sure = mean > error * stats.t.isf(0.025, ratio.size - 1)
         found.append(
             observe(
                 ["C13", "B2"],
                 f"{depth} hidden layers, the {ratio.size} pairs of equal draws of which both begin: updates "
-                f"that Xavier's start needs over He's, geometric mean {np.exp(mean):.3g}; natural log", HE,
+                f"that Xavier's start needs over He's, each at the rate chosen on these networks, geometric "
+                f"mean {np.exp(mean):.3g}; natural log", HE,
                 measured=mean, uncertainty=error, claim="right" if sure else "not checkable",
                 correction="" if sure else "No difference beyond chance.",
             )
@@ -161,21 +177,24 @@ def _speed(at: xr.Dataset) -> list[Verdict]:
     return found
 
 
-def _ratio(at: xr.Dataset) -> Verdict:
+def _ratio(at: xr.Dataset, tries: int) -> Verdict:
     """Equal weight gradients in the deepest network, and whether it trains."""
     depth = int(at["depth"].max())
     part = at.sel(depth=depth, start="xavier")
     decades = (part["log_gradient"].sel(layer=2) - part["log_gradient"].sel(layer=depth)) / LN10
     size = float(part["log_gradient"].sel(layer=depth).mean() / LN10)
     error = float(decades.std(ddof=1) / np.sqrt(decades.size)) if decades.size > 1 else float("nan")
+    misled = abs(float(decades.mean())) < EVEN and bounds(part["begun_at"], tries)[1] < 0.5
     return observe(
         ["B3", "B4"],
         f"The ratio of layers is no check of health. {depth} Xavier relu layers: |dE/dW^2| / |dE/dW^{depth}| "
         f"= {10 ** float(decades.mean()):.3g} before training, all near 10^{size:.1f}, and "
-        f"{counted(part['begun_at'])} begin to learn; log10 of the ratio", HE,
-        measured=float(decades.mean()), uncertainty=error, claim="wrong",
+        f"{bounded(part['begun_at'], tries)} begin to learn at the best rate tried, {allowing(tries)}; log10 "
+        "of the ratio", HE,
+        measured=float(decades.mean()), uncertainty=error, claim="wrong" if misled else "not checkable",
         correction="All layers may update at the same speed, and that speed be far too small: look at the "
-        "size of signal and gradient, not at the ratio of layers.",
+        "size of signal and gradient, not at the ratio of layers." if misled else
+        "Here an even ratio did not come with networks that stall.",
     )  # fmt: skip
 
 
@@ -188,30 +207,35 @@ def _large_rates(result: xr.Dataset) -> list[Verdict]:
     part = result.sel(depth=depth, start="xavier").isel(learning_rate=kept)
     rates = ", ".join(f"{rate:g}" for rate in part["learning_rate"].values)
     diverged = int((part["diverged_at"] > 0).sum())
+    share = float(part["begun_at"].notnull().mean())
     return [
         observe(
             ["A16", "B4"],
             f"{depth} Xavier relu layers at learning rates too large for He's start ({rates}): "
             f"{counted(part['begun_at'])} begin to learn and {diverged} of {part['diverged_at'].size} leave "
             "float range; share that begin", HE,
-            measured=float(part["begun_at"].notnull().mean()), claim="right after repair",
+            measured=share, claim="right after repair",
             correction="The step that a vanished gradient would need is too large for the read-out's bias, "
-            "whose gradient has not vanished, and for the network once its signal is back.",
+            "whose gradient has not vanished, and for the network once its signal is back." if share < 0.5
+            else "A larger rate makes up for a vanished signal here.",
         )
     ]  # fmt: skip
 
 
-def _repair(at: xr.Dataset) -> Verdict:
+def _repair(at: xr.Dataset, tries: int) -> Verdict:
     depth = int(at["depth"].max())
     begun = at["begun_at"].sel(depth=depth)
     plain, scaled = begun.sel(start="xavier"), begun.sel(start="xavier_rescaled")
+    repaired = bounds(plain, tries)[1] < bounds(scaled, tries)[0]
     return observe(
         ["B4", "C12"],
         f"{depth} Xavier relu layers, the input multiplied by 2^(L/2) = {2 ** (depth / 2):.3g}: "
-        f"{counted(scaled)} begin to learn, {counted(plain)} without; difference of the shares", HE,
-        measured=float(scaled.notnull().mean() - plain.notnull().mean()), claim="right after repair",
+        f"{bounded(scaled, tries)} begin to learn at the best rate tried, {bounded(plain, tries)} without, "
+        f"{allowing(tries)}; difference of the shares", HE,
+        measured=float(scaled.notnull().mean() - plain.notnull().mean()),
+        claim="right after repair" if repaired else "not checkable",
         correction="What stalls is the size of the signal, and one number repairs it: Xavier's weights hold "
-        "all the directions that He's do.",
+        "all the directions that He's do." if repaired else "The counts cannot be told apart.",
     )  # fmt: skip
 
 
@@ -220,12 +244,17 @@ def _biases(at: xr.Dataset) -> Verdict:
     plain, frozen = at["begun_at"].sel(start="xavier"), at["begun_at"].sel(start="xavier_frozen")
     gain = frozen.notnull().astype(float).values - plain.notnull().astype(float).values
     error = float(gain.std(ddof=1) / np.sqrt(gain.size)) if gain.size > 1 else float("nan")
-    harm = float(gain.mean()) > 2 * error
+    mean = float(gain.mean())
+    remark = (
+        "Trained biases take part in the stall."
+        if mean > 2 * error
+        else "Freezing the biases repairs nothing here."
+        if mean <= 0
+        else "No gain beyond chance."
+    )
     return observe(
         ["B4"],
-        f"Xavier relu networks of all depths, biases frozen at 0: {counted(frozen)} begin to learn, with "
-        f"trained biases {counted(plain)}; gain in the share by freezing", HE,
-        measured=float(gain.mean()), uncertainty=error, claim="not checkable",
-        correction="Trained biases cause the stall." if harm else "Trained biases do not cause the stall: "
-        "freezing them repairs nothing.",
+        f"Xavier relu networks of all depths, biases frozen at 0: {counted(frozen)} begin to learn at the "
+        f"best rate tried, with trained biases {counted(plain)}; gain in the share by freezing", HE,
+        measured=mean, uncertainty=error, claim="not checkable", correction=remark,
     )  # fmt: skip

@@ -22,32 +22,49 @@ def named_racers(result: xr.Dataset) -> xr.Dataset:
 def best(result: xr.Dataset) -> xr.Dataset:
     """The result at the learning rate that counts, for every depth and activation.
 
-    That is where most networks arrive or, at equal numbers, at which the median one arrives first.
+    That is where most of the networks that choose it arrive or, at equal numbers, at which the median one
+    arrives first. Those networks are left out of the result.
     """
-    arrived = result["arrived_at"]
+    choosing = choosers(result)
+    arrived = result["arrived_at"].isel(seed=slice(choosing or None))
     median = arrived.fillna(np.inf).median("seed") / result["update"].values[-1]
     score = arrived.notnull().sum("seed") + 0.5 / (1 + median)
-    return result.isel(learning_rate=score.argmax("learning_rate"))
+    chosen = score.argmax("learning_rate")
+    return result.isel(learning_rate=chosen, seed=slice(choosing, None))
+
+
+def choosers(result: xr.Dataset) -> int:
+    """How many networks, the first quarter, choose the learning rate; none of one network or for one rate."""
+    several = min(result.sizes["learning_rate"], result.sizes["seed"]) > 1
+    return max(1, result.sizes["seed"] // 4) if several else 0
+
+
+def chosen_by(result: xr.Dataset) -> str:
+    """How the learning rate was chosen, in words."""
+    if result.sizes["learning_rate"] == 1:
+        return "at the same learning rate"
+    choosing = choosers(result)
+    by = f"{choosing} other network{'s' if choosing > 1 else ''} with it" if choosing else "the same network"
+    return f"each at the best of the same learning rates, chosen by {by}"
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
     """Learning curves, updates needed by activation, and by the rectifiers' slope."""
-    at = best(named_racers(result))
+    at, chosen = best(named_racers(result)), chosen_by(result)
     names = [str(name) for name in at["racer"].values]
-    found = {"curves": _curves(at, names), "updates": _updates(at, names)}
+    found = {"curves": _curves(at, names, chosen), "updates": _updates(at, names, chosen)}
     rectifiers = [name for name in names if RACERS[name].family == 0]
     if len(rectifiers) > 1:
-        found["slope"] = _slope(at, rectifiers)
+        found["slope"] = _slope(at, rectifiers, chosen)
     return found
 
 
-def _curves(at: xr.Dataset, names: list[str]) -> Figure:
+def _curves(at: xr.Dataset, names: list[str], chosen: str) -> Figure:
     depths, looks = at["depth"].values, draw.series(list(RACERS))
     figure, (panels,) = draw.canvas(1, len(depths), height=3.3, sharey=True)
     for panel, depth in zip(panels, depths, strict=True):
         for name in names:
-            chosen = at.sel(depth=depth, racer=name)
-            error = 1 - chosen["accuracy"].fillna(CHANCE).median("seed")
+            error = 1 - at.sel(depth=depth, racer=name)["accuracy"].fillna(CHANCE).median("seed")
             panel.plot(
                 at["update"], error, label=RACERS[name].label, markersize=3, linewidth=1,
                 markevery=max(1, error.size // 6), **looks[name],
@@ -57,10 +74,7 @@ def _curves(at: xr.Dataset, names: list[str]) -> Figure:
     panels[0].set_ylabel("training error, median")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center")
-    figure.suptitle(
-        f"All at criticality, each at the best of the same learning rates, {at.sizes['seed']} networks",
-        fontsize=9,
-    )
+    figure.suptitle(f"All at criticality, {at.sizes['seed']} networks, {chosen}", fontsize=9)
     return figure
 
 
@@ -74,7 +88,7 @@ def _arrivals(at: xr.Dataset, name: str) -> tuple[float, np.ndarray, int]:
     return median, np.array([[median - kept.min()], [kept.max() - median]]), kept.size
 
 
-def _updates(at: xr.Dataset, names: list[str]) -> Figure:
+def _updates(at: xr.Dataset, names: list[str], chosen: str) -> Figure:
     depths, seeds = at["depth"].values, at.sizes["seed"]
     figure, (panels,) = draw.canvas(1, len(depths), height=0.9 + 0.24 * len(names), sharey=True)
     looks = draw.series(list(RACERS))
@@ -93,11 +107,13 @@ def _updates(at: xr.Dataset, names: list[str]) -> Figure:
             xlim=(0, 1.18 * float(at["update"][-1])), ylim=(-0.6, len(names) - 0.4),
         )  # fmt: skip
     panels[0].set_yticks(rows, [RACERS[name].label for name in names])
-    figure.suptitle("Median and range over the networks that arrive; at the right, how many do", fontsize=9)
+    figure.suptitle(
+        f"Median and range over the networks that arrive; at the right, how many do\n({chosen})", fontsize=9
+    )
     return figure
 
 
-def _slope(at: xr.Dataset, names: list[str]) -> Figure:
+def _slope(at: xr.Dataset, names: list[str], chosen: str) -> Figure:
     """Updates of the rectifiers against k, the sweep of which relu is one point."""
     figure, (panels,) = draw.canvas(1, 1, height=2.9)
     panel, depths = panels[0], at["depth"].values
@@ -116,6 +132,6 @@ def _slope(at: xr.Dataset, names: list[str]) -> Figure:
         ylabel=f"updates until {ARRIVED:.0%} are right",
         ylim=(0, None),
     )
-    panel.set_title(r"Rectifiers by slope below zero, all critical: $\sigma_w^2 = 2 / (1 + k^2)$")
+    panel.set_title(r"Rectifiers, all critical: $\sigma_w^2 = 2 / (1 + k^2)$;" + f"\n{chosen}")
     panel.legend(title="median and range")
     return figure

@@ -13,21 +13,22 @@ LN10 = float(np.log(10))
 
 
 def named_networks(result: xr.Dataset) -> xr.Dataset:
-    """The result with networks by name."""
-    return result.assign_coords(network=[tuple(NETWORKS)[int(i)] for i in result["network"].values])
+    """The result with networks by name, and with an error of 1 from where a run diverged."""
+    result = result.assign_coords(network=[tuple(NETWORKS)[int(i)] for i in result["network"].values])
+    return result.assign(
+        test_error=result["test_error"].fillna(1.0),
+        final_error=result["final_error"].where(result["diverged_at"] == 0, 1.0),
+    )
 
 
 def best(result: xr.Dataset) -> xr.Dataset:
     """The result at the learning rate that counts, for every task and network.
 
-    That is where the median of the final test error is smallest or, at errors equal to one in a hundred, that
-    of the test loss. A diverged run counts as an error of 1.
+    That is where the median of the last record's training loss is smallest: the test error has no part in the
+    choice. The loss of a diverged run counts as infinite.
     """
-    lost = result["diverged_at"] > 0
-    error = result["final_error"].where(~lost, 1.0).median("seed")
-    loss = result["final_loss"].where(~lost, np.inf).median("seed")
-    score = (100 * error).round() + 1 - 1 / (1 + loss)
-    return result.isel(learning_rate=score.argmin("learning_rate"))
+    loss = result["loss"].isel(update=-1, drop=True).where(result["diverged_at"] == 0, np.inf)
+    return result.isel(learning_rate=loss.median("seed").argmin("learning_rate"))
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
@@ -182,7 +183,8 @@ def _errors(at: xr.Dataset, names: list[str]) -> Figure:
         panel.legend(loc="best", fontsize=6.5)
     panels[0].set_ylabel("test error, mean over networks")
     figure.suptitle(
-        f"Test error of {at.sizes['seed']} networks; last point: on more examples, with one standard error",
+        f"Test error of {at.sizes['seed']} networks at the rate of their smallest training loss; "
+        "last point: more examples, one standard error",
         fontsize=9,
     )
     return figure

@@ -8,10 +8,11 @@ figures 2 and 3 of He et al. (2015), arXiv:1502.01852, with the same draws and b
 * ``xavier_rescaled``: those weights, with the input multiplied by 2^(L/2);
 * ``xavier_frozen``: those weights, with all biases kept at 0.
 
-Every start gets the same learning rates, up to 1e5 because a small signal may want a large rate. A network
-has begun to learn when its training accuracy, the mean over a record of updates, reaches twice chance; the
-rate that counts is the one at which most networks begin or, at equal numbers, at which the median begins
-first.
+Every start gets the same learning rates: two that suit He's networks and 1e5, because a small signal may
+want a large rate; with none between, "best" means the best of these. A network has begun to learn when its
+training accuracy, the mean over a record of updates, reaches twice chance; the rate that counts is the one at
+which most networks begin or, at equal numbers, at which the median begins first. It is chosen on the networks
+that are counted, so the intervals of shares hold for all rates at once (0.05 / rates each).
 
 Theory: without biases a relu network is homogeneous, so Xavier's activities are He's times 2^(-l/2): every
 direction is kept, and only the size is lost. With V = sqrt(2) W, Xavier's network with an input (or an
@@ -90,9 +91,9 @@ class Settings:
         require_scale("momentum", (self.momentum,))
         if self.momentum >= 1:
             raise InputError(f"momentum: got {self.momentum}; write a number below 1")
-        for axis in ("depth", "width", "batch_size", "updates", "records"):
-            value = getattr(self, axis)
-            require_count(axis, value if isinstance(value, tuple) else (value,))
+        require_count("depth", self.depth, 3)
+        for axis in ("width", "batch_size", "updates", "records"):
+            require_count(axis, (getattr(self, axis),))
         if self.updates % self.records:
             raise InputError(f"records: got {self.records}; write a divisor of the {self.updates} updates")
 

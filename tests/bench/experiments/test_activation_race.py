@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 from signalprop.bench import pipeline
+from signalprop.bench.drawings import activation_race as drawings
 from signalprop.bench.errors import InputError
 from signalprop.bench.experiments import activation_race
 from signalprop.bench.racers import RACERS, SMOOTH, racer, racing
@@ -16,7 +17,9 @@ from signalprop.bench.racers import RACERS, SMOOTH, racer, racing
 SMALL = replace(
     activation_race.SIZES["quick"], depth=(2,), width=16, batch_size=4, updates=4, records=2, seeds=4
 )
-CHOSEN = replace(SMALL, depth=(5, 20), learning_rate=(0.001, 0.01), updates=400, records=4, seeds=5)
+CHOSEN = replace(
+    SMALL, depth=(5, 20), racer=tuple(RACERS), learning_rate=(0.001, 0.01), updates=400, records=4, seeds=5
+)
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +92,19 @@ def test_speeds_are_compared_at_the_rate_that_counts(chosen):
     assert pairs["tanh"].measured == pytest.approx(np.log(200 / 300))
     assert pairs["tanh"].claim == "wrong"
     assert pairs["sigmoid"].measured == pytest.approx(np.log(800 / 300))
-    assert "arrive: 0 and 5 of 5" in pairs["sigmoid"].statement
+    assert "arrive: 0 and 4 of 4" in pairs["sigmoid"].statement
+    assert "chosen by 1 other network" in pairs["sigmoid"].statement
     assert pairs["leaky_0.01"].measured == 0
+
+
+def test_the_networks_that_choose_the_rate_are_not_those_compared(chosen):
+    chooser = chosen["seed"] == chosen["seed"][0]
+    switched = chosen["learning_rate"] == xr.where(chooser, 0.001, 0.01)  # 0.01 suits all but the chooser
+    accuracy = xr.where(switched, 0.9, 0.1) + 0 * chosen["accuracy"]
+    at = drawings.best(drawings.named_racers(chosen.assign(accuracy=accuracy)))
+    assert (at["learning_rate"] == 0.001).all()
+    assert at.sizes["seed"] == 4
+    assert at["arrived_at"].isnull().all()
 
 
 def test_what_was_not_run_is_not_judged(chosen):

@@ -68,8 +68,10 @@ def test_xavier_on_a_larger_input_is_he_with_doubled_rates(outcome):
 def test_successes_are_counted_at_the_rate_that_counts(chosen):
     found = he_training.verdicts(chosen)
     assert all(v.agreement in ("agrees", "no theory") for v in found)
-    differences = [v.measured for v in found if "networks that begin to learn at the best" in v.statement]
-    assert differences == [0.0, 10.0]
+    differences = [v for v in found if "networks that begin to learn at the best" in v.statement]
+    assert [v.measured for v in differences] == [0.0, 10.0]
+    assert "told apart" in differences[0].correction
+    assert "it stalls" in differences[1].correction
     speed = next(v for v in found if "geometric mean" in v.statement)
     assert speed.measured == pytest.approx(np.log(4))
     large = next(v for v in found if "A16" in v.claims)
@@ -92,8 +94,15 @@ def test_all_starts_are_drawn_and_tabulated(chosen):
     assert row.low == pytest.approx(0.025 ** (1 / 10))  # Clopper and Pearson at k = n
 
 
-def test_the_interval_is_exact():
+def test_the_interval_is_exact_and_allows_for_the_choice_of_the_best_of_several():
     assert drawings.interval(0, 10)[1] == pytest.approx(1 - 0.025 ** (1 / 10))
+    assert drawings.interval(0, 10, 5)[1] == pytest.approx(1 - 0.005 ** (1 / 10))
+
+
+def test_the_loss_decides_only_where_the_median_network_does_not_begin(chosen):
+    named = drawings.named_starts(chosen.assign(loss=chosen["loss"] * 0 + (chosen["learning_rate"] < 1)))
+    assert (drawings.best(named)["learning_rate"].sel(start="he") == 0.003).all()  # begins, at a larger loss
+    assert (drawings.best(named)["learning_rate"].sel(start="xavier_frozen") == 1e5).all()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +112,7 @@ def test_the_interval_is_exact():
         ("learning_rate", (0.0,), "rates above 0"),
         ("momentum", 1.0, "below 1"),
         ("records", 3, "divisor of the 4 updates"),
-        ("depth", (0,), "at least 1"),
+        ("depth", (1,), "at least 3"),
     ],
 )
 def test_settings_that_cannot_be_run_are_refused_in_one_line(field, value, message):

@@ -59,6 +59,7 @@ def chosen():
         "high": shape + xr.where(update >= 100 * layer, 0.95, 0.5), "log_gradient": shape - 2,
         "log_delta": shape + xr.where(update > 0, -0.5, 0.5) * layer, "histogram": histogram,
         "test_error": error + 0 * update, "final_error": error, "final_loss": error, "diverged_at": empty,
+        "loss": error + 0 * update,
     }  # fmt: skip
     return xr.Dataset(measured).merge(theory).assign_coords(grid.labels())
 
@@ -107,12 +108,17 @@ def test_the_verdicts_follow_the_layers_and_the_errors(chosen):
     assert [v.measured for v in order] == pytest.approx([0.3, 0.1, 0.1, 0.1])
 
 
-def test_equal_errors_are_decided_by_the_loss(chosen):
-    tied = chosen.assign(
-        final_error=chosen["final_error"] * 0 + 0.9,
-        final_loss=chosen["final_error"] * 0 + chosen["learning_rate"],
-    )
-    assert (drawings.best(tied)["learning_rate"] == 0.1).all()
+def test_the_training_loss_chooses_the_rate_and_the_test_error_has_no_part(chosen):
+    better = chosen["final_error"].where(chosen["learning_rate"] < 0.2, 0.0)
+    named = drawings.named_networks(chosen.assign(final_error=better))
+    assert (drawings.best(named)["learning_rate"] == 0.1).all()
+
+
+def test_a_diverged_run_is_an_error_of_1_and_never_chosen(chosen):
+    lost = chosen.assign(diverged_at=chosen["diverged_at"] + 9 * (chosen["learning_rate"] < 0.2))
+    named = drawings.named_networks(lost)
+    assert (named["final_error"].sel(learning_rate=0.1) == 1).all()
+    assert (drawings.best(named)["learning_rate"] == 0.3).all()
 
 
 def test_what_was_not_run_is_not_judged(chosen):
@@ -141,6 +147,7 @@ def test_activations_are_known_by_their_place():
         ("data", ("digit",), "did you mean 'digits'"),
         ("learning_rate", (-1.0,), "rates above 0"),
         ("records", 3, "divisor of the 4 updates"),
+        ("records", 1, "at least 2"),
         ("depth", 1, "at least 2"),
     ],
 )
