@@ -24,7 +24,7 @@ RATE, SIGMA_B = 0.05, 0.5
 
 
 def logits(
-    model: Classifier, x: jax.Array, layer: jax.Array, stepped: jax.Array, share: jax.Array
+    model: Classifier, x: jax.Array, layer: jax.Array, stepped: jax.Array, silent: jax.Array
 ) -> jax.Array:
     """Read the classes with one hidden layer replaced.
 
@@ -33,15 +33,15 @@ def logits(
         x: Inputs.
         layer: Number of the layer, from 1; 0: none.
         stepped: Whether its units are binary steps.
-        share: Of its units that are silent; ignored where they are steps.
+        silent: Number of its units that are silent; ignored where they are steps.
     """
     relu, step = activation("relu"), activation("binary_step")
 
     def apply(y: jax.Array, numbered: Any) -> tuple[jax.Array, None]:
         block, number = numbered
         z = block.pre_activation(y)
-        silent = (number == layer) & ~stepped & (jnp.arange(z.shape[-1]) < share * z.shape[-1])
-        out = jnp.where((number == layer) & stepped, step(z), relu(z - OFFSET * silent))
+        is_silent = (number == layer) & ~stepped & (jnp.arange(z.shape[-1]) < silent)
+        out = jnp.where((number == layer) & stepped, step(z), relu(z - OFFSET * is_silent))
         return out.astype(y.dtype), None
 
     y, first = x, 1

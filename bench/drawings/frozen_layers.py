@@ -67,7 +67,7 @@ def _error(values: xr.DataArray) -> xr.DataArray:
 
 def _shares(axes: Axes, result: xr.Dataset) -> None:
     learnt = result["share_accuracy"]
-    draw.measured(axes, result["share"], learnt.mean("seed"), _error(learnt))
+    draw.measured(axes, result["silent_units"] / result["units"], learnt.mean("seed"), _error(learnt))
     guess = float(result["guessing"])
     axes.axhline(guess, color="0.4", linestyle=":", linewidth=0.9)
     axes.text(0.02, guess + 0.015, "guessing", fontsize=7, color="0.3")

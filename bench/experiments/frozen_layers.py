@@ -39,7 +39,7 @@ class Settings:
     """Settings of ``frozen-layers``."""
 
     share: tuple[float, ...] = (0.0, 0.02, 0.8, 1.0)
-    """Shares of silent units in the middle layer."""
+    """Shares of silent units in the middle layer, rounded to whole units."""
     depth: int = 6
     """Hidden layers; each is replaced in turn."""
     width: int = 64
@@ -67,6 +67,11 @@ class Settings:
         for share in self.share:
             if not 0 <= share <= 1:
                 raise InputError(f"share: got {share}; write shares between 0 and 1")
+            if 0 < share < 1 and round(share * self.width) in (0, self.width):
+                least = 1 / self.width
+                raise InputError(
+                    f"share: got {share}, none or all of {self.width} units; write {least:g} to {1 - least:g}"
+                )
 
 
 SIZES = {
@@ -97,12 +102,12 @@ def grid(settings: Settings) -> Grid:
 
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
     """Train one classifier per replaced layer and way, and per silent share of the middle layer."""
-    data, depth, num_shares = problem(static["data"]), static["depth"], len(static["share"])
-    layers = jnp.arange(1, depth + 1)
+    data, depth, width = problem(static["data"]), static["depth"], static["width"]
+    layers, num_shares = jnp.arange(1, depth + 1), len(static["share"])
     cases = {
         "layer": jnp.concatenate([layers, layers, jnp.full(num_shares, (depth + 1) // 2)]),
         "stepped": jnp.arange(2 * depth + num_shares) < depth,
-        "share": jnp.concatenate([jnp.ones(2 * depth), jnp.asarray(static["share"])]),
+        "silent": jnp.asarray([width] * 2 * depth + [round(share * width) for share in static["share"]]),
     }
     sizes = {name: static[name] for name in ("width", "depth", "steps", "batch_size", "dtype")}
     out = jax.vmap(lambda case: frozen.learn(key, data, case, **sizes))(cases)
@@ -112,7 +117,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
 
 
 def theory(settings: Settings) -> xr.Dataset:
-    """Whether the kernel and the bias of a layer ever move, and the accuracy of guessing."""
+    """Whether the kernel and the bias of a layer ever move, the accuracy of guessing, and whole units."""
     labels = grid(settings).labels()
     at, layer = np.arange(1, settings.depth + 1)[:, None], np.arange(1, settings.depth + 2)
     dims = ("replaced", "at", "layer")
@@ -122,8 +127,10 @@ def theory(settings: Settings) -> xr.Dataset:
             "moves_predicted": (dims, np.stack([layer > at, layer > at + 1]).astype(float)),
             "bias_moves_predicted": (dims, np.stack([layer > at, layer > at]).astype(float)),
             "guessing": ((), counts.max() / counts.sum()),
+            "silent_units": ("share", [round(share * settings.width) for share in settings.share]),
+            "units": ((), settings.width),
         },
-        coords={k: labels[k] for k in dims},
+        coords={k: labels[k] for k in (*dims, "share")},
     )
 
 
@@ -181,10 +188,11 @@ def _shares(result: xr.Dataset) -> list[Verdict]:
     some = result.sel(share=[s for s in result["share"].values if 0 < s < 1])
     if some.sizes["share"] == 0:
         return []
-    least, most = float(some["share"].min()), float(some["share"].max())
+    units, count = int(result["units"]), some["silent_units"]
+    least, most = int(count.min()), int(count.max())
     still = float((~np.isfinite(some["share_way"])).sum())
     numbers: dict[str, Any] = {"measured": still, "predicted": 0.0, "tolerance": 0.0, "tolerance_from": EXACT}
-    what = f"Kernels that no step moves, where {least:.0%} to {most:.0%} of one layer's units are silent"
+    what = f"Kernels that no step moves, where {least} to {most} of one layer's {units} units are silent"
     found = [
         judge(["B33", "B37"], what, "paths through the other units", **numbers),
         judge(
@@ -195,14 +203,15 @@ def _shares(result: xr.Dataset) -> list[Verdict]:
     ]  # fmt: skip
     if 0.0 in result["share"].values:
         loss = result["share_accuracy"].sel(share=0.0, drop=True) - some["share_accuracy"]
-        free = [float(s) for s, lost in zip(some["share"].values, loss.mean("seed").values, strict=True)
-                if lost < FREE]  # fmt: skip
-        lost = loss.sel(share=least)
+        free = count.where(loss.mean("seed") < FREE, 0)
+        lost = loss.isel(share=int(np.argmin(count.values)))
+        costs = "" if lost.mean() < FREE else "It costs accuracy at this width."
         found.append(observe(
-            ["B36"], f"Test accuracy lost where {least:.0%} of one layer is silent (largest share of those "
-            f"measured that costs less than {FREE}: {max(free, default=0):.0%})", "trained networks",
+            ["B36"], f"Test accuracy lost where {least} of {units} units of one layer, {least / units:.1%}, "
+            f"are silent (largest number of those measured that costs less than {FREE}: {int(free.max())})",
+            "trained networks",
             measured=float(lost.mean()), uncertainty=_error(lost),
-            claim="right" if free else "wrong", correction="" if free else "It costs accuracy at this width.",
+            claim="wrong" if costs else "right", correction=costs,
         ))  # fmt: skip
     return found
 
@@ -226,10 +235,9 @@ def table(result: xr.Dataset) -> pd.DataFrame:
             rows += [(case, str(n), "way of the kernel", float(np.exp(w)))
                      for n, w in zip(at["layer"].values, at["way"].values, strict=True)]  # fmt: skip
             rows.append((case, "", "test accuracy", float(at["learnt"])))
-    for share, learnt in zip(
-        result["share"].values, result["share_accuracy"].mean("seed").values, strict=True
-    ):
-        rows.append((f"silent share {share:g}", "", "test accuracy", float(learnt)))
+    learnt = result["share_accuracy"].mean("seed").values
+    for count, accuracy in zip(result["silent_units"].values, learnt, strict=True):
+        rows.append((f"silent units: {count}", "", "test accuracy", float(accuracy)))
     return pd.DataFrame(rows, columns=["case", "layer", "quantity", "measured"])
 
 

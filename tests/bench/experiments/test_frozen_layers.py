@@ -69,16 +69,21 @@ def test_the_network_with_a_layer_replaced_is_what_it_says():
 
     half = np.array([0, 0, 1, 1])
     for case, replaced in (
-        ((2, True, 1.0), lambda z: (z >= 0).astype(float)),
-        ((2, False, 0.5), lambda z: half * np.maximum(z, 0)),
-        ((0, False, 1.0), lambda z: np.maximum(z, 0)),
+        ((2, True, 4), lambda z: (z >= 0).astype(float)),
+        ((2, False, 2), lambda z: half * np.maximum(z, 0)),
+        ((0, False, 4), lambda z: np.maximum(z, 0)),
     ):
         np.testing.assert_allclose(logits(model, x, *map(jnp.asarray, case)), by_hand(replaced), atol=1e-12)
 
 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
-    [("share", (1.5,), "between 0 and 1"), ("depth", 1, "at least 2"), ("data", "digit", "did you mean")],
+    [
+        ("share", (1.5,), "between 0 and 1"),
+        ("share", (0.02,), "none or all of 8"),
+        ("depth", 1, "at least 2"),
+        ("data", "digit", "did you mean"),
+    ],
 )
 def test_settings_that_cannot_be_run_are_refused_in_one_line(field, value, message):
     with pytest.raises(InputError, match=message):
