@@ -9,11 +9,12 @@ Adam are run without another remedy.
 The protocol is the same for every competitor: task, sequences, updates (flossing pays for its own), units,
 batch size, and the number of learning rates. These are multiples of a unit that belongs to the optimizer: 1
 for gradient descent, 0.1 for momentum (whose steps add up tenfold) and Adagrad, 0.01 for RMSProp and Adam.
-``tuning_seeds`` networks per rate choose it: most successes, then the smallest loss. They are then left out:
-the networks that count have other seeds. (At 0.01 and 0.03 plain gradient descent left the tanh network at
-chance in a pilot with two seeds; at 0.1 some networks diverge.) Success is the task's own criterion on 500 fresh sequences; its
-intervals are exact (Clopper & Pearson 1934). Costs are operations per step of a sequence by XLA's count,
-forward and backward, never a clock; the optimizer's own, below 1 %, are left out.
+``tuning_seeds`` networks per rate choose it: most successes, then the smallest loss. They are then left
+out: the networks that count have other seeds. (At 0.01 and 0.03 plain gradient descent left the tanh
+network at chance in a pilot with two seeds; at 0.1 some networks diverge.) Success is the task's own
+criterion on 500 fresh sequences; its intervals are exact (Clopper & Pearson 1934). Costs are operations per
+step of a sequence by XLA's count, forward and backward, never a clock; the optimizer's own, below 1 %, are
+left out.
 
 Measured before and after training: the decades that the gradient of the answer gains or loses over the whole
 sequence. Theory predicts them before training where the recurrence has a mean field, T/2 log10(g^2 E phi'^2),
