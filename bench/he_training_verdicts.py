@@ -145,9 +145,9 @@ def _successes(at: xr.Dataset, rates: np.ndarray) -> list[Verdict]:
                 "difference", HE,
                 measured=float(gap), claim=standing,
                 correction="relu trains this deep with He's weights; with Xavier's it stalls at these rates, "
-                "within this number of updates." if stalls else "At this depth the two starts cannot be told "
-                "apart by their counts, within this number of updates." if gap >= 0 else "More of Xavier's "
-                "networks begin here.",
+                "within this number of updates." if stalls else "At this depth the intervals of the two "
+                "shares overlap, at these rates and within this number of updates." if gap >= 0 else
+                "More of Xavier's networks begin here.",
             )
         )  # fmt: skip
     return found
@@ -235,7 +235,7 @@ def _repair(at: xr.Dataset, tries: int) -> Verdict:
         measured=float(scaled.notnull().mean() - plain.notnull().mean()),
         claim="right after repair" if repaired else "not checkable",
         correction="What stalls is the size of the signal, and one number repairs it: Xavier's weights hold "
-        "all the directions that He's do." if repaired else "The counts cannot be told apart.",
+        "all the directions that He's do." if repaired else "The intervals of the two shares overlap.",
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,11 +15,12 @@ from signalprop.bench.errors import InputError
 from signalprop.bench.experiments import activation_race
 from signalprop.bench.racers import RACERS, SMOOTH, racer, racing
 
+RUN = tuple(name for name in RACERS if name != "gelu")  # whose start takes seconds to compile
 SMALL = replace(
     activation_race.SIZES["quick"], depth=(2,), width=16, batch_size=4, updates=4, records=2, seeds=4
 )
 CHOSEN = replace(
-    SMALL, depth=(5, 20), racer=tuple(RACERS), learning_rate=(0.001, 0.01), updates=400, records=4, seeds=5
+    SMALL, depth=(5, 20), racer=RUN, learning_rate=(0.001, 0.01), updates=400, records=4, seeds=5
 )
 
 
@@ -35,9 +37,7 @@ def chosen():
     grid = activation_race.grid(CHOSEN)
     labels = {k: v for k, v in grid.labels().items() if k in grid.dims}
     empty = xr.DataArray(np.zeros((*grid.static_shape, *grid.traced_shape)), labels, grid.dims)
-    arrives = xr.DataArray(
-        [{"tanh": 200, "abs": 200, "sigmoid": 900}.get(n, 300) for n in RACERS], dims="racer"
-    )
+    arrives = xr.DataArray([{"tanh": 200, "abs": 200, "sigmoid": 900}.get(n, 300) for n in RUN], dims="racer")
     update = xr.DataArray([100, 200, 300, 400], dims="update")
     learns = (update >= arrives) & (empty["learning_rate"] == 0.01)
     theory = activation_race.theory(CHOSEN)
@@ -56,7 +56,7 @@ def test_a_small_run_answers_what_it_can(outcome):
         assert (outcome.folder / f"{name}.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("name", list(RACERS))
+@pytest.mark.parametrize("name", RUN)
 def test_every_start_is_critical_and_keeps_its_length(name):
     start, phi = activation_race.start(name), racer(name)
     z, weight = np.polynomial.hermite_e.hermegauss(200)
@@ -72,8 +72,9 @@ def test_every_start_is_critical_and_keeps_its_length(name):
 
 def test_a_traced_racer_is_the_named_one():
     x = jnp.linspace(-3, 3, 7)
+    traced = jax.jit(lambda family, slope: racing(family, slope)(x))
     for name, found in RACERS.items():
-        np.testing.assert_allclose(racing(found.family, found.slope)(x), racer(name)(x))
+        np.testing.assert_allclose(traced(found.family, found.slope), racer(name)(x), rtol=1e-5, atol=1e-6)
     assert racer("abs")(jnp.array(-2.0)) == 2
     assert [RACERS[name].family for name in SMOOTH] == [1, 2, 3, 4]
 
@@ -118,7 +119,7 @@ def test_all_racers_are_drawn_and_tabulated(chosen):
     for figure in drawn.values():
         plt.close(figure)
     table = activation_race.table(chosen)
-    assert len(table) == 2 * 9 * 2
+    assert len(table) == 2 * len(RUN) * 2
     row = table[(table.racer == "relu") & (table.learning_rate == 0.01) & (table.depth == 5)].iloc[0]
     assert (row.arrived, row.updates_median, row.counts) == (5, 300, 1)
 

@@ -70,7 +70,7 @@ def test_successes_are_counted_at_the_rate_that_counts(chosen):
     assert all(v.agreement in ("agrees", "no theory") for v in found)
     differences = [v for v in found if "networks that begin to learn at the best" in v.statement]
     assert [v.measured for v in differences] == [0.0, 10.0]
-    assert "told apart" in differences[0].correction
+    assert "overlap" in differences[0].correction
     assert "it stalls" in differences[1].correction
     speed = next(v for v in found if "geometric mean" in v.statement)
     assert speed.measured == pytest.approx(np.log(4))
