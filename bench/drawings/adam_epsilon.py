@@ -39,11 +39,11 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
 
 
 def _epsilon(result: xr.Dataset) -> Figure:
-    figure, (row,) = draw.canvas(1, 3, height=3.2)
+    formats = [str(name) for name in result["format"].values]
+    figure, (row,) = draw.canvas(1, len(formats) + 1, height=3.2)
     names = [f"{value:.0e}" for value in result["epsilon"].values]
     looks = draw.series(names)
     down = int(result["layer"][-1]) - result["layer"].values
-    formats = [str(name) for name in result["format"].values]
     for ax, kind in zip(row, formats, strict=False):
         for value, name in zip(result["epsilon"].values, names, strict=True):
             steps = result["log_step"].sel(format=kind, epsilon=value).median("seed") / LN10

@@ -88,7 +88,7 @@ def _times(result: xr.Dataset) -> Figure:
         ax.minorticks_off()
     figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.suptitle(
-        "From orthogonal weights linear networks learn at any depth in about as many steps; medians and "
+        "Steps to learn by depth, from orthogonal and from Gaussian weights; medians and "
         f"range of {result.sizes['seed']} networks\n(N = {settings_of(result)['width']}; grey line: not "
         f"learned within {limit} steps at any rate)",
         fontsize=9,

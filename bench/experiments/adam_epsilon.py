@@ -43,13 +43,13 @@ FORMATS = ("float32", "float64")
 class Settings:
     """Settings of ``adam-epsilon``."""
 
-    format: tuple[str, ...] = FORMATS
+    format: tuple[str, ...] = ("float32",)
     """Floating-point types of weights, signal, gradient and Adam's memory."""
-    epsilon: tuple[float, ...] = (1e-4, 1e-8, 1e-12, 1e-16, 1e-30)
+    epsilon: tuple[float, ...] = (1e-4, 1e-8, 1e-12, 1e-30)
     """Adam's epsilons, above 0."""
     depth: int = 40
     """Hidden layers of the network whose first step is measured."""
-    top: int = 7
+    top: int = 3
     """Largest depth that is trained, one less than a power of two."""
     width: int = 32
     """Units of every hidden layer."""
@@ -57,7 +57,7 @@ class Settings:
     """Of Adam."""
     threshold: float = 0.5
     """Training accuracy above which a network counts as trained."""
-    steps: int = 200
+    steps: int = 50
     """Steps of every training; ten divides them."""
     batch_size: int = 32
     """Examples per step."""
@@ -89,11 +89,12 @@ class Settings:
 SIZES = {
     "quick": Settings(),
     "standard": Settings(
-        epsilon=(1e-4, 1e-6, 1e-8, 1e-10, 1e-12, 1e-14, 1e-16, 1e-30), steps=300, seeds=3
+        format=FORMATS, epsilon=(1e-4, 1e-6, 1e-8, 1e-10, 1e-12, 1e-14, 1e-16, 1e-30), top=7, steps=300,
+        seeds=3,
     ),
     "full": Settings(
-        epsilon=(1e-4, 1e-6, 1e-8, 1e-10, 1e-12, 1e-14, 1e-16, 1e-30), top=63, steps=3000, width=64,
-        batch_size=64, seeds=10,
+        format=FORMATS, epsilon=(1e-4, 1e-6, 1e-8, 1e-10, 1e-12, 1e-14, 1e-16, 1e-30), top=63, steps=3000,
+        width=64, batch_size=64, seeds=10,
     ),
 }  # fmt: skip
 

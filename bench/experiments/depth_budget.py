@@ -46,17 +46,17 @@ EXAMPLES = 64  # in the batch that gradient and Hessian are taken on
 class Settings:
     """Settings of ``depth-budget``."""
 
-    network: tuple[str, ...] = ("tanh_ordered_16", "tanh_chaotic_16", "relu_he_8")
+    network: tuple[str, ...] = ("tanh_ordered_16", "tanh_chaotic_16")
     """Networks of ``bench.budgets``."""
-    top: int = 31
+    top: int = 15
     """Largest depth, one less than a power of two."""
-    probe: tuple[int, ...] = (2, 8, 31)
+    probe: tuple[int, ...] = (2, 15)
     """Depths at which gradient and sharpness are measured before training."""
     data: str = "gm10"
     """Training examples, by their name in ``bench.classification``."""
     threshold: float = 0.5
     """Training accuracy above which a network counts as trained."""
-    steps: int = 200
+    steps: int = 100
     """Steps of every training; ten divides them."""
     batch_size: int = 32
     """Examples per step."""

@@ -51,13 +51,13 @@ class Settings:
 
     network: tuple[str, ...] = ("linear",)
     """Networks: linear, tanh_small (q* = 1/16) and tanh_large (q* = 1)."""
-    depth: tuple[int, ...] = (3, 10, 32)
+    depth: tuple[int, ...] = (3, 20)
     """Numbers of hidden layers."""
-    learning_rate: tuple[float, ...] = tuple(np.geomspace(0.01, 0.64, 7).tolist())
+    learning_rate: tuple[float, ...] = tuple(np.geomspace(0.02, 0.32, 3).tolist())
     """Rates of plain gradient descent; the best one of every network, depth and start counts."""
     width: int = 24
     """Units of every hidden layer, and of the linear networks' input."""
-    steps: int = 400
+    steps: int = 200
     """Largest number of steps."""
     data: str = "gm10"
     """What tanh networks classify, by its name in ``bench.classification``."""

@@ -72,6 +72,31 @@ def test_times_that_follow_the_claims_agree(chosen):
     assert slopes.claim == "right after repair"
 
 
+def test_times_without_end_are_no_agreement(chosen):
+    time, linear = chosen["time"], {"network": ["linear"]}
+    deep = chosen.assign(time=time.where(time["depth"] < 30, np.inf)).sel(linear)
+    flat = next(v for v in learning_time.verdicts(deep) if "orthogonal weights does not" in v.statement)
+    assert (flat.measured, flat.agreement, flat.claim) == (np.inf, "disagrees", "right after repair")
+    steep = next(v for v in learning_time.verdicts(deep) if "from Gaussian" in v.statement)
+    assert steep.measured == pytest.approx(400 / 10)
+    never = learning_time.verdicts(chosen.assign(time=time * np.inf).sel(linear))
+    assert [v.claims for v in never] == [("C2",)]
+
+
+def test_the_best_rate_needs_three_rates_and_says_where_the_grid_ends(chosen):
+    slope = next(v for v in learning_time.verdicts(chosen) if "slope of its log" in v.statement)
+    assert "30 hidden layers the best rate is an end" in slope.statement
+    one = learning_time.verdicts(chosen.isel(learning_rate=[1]))
+    assert not any("slope of its log" in v.statement for v in one)
+
+
+def test_a_spread_that_orders_nothing_is_no_support(chosen):
+    found = learning_time.verdicts(chosen.assign(time=1 / chosen["time"]))
+    spread = next(v for v in found if v.statement.startswith("Rank correlation"))
+    assert spread.measured < 0
+    assert spread.claim == "wrong"
+
+
 def test_what_was_not_run_is_not_judged(chosen):
     one = learning_time.verdicts(chosen.isel(network=[1], depth=[0]))
     assert not any("linear" in v.statement for v in one)

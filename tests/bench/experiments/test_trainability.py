@@ -79,10 +79,26 @@ def test_no_trained_network_means_depth_0_and_a_diverged_one_counts_as_failed(ch
 def test_a_result_that_follows_theory_agrees(chosen):
     found = trainability.verdicts(chosen)
     judged = [v for v in found if v.agreement != "no theory"]
-    assert len(judged) == 6
+    assert len(judged) == 7
     assert {v.agreement for v in judged} == {"agrees"}
     multiple = next(v for v in found if v.statement.startswith("Largest depth"))
     assert multiple.measured == pytest.approx(6, rel=1e-6)
+
+
+def test_a_smaller_multiple_in_the_chaotic_phase_fails_the_criterion_set_beforehand(chosen):
+    halved = xr.where(chosen["log_chi_1"] > 0, 0.5, 1.0)
+    accuracy = 0.5 + (6 * chosen["xi_c"] * halved - chosen["depth"]) / 40
+    accuracy = (0 * chosen["accuracy"] + accuracy.clip(0, 1)).transpose(*chosen["accuracy"].dims)
+    found = trainability.verdicts(chosen.assign(accuracy=accuracy))
+    both = next(v for v in found if "set beforehand" in v.statement)
+    apart = next(v for v in found if "ordered phase alone" in v.statement)
+    assert (both.agreement, both.claim) == ("disagrees", "right after repair")
+    assert (apart.agreement, apart.claim) == ("agrees", "right")
+
+
+def test_no_rate_is_judged_in_networks_too_shallow_for_it(chosen):
+    found = " ".join(v.statement for v in trainability.verdicts(chosen.isel(depth=[0, 1, 2])))
+    assert "per layer" not in found
 
 
 def test_the_order_of_the_weight_scales_changes_nothing(chosen):
