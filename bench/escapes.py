@@ -16,8 +16,9 @@ from flax import nnx
 from signalprop.analysis import plateau
 from signalprop.bench.curvature import newton
 from signalprop.bench.optimizers import optimizer
-from signalprop.bench.plateaus import RATE, ROUTES, Instance, Route, Silent, layer, rows
+from signalprop.bench.plateaus import LEVELS, RATE, ROUTES, Instance, Route, Silent, layer, rows
 from signalprop.bench.training import train
+from signalprop.models.normalization import batch_norm
 
 METHODS = ("heavy_ball", "nesterov", "adam", "newton")
 NUMBERS = tuple(field.name for field in fields(Route) if field.name not in ("label", "method"))
@@ -25,6 +26,7 @@ METHOD = 2  # place of the method's own memory in an optimizer of the suite
 NEWTON_STEPS = 3  # a dense Hessian each
 NO_EPSILON, EPSILON = 1e-30, 1e-8  # of Adam
 SECOND = 0.999  # Adam's b2
+NORM_EPSILON = 1e-5  # added to the variance by the norms
 Row = dict[str, jax.Array]  # the numbers of one route
 
 
@@ -59,19 +61,19 @@ def _run(instance: Instance, program: str, row: Row, shocks: jax.Array, key: jax
     norm = row["norm"] if program == "normalized" else None
     method, count, way = optimizer("sgd", RATE), steps, start[None]  # it rests
     if program == "newton":
-        method, count = newton(saddle_free=row["saddle_free"]), NEWTON_STEPS
+        method, count = newton(saddle_free=row["saddle_free"]), min(NEWTON_STEPS, steps)
     if program == "plain":
         noise = row["noise"] * shocks
         method, way = _remembering(instance, row, noise), _way(row, start, unit, noise)
     batch, model = (instance.x, instance.label), Silent(layer(start), instance.readout, norm)
     trained = train(key, model, _loss, lambda _: batch, method, count, count)
     highest = jnp.pad(trained.record["highest"], (0, steps - count), mode="edge")
-    foreseen = jax.lax.map(
-        lambda at: _highest(Silent(layer(at), instance.readout, norm), instance.x), way[:steps]
-    )
+    foreseen = jax.lax.map(lambda at: _foreseen(instance.x, at, norm), way[:steps])
     foreseen = jnp.broadcast_to(foreseen, highest.shape)
     escape, predicted = _first_positive(highest), _first_positive(foreseen)
     predicted = jnp.where(row["decay_biases"], predicted, _decay_step(instance.x, row, start, steps))
+    if program == "normalized":
+        predicted = _by_theorem(row, predicted)
     end, silent = rows(trained.model.hidden), jnp.isinf(escape)
     coasts = silent & (row["moving"] > 0)
     square = jnp.where(coasts, jnp.vdot(unit, unit), 1)
@@ -116,6 +118,30 @@ def _loss(model: Silent, batch: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
 
 def _highest(model: Silent, x: jax.Array) -> jax.Array:
     return jnp.max(model.pre_activation(x))
+
+
+def _foreseen(x: jax.Array, hidden: jax.Array, norm: jax.Array | None) -> jax.Array:
+    """Highest w x + b of all units and examples, by arithmetic alone, without network and norms."""
+    values = x @ hidden[:-1]
+    if norm is not None:
+
+        def standardised(axis: int) -> jax.Array:
+            centred = values - jnp.mean(values, axis, keepdims=True)
+            return centred / jnp.sqrt(jnp.mean(centred**2, axis, keepdims=True) + NORM_EPSILON)
+
+        values = jnp.where(norm == LEVELS.index(batch_norm), standardised(0), standardised(1))
+    return jnp.max(values + hidden[-1])
+
+
+def _by_theorem(row: Row, otherwise: jax.Array) -> jax.Array:
+    """First step at which a batch-normalized layer is awake, where that needs no look at its values.
+
+    With shift 0 some example lies above the mean: at once. With a shift of -sqrt(B - 1), Samuelson's limit,
+    none ever does.
+    """
+    batch = row["norm"] == LEVELS.index(batch_norm)
+    cases = [batch & (row["shift"] == 0), batch & (row["shift"] <= -1)]
+    return jnp.select(cases, [0.0, jnp.inf], otherwise).astype(otherwise.dtype)
 
 
 def _first_positive(values: jax.Array) -> jax.Array:

@@ -186,7 +186,8 @@ def _norms(result: xr.Dataset) -> list[Verdict]:
     return [
         judge(
             ["B21"], f"A norm before the relu ({_counted(at)}): share of instances awake from the start, or "
-            "never, as their own standardised values say", IOFFE, claim="right after repair",
+            "never: by theorem under batch norm with shift 0 and -sqrt(B - 1), else as the standardised w x "
+            "of the start say", IOFFE, claim="right after repair",
             correction="With shift 0 some example lies above the batch mean, so no unit is dead. A learnt "
             "shift can still kill: surely below -sqrt(B - 1) gains.", **_same_step(at),
         )

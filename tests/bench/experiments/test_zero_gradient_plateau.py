@@ -8,6 +8,7 @@ import pytest
 
 from signalprop.bench import pipeline, store
 from signalprop.bench.errors import InputError
+from signalprop.bench.escapes import escapes
 from signalprop.bench.experiments import zero_gradient_plateau as experiment
 from signalprop.bench.plateaus import RATE, ROUTES, draw_instance
 from signalprop.bench.verdict import Verdict
@@ -78,6 +79,29 @@ def test_a_silent_layer_that_moves_is_a_disagreement(result):
 def test_routes_that_were_not_run_are_not_judged(result):
     some = experiment.verdicts(result.sel(route=["noise"]))
     assert {"B19", "B20", "B21"}.isdisjoint(claim for v in some for claim in v.claims)
+
+
+def test_norms_wake_a_layer_as_theorems_and_plain_arithmetic_say():
+    names = ("batch_norm", "batch_norm_limit", "batch_norm_low", "layer_norm")
+
+    @jax.jit
+    def run(key):
+        start = draw_instance(key, 12, 4, 3, "float64")
+        return escapes(start, names, 2, key), start.x @ start.starts[2][:-1]
+
+    for seed in range(6):
+        found, values = run(jax.random.key(seed))
+        np.testing.assert_array_equal(found["escape"], found["foreseen"])
+        highest = ((values - values.mean(0)) / values.std(0)).max()
+        low = 0 if highest > -ROUTES["batch_norm_low"].shift * 11**0.5 else np.inf
+        np.testing.assert_array_equal(found["foreseen"], [0, np.inf, low, 0])
+
+
+def test_newton_takes_no_more_steps_than_there_are():
+    def run(key):
+        return escapes(draw_instance(key, 8, 2, 2, "float64"), ("newton",), 1, key)
+
+    assert jax.eval_shape(run, jax.random.key(0))["highest"].shape == (1, 1)
 
 
 def test_every_route_has_a_label_and_a_known_program():
