@@ -103,8 +103,9 @@ def examine(
         ``loss`` and ``base`` (that of the base rate); ``log_gradient``: natural log of the norm of the whole
         gradient; ``continued`` and ``restarted``: loss after ``probe_steps`` more steps, and of a fresh relu
         network with He weights after as many; ``least`` and ``largest``: of the Hessian's eigenvalues; and by
-        record ``loss_by_record``, ``first_by_last`` (log ratio of the first hidden kernel's gradient to the
-        last one's), ``log_first``; ``saturated`` and ``inactive``: largest share of a layer.
+        record, all read before its first update, ``loss_by_record``, ``first_by_last`` (log ratio of the
+        first hidden kernel's gradient to the last one's), ``log_first``; ``saturated`` and ``inactive``:
+        largest share of a layer.
     """
     keys = jax.random.split(key, 3)
     x, label, uniform = draw_problem(jax.random.key(DATA_KEY), examples, dtype)
@@ -115,7 +116,7 @@ def examine(
     first = model.runs[0].layer
     first.bias[...] = first.bias[...] + row["bias"].astype(dtype)
     trained = train(
-        keys[1], model, loss, lambda _: batch, _until(row["share"] * steps), steps, records, by_layer
+        keys[1], model, loss, lambda _: batch, _until(row["share"] * steps), steps, records, _observe
     )
     fresh = draw_classifier(keys[2], *shape, chosen(PHIS, 0), sigma_w=2**0.5, dtype=dtype)
     graph, *states = nnx.split(trained.model, nnx.Param, ...)
@@ -128,10 +129,15 @@ def examine(
     spectrum = jnp.linalg.eigvalsh(hessian(value, parameters))
     counts = jnp.stack([jnp.mean((batch[1] == c).astype(dtype)) for c in range(CLASSES)])
     record = trained.record
-    probed = [
-        loss(train(keys[1], start, loss, lambda _: batch, _until(NEVER), probe_steps, 1).model, batch)
-        for start in (trained.model, fresh)
-    ]
+    starts = jax.tree.map(lambda *pair: jnp.stack(pair), parameters, nnx.state(fresh, nnx.Param))
+    phis = jnp.stack([row["phi"].astype(jnp.int32), jnp.zeros((), jnp.int32)])
+
+    def probe(start: Any, phi: jax.Array) -> jax.Array:
+        model = draw_classifier(keys[2], *shape, chosen(PHIS, phi), dtype=dtype)
+        nnx.update(model, start)
+        return loss(train(keys[1], model, loss, lambda _: batch, _until(NEVER), probe_steps, 1).model, batch)
+
+    probed = jax.vmap(probe)(starts, phis)
     return {
         "loss": value(parameters),
         "base": -jnp.sum(counts * jnp.log(counts)),
@@ -140,12 +146,17 @@ def examine(
         "restarted": probed[1],
         "least": spectrum[0],
         "largest": spectrum[-1],
-        "loss_by_record": record["loss"],
+        "loss_by_record": record["loss_before"],
         "first_by_last": record["log_gradient"][:, 0] - record["log_gradient"][:, depth - 1],
         "log_first": record["log_gradient"][:, 0],
         "saturated": jnp.max(record["saturated"], -1),
         "inactive": jnp.max(record["inactive"], -1),
     }
+
+
+def _observe(model: Classifier, gradients: Any, updates: Any, batch: Any) -> dict[str, jax.Array]:
+    """Loss and layers at the same step: the mean of the record would look ahead."""
+    return {"loss_before": loss(model, batch), **by_layer(model, gradients, updates, batch)}
 
 
 def _until(steps: jax.Array | int) -> optax.GradientTransformation:

@@ -205,7 +205,7 @@ EXPERIMENT = Experiment(
         "least": Variable(("network",), "smallest eigenvalue of the Hessian"),
         "largest": Variable(("network",), "largest eigenvalue of the Hessian"),
         "sigma_w": Variable(("network",), "scale of the weights"),
-        "loss_by_record": Variable(("network", "step"), "training loss, mean around the record", "nats"),
+        "loss_by_record": Variable(("network", "step"), "training loss before the step", "nats"),
         "first_by_last": Variable(
             ("network", "step"), "log gradient of the first over the last hidden kernel"
         ),

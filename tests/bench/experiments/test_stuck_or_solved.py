@@ -76,6 +76,27 @@ def test_two_units_solve_xor_exactly_and_a_constant_does_not():
     assert float(xor.error(jax.tree.map(jnp.zeros_like, net), jnp.array(2))) == 1
 
 
+def test_a_flat_direction_is_no_strict_minimum_and_a_slight_curvature_is():
+    def judged(least):
+        draw = np.random.default_rng(1)
+        certified = []
+        for _ in range(40):
+            turn = np.linalg.qr(draw.standard_normal((9, 9)))[0]
+            curvature = np.zeros((65, 65))
+            curvature[:9, :9] = turn * np.append(draw.uniform(0.1, 20, 8), least) @ turn.T
+            certified.append(strict(curvature, np.zeros(65), np.arange(65) < 9))
+        return np.array(certified).T
+
+    strict = jax.jit(xor.strict_minimum)
+    values, certified = judged(0.0)
+    np.testing.assert_allclose(values, 0, atol=1e-12)
+    assert not certified.any()
+    values, certified = judged(1e-6)
+    np.testing.assert_allclose(values, 1e-6, rtol=1e-6)
+    assert certified.all()
+    assert not strict(np.eye(65), np.full(65, 0.1), np.arange(65) < 9)[1]  # a Newton step of 0.3 away
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [("records", 3, "divisor"), ("xor_width", (20,), "at most 16"), ("penalty", (-1.0,), "not negative")],
