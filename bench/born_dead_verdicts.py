@@ -43,15 +43,13 @@ def _one_input(result: xr.Dataset) -> list[Verdict]:
     return [
         judge(
             ["B10"], "Share of networks in which a layer is off at one given input, at every width N, "
-            "depth L, "
-            "symmetric start and input dimension: 1 - (1 - 2^-N)^L", LU,
+            "depth L, symmetric start and input dimension: 1 - (1 - 2^-N)^L", LU,
             measured=measured, predicted=predicted, tolerance=tolerance,
             uncertainty=np.sqrt(predicted * (1 - predicted) / _count(result)),
             tolerance_from=f"binomial quantiles of {_count(result)} networks, all checks as sure as five "
             "standard errors", claim="right after repair",
             correction="Rare for one unit, near certain for a network that is narrow and deep: half of "
-            "them at "
-            "a depth of 0.7 times 2^N.",
+            "them at a depth of 0.7 times 2^N.",
         )
     ]  # fmt: skip
 
@@ -107,16 +105,15 @@ def _scale(result: xr.Dataset) -> list[Verdict]:
     if he is None or xavier is None:
         return []
     differ = (he["dead_at_all"].drop_vars("start") != xavier["dead_at_all"].drop_vars("start")).mean()
+    same = float(differ) <= ROUNDING
     return [
         judge(
             ["B11"], "Without biases, share of networks that die in another layer when He's weights are "
-            "scaled "
-            "to Xavier's", "a relu's sign does not depend on the scale",
+            "scaled to Xavier's", "a relu's sign does not depend on the scale",
             measured=float(differ), predicted=0.0, tolerance=ROUNDING,
-            tolerance_from="rounding of pre-activations near 0", claim="wrong",
+            tolerance_from="rounding of pre-activations near 0", claim="wrong" if same else "not checkable",
             correction="Xavier's initialization prevents no death: without biases death does not depend on "
-            "the "
-            "scale, and the signal halves its square in every layer.",
+            "the scale, and the signal halves its square in every layer." if same else "",
         )
     ]  # fmt: skip
 
@@ -131,29 +128,28 @@ def _units(result: xr.Dataset) -> list[Verdict]:
     mean, predicted, error = xr.broadcast(mean, result["unit_dead_predicted"], error)
     units = int(result["width"].sum()) * result.sizes["seed"]
     likely = predicted.values * units >= 1
-    m, p, e = (a.values[likely] for a in (mean, predicted, error))
-    tolerance = sampling_factor(m.size, result.sizes["seed"]) * e + _tolerance(p, units)
-    found = [
-        judge(
+    found = []
+    if likely.any():
+        m, p, e = (a.values[likely] for a in (mean, predicted, error))
+        found.append(judge(
             ["B10"], "Share of units of layer 1 that are off on n examples of mean m and deviation s, "
-            "without "
-            "biases: E Phi(-t m/s)^n, at m = 0 that is 2^-n", LU,
-            measured=m, predicted=p, tolerance=tolerance, uncertainty=e,
-            tolerance_from=f"{surely(result.sizes['seed'])}, binomial quantiles of {units} units; where "
-            "one such unit or more is expected",
+            "without biases: E Phi(-t m/s)^n, at m = 0 that is 2^-n", LU,
+            measured=m, predicted=p, uncertainty=e,
+            tolerance=np.maximum(sampling_factor(m.size, result.sizes["seed"]) * e, _tolerance(p, units)),
+            tolerance_from=f"the larger of two, {surely(result.sizes['seed'])} and binomial quantiles of "
+            f"{units} units; where one such unit or more is expected",
             claim="right after repair",
             correction="Rare for centred examples, 2^-n; algebraically rare for uncentred ones.",
-        )
-    ]  # fmt: skip
+        ))  # fmt: skip
     known = {"ratio": 2.0, "examples": int(result["examples"].max())}
     if 2.0 in result["ratio"].values and known["examples"] > 1:
-        estimate = float(dead_unit_estimate(2.0, known["examples"]))
+        estimate, exact = float(dead_unit_estimate(2.0, known["examples"])), float(predicted.sel(known))
         found.append(observe(
             ["B10"], f"The rule of thumb Phi(-sqrt(2 ln n) s/m) gives {estimate:.3g} at m/s = 2 and "
-            f"n = {known['examples']}, the exact mean {float(predicted.sel(known)):.3g}; measured", REMEDIES,
+            f"n = {known['examples']}, the exact mean {exact:.3g}; measured", REMEDIES,
             measured=float(mean.sel(known)), uncertainty=float(error.sel(known)), claim="right after repair",
-            correction="The rule takes the largest of n normal numbers too large: more units die than it "
-            "says.",
+            correction="The rule takes the largest of n normal numbers too large, and all units to see the "
+            f"same mean: {'more' if exact > estimate else 'fewer'} units die than it says.",
         ))  # fmt: skip
     return found
 
@@ -173,14 +169,14 @@ def _fits(result: xr.Dataset) -> list[Verdict]:
             ["B10"], f"Fits of |x| by ten layers that end as a constant, {seeds} each, exact 95 % intervals: "
             f"{words}. Share at the smallest width", LU, measured=float(narrow),
             uncertainty=float(np.sqrt(narrow * (1 - narrow) / seeds)), claim="right after repair",
-            correction="Death by unlucky initialisation is the rule for networks that are narrow and deep.",
+            correction="Death by unlucky initialisation depends on width and depth: it is "
+            f"{'the rule' if narrow > 0.5 else 'the exception'} at the smallest width here.",
         ))  # fmt: skip
         born, after = part["collapsed_before"] > 0, part["collapsed"] > 0
         if bool(born.any()):
             found.append(judge(
                 ["B7"], f"Of {int(born.sum())} networks that are constant before training, share that are "
-                f"not "
-                "after it", "no gradient passes a layer that is off at every input",
+                "not after it", "no gradient passes a layer that is off at every input",
                 measured=float((born & ~after).sum() / born.sum()), predicted=0.0, tolerance=0.0,
                 tolerance_from="exact: only the read-out and layers above the one that is off change",
             ))  # fmt: skip

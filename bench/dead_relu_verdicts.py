@@ -289,7 +289,7 @@ def _cures(part: xr.Dataset) -> list[Verdict]:
         for n in ("sgd", *names)
     )
     scaled = float(worst.sel(network=names).max())
-    most = str(small["network"].values[int(small.argmax())])
+    most = str(small["network"].values[int(small.values.argmax())])
     fewer = "fewer deaths" if bool((worst > small).all()) else "not always fewer deaths"
     return [
         observe(

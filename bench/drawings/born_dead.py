@@ -62,7 +62,9 @@ def _by_depth(result: xr.Dataset) -> Figure:
                 panel.plot(here["depth"], here["dead_at_all_floor_predicted"], color=look["color"],
                            linestyle=":", linewidth=0.9)  # fmt: skip
     panels[0].set_ylabel("share of networks that are dead")
-    panels[0].legend(loc="upper left")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(5, len(widths))
+    )
     figure.suptitle(
         "Born dead. Points: networks; lines: exact (left), upper bound; dotted: lower bound", fontsize=9
     )

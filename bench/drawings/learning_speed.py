@@ -64,7 +64,7 @@ def _curves(result: xr.Dataset, names: list[str]) -> Figure:
     panels[0].set_ylabel(r"speed $|\langle \delta^l \rangle|$")
     panels[-1].legend(loc="upper right")
     figure.suptitle(
-        "Nielsen's experiment: the nearer to the input, the slower, by 4.9 per layer (triangles: theory)",
+        "Nielsen's experiment: untrained, each layer is 4.9 times slower than the next (triangles: theory)",
         fontsize=9,
     )
     return figure
@@ -100,7 +100,9 @@ def _untrained(result: xr.Dataset, names: list[str]) -> Figure:
     panels[0].legend(loc="lower right", ncols=2)
     count = result.sizes["seed"] * result.sizes["start"]
     figure.suptitle(
-        f"Points: geometric mean of {count} networks; lines: theory below the last layer", fontsize=9
+        f"Points: geometric mean of {count} networks; lines: theory below the last layer, examples of "
+        "one cosine",
+        fontsize=9,
     )
     return figure
 
@@ -152,8 +154,9 @@ def _remedies(result: xr.Dataset, names: list[str]) -> Figure:
             panel.plot(result["epoch"], 10**mean, color=look["color"], linestyle=look["linestyle"],
                        label=f"layer {layer}")  # fmt: skip
         right = float(result["accuracy"].sel(network=name).isel(epoch=-1).mean("seed"))
-        panel.set(yscale="log", title=f"{find_learner(name)[0].label}\n{right:.0%} right at the end")
+        label = find_learner(name)[0].label.replace(", ", "\n")
+        panel.set(yscale="log", xlabel="epoch", title=f"{label}\n{right:.0%} right")
     panels[0].set_ylabel(r"speed of the weights $|dE/dW^l|$")
-    figure.supxlabel("epoch", fontsize=8.5)
+    figure.suptitle("Speed of the weights in training; right answers at its end", fontsize=9)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=depth)
     return figure

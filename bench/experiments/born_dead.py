@@ -39,13 +39,14 @@ RELU = ACTIVATIONS["relu"]
 EDGE = 3**0.5  # of the input cube: entries of unit variance
 FEATURES = (1, 10)
 TEST_POINTS = 256
+FEWEST_POINTS = 32  # so many are on one side of a plane through 0 with probability 2^-31: bounds need both
 
 
 @dataclass(frozen=True)
 class Settings:
     """Settings of ``born-dead``."""
 
-    width: tuple[int, ...] = (2, 5)
+    width: tuple[int, ...] = (3,)
     """Units N of a hidden layer."""
     start: tuple[str, ...] = tuple(STARTS)
     """How weights and biases are drawn."""
@@ -83,8 +84,9 @@ class Settings:
         require_learning_rates((self.learning_rate,))
         for axis in ("depth", "fit_depth"):
             require_count(axis, (getattr(self, axis),), 2)
-        for axis in ("networks", "points", "batch_size", "updates", "seeds"):
+        for axis in ("networks", "batch_size", "updates", "seeds"):
             require_count(axis, (getattr(self, axis),))
+        require_count("points", (self.points,), FEWEST_POINTS)
 
 
 SIZES = {
