@@ -31,16 +31,26 @@ def best(result: xr.Dataset) -> xr.Dataset:
     return result.isel(learning_rate=loss.median("seed").argmin("learning_rate"))
 
 
+def fastest(result: xr.Dataset) -> xr.Dataset:
+    """The result at the largest learning rate.
+
+    There sigmoids are watched: a network that does not learn has no best rate.
+    """
+    place = xr.full_like(result["network"], int(np.argmax(result["learning_rate"].values)), int)
+    return result.isel(learning_rate=place)
+
+
 def figures(result: xr.Dataset) -> dict[str, Figure]:
     """Layers of sigmoids, and of tanh and softsign, over training; histograms, gradients and errors."""
-    at = best(named_networks(result))
+    result = named_networks(result)
+    at = best(result)
     first = at.isel(data=0)
     names = [str(name) for name in at["network"].values]
     sigmoids = [name for name in names if NETWORKS[name].phi == "sigmoid"]
     symmetric = [name for name in names if NETWORKS[name].phi != "sigmoid"]
     found = {"error": _errors(at, names)}
     if sigmoids:
-        found["sigmoid"] = _sigmoids(first, sigmoids)
+        found["sigmoid"] = _sigmoids(fastest(result).isel(data=0), sigmoids)
     if symmetric:
         found["symmetric"] = _symmetric(first, symmetric)
         found["histogram"] = _histograms(first, symmetric)
@@ -69,7 +79,8 @@ def _sigmoids(at: xr.Dataset, names: list[str]) -> Figure:
     panels[0].set_ylabel("activation: mean, standard deviation")
     panels[0].legend(loc="upper right")
     figure.suptitle(
-        f"Sigmoid layers while they learn ({at['data'].item()}), {_seeds(at)}: 0 and 1 are saturation",
+        f"Sigmoid layers at the largest learning rate ({at['data'].item()}), {_seeds(at)}: "
+        "0 and 1 are saturation",
         fontsize=9,
     )
     return figure

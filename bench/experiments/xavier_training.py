@@ -5,7 +5,8 @@ layers of 100 units, zero biases, weights uniform in +-1/sqrt(n) ("standard", n 
 +-sqrt(6 / (n_in + n_out)) (N, "normalized"), plain SGD on batches of ten. The task is online: images of one
 or two shapes in nine classes, never the same twice; and the bundled digits. Of the same learning rates for
 all, each network counts at the one with the smallest median training loss at the end. The loss is that of the
-same networks, so the intervals of the test errors hold at the chosen rate and leave out its choice.
+same networks, so the intervals of the test errors hold at the chosen rate and leave out its choice. Layers of
+sigmoids, which may not learn at any rate, are watched at the largest.
 
 Measured while they learn, on examples that they do not learn from: mean, standard deviation and 98th
 percentile of every layer's activations, the share of saturated units (slope below a tenth of the largest),

@@ -101,6 +101,7 @@ def test_the_verdicts_follow_the_layers_and_the_errors(chosen):
     assert start.measured == pytest.approx(start.predicted)
     driven = next(v for v in found if "share of training" in v.statement)
     assert driven.measured == 0.5
+    assert "at all rates in 20 of 20" in driven.statement
     in_turn = next(v for v in found if "in turn" in v.statement)
     assert in_turn.measured == 1
     order = [v for v in found if v.statement.startswith("Final test errors")]
