@@ -41,9 +41,9 @@ def _how(result: xr.Dataset) -> str:
 
 
 def _ratio(time: xr.DataArray) -> float:
-    """Median learning time of the deepest over that of the shallowest; inf if only the latter learns."""
+    """Median learning time of the deepest over that of the shallowest; NaN if the latter never learns."""
     middle = time.median("seed").values
-    return float(middle[-1] / middle[0])
+    return float(middle[-1] / middle[0]) if np.isfinite(middle[0]) else np.nan
 
 
 def _words(result: xr.Dataset, time: xr.DataArray) -> str:

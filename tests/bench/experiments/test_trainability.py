@@ -86,8 +86,9 @@ def test_a_result_that_follows_theory_agrees(chosen):
 
 
 def test_a_smaller_multiple_in_the_chaotic_phase_fails_the_criterion_set_beforehand(chosen):
-    halved = xr.where(chosen["log_chi_1"] > 0, 0.5, 1.0)
-    accuracy = 0.5 + (6 * chosen["xi_c"] * halved - chosen["depth"]) / 40
+    chosen = chosen.isel(sigma_w_squared=[0, 1, 4, 5])
+    quarter = xr.where(chosen["log_chi_1"] > 0, 0.25, 1.0)
+    accuracy = 0.5 + (6 * chosen["xi_c"] * quarter - chosen["depth"]) / 40
     accuracy = (0 * chosen["accuracy"] + accuracy.clip(0, 1)).transpose(*chosen["accuracy"].dims)
     found = trainability.verdicts(chosen.assign(accuracy=accuracy))
     both = next(v for v in found if "set beforehand" in v.statement)
