@@ -90,7 +90,7 @@ def _updates(at: xr.Dataset) -> Figure:
         axes.axhline(1.25 * end, color="0.4", linewidth=0.8)
         axes.text(0.02, 1.25 * end, "not reached by half of the networks", fontsize=6.5, va="bottom",
                   transform=axes.get_yaxis_transform())  # fmt: skip
-        axes.set(title=title, yscale="log", ylim=(None, 1.8 * end))
+        axes.set(title=title, yscale="log", ylim=(0.7 * float(at["update"][0]), 1.8 * end))
         axes.set_xticks(chosen["depth"].values)
     _name_axes(panels, "hidden layers", "updates to half the\nbase-rate loss")
     _legend(figure, panels[0][0])
@@ -142,9 +142,9 @@ def _start(at: xr.Dataset) -> Figure:
     middle.set_title("saturation during training")
     for level in (0.5, 1.0):
         right.axhline(level, color="0.3", linewidth=1.0, linestyle="--" if level < 1 else "-")
-    right.text(0.55, 1.0, "orthogonal", transform=right.get_yaxis_transform(), ha="center", va="bottom",
+    right.text(0.34, 1.0, "orthogonal", transform=right.get_yaxis_transform(), ha="center", va="bottom",
                fontsize=6.5)  # fmt: skip
-    right.text(0.55, 0.5, "independent Gaussian", transform=right.get_yaxis_transform(), ha="center",
+    right.text(0.64, 0.5, "independent Gaussian", transform=right.get_yaxis_transform(), ha="center",
                va="bottom", fontsize=6.5)  # fmt: skip
     right.set(xlabel="spread of log singular values", ylabel="alignment of neighbours", ylim=(0.35, 1.08))
     right.set_title("directions before training")
