@@ -187,7 +187,8 @@ def _reversed(at: xr.Dataset) -> Verdict:
         f"{start:.2f} before training, {soon:.2f} after {int(at['update'][early])} updates and {end:.2f} at "
         "the end; change in the first of these spans", GLOROT,
         measured=float(change.mean()), uncertainty=error, claim="right" if turned else "right after repair",
-        correction="" if turned else "The shrinking lessens quickly; it turns round only later, or not here.",
+        correction="" if turned else "The shrinking lessens first and turns round later." if end > 0 else
+        "The order does not turn round here.",
     )  # fmt: skip
 
 

@@ -77,7 +77,8 @@ def _sigmoids(at: xr.Dataset, names: list[str]) -> Figure:
             panel.fill_between(at["update"], low, high, color=look["color"], alpha=0.12, linewidth=0)
         panel.set(xlabel="updates", title=_title(at, name), ylim=(0, 1))
     panels[0].set_ylabel("activation: mean, standard deviation")
-    panels[0].legend(loc="upper right")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     figure.suptitle(
         f"Sigmoid layers at the largest learning rate ({at['data'].item()}), {_seeds(at)}: "
         "0 and 1 are saturation",
