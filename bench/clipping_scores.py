@@ -35,6 +35,12 @@ def solved(result: xr.Dataset) -> xr.DataArray:
     return done
 
 
+def finite_radius(result: xr.Dataset) -> xr.DataArray:
+    """Spectral radius; NaN once a network has diverged, whatever a routine makes of NaN."""
+    radius = result["radius"]
+    return radius.where(abs(radius) < np.inf)
+
+
 def at_best_rate(result: xr.Dataset) -> xr.Dataset:
     """The result at the learning rate at which most seeds succeed, the smaller one among equals."""
     result = result.assign(solved=solved(result)).sortby("learning_rate")
@@ -64,8 +70,8 @@ def table(result: xr.Dataset) -> pd.DataFrame:
         "gradient_start_log10": result["log_first_gradient"].mean(("seed", "probe")) / LN10,
         "gradient_largest_log10": result["log_gradient_norm"].max("update").median("seed") / LN10,
         "weight_growth": np.exp((last["log_weight"] - begin.where(np.isfinite(begin))).median("seed")),
-        "radius_start": result["radius"].isel(moment=0, drop=True).mean("seed"),
-        "radius_end": result["radius"].isel(moment=-1, drop=True).mean("seed"),
+        "radius_start": finite_radius(result).isel(moment=0, drop=True).mean("seed"),
+        "radius_end": finite_radius(result).isel(moment=-1, drop=True).mean("seed"),
         "diverged": (result["diverged_at"] > 0).sum("seed"),
     }
     frame = xr.Dataset(columns).to_dataframe().reset_index()

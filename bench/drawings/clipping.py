@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from signalprop.bench import figures as draw
 from signalprop.bench.clipped import SCENES, label
-from signalprop.bench.clipping_scores import LN10, at_best_rate
+from signalprop.bench.clipping_scores import LN10, at_best_rate, finite_radius
 from signalprop.bench.memory_scores import interval
 from signalprop.bench.rates import exp
 
@@ -49,18 +49,19 @@ def _cliff(at: xr.Dataset) -> Figure:
         path = one["place"].sel(treatment=name).values
         look = {"color": {"none": "white"}.get(name, looks[name]["color"]), "marker": looks[name]["marker"]}
         axes[0].plot(path[:, 0], path[:, 1], linewidth=0.8, markersize=2.0, label=label(name), **look)
-        axes[1].plot(at["update"], one["loss"].sel(treatment=name), label=label(name), markevery=20,
-                     markersize=3, linewidth=1.0, **looks[name])  # fmt: skip
+        least = np.minimum.accumulate(one["loss"].sel(treatment=name).values)
+        axes[1].plot(at["update"], least, label=label(name), markevery=20, markersize=3, linewidth=1.0,
+                     **looks[name])  # fmt: skip
     axes[0].plot(*one["place"].sel(treatment="none").values[0], marker="*", markersize=9, color="red",
                  linestyle="none", label="start")  # fmt: skip
     axes[0].set(xlim=ends[0], ylim=ends[1], xlabel="$w$", ylabel="$b$",
                 title=r"$h_t = w\,\sigma(h_{t-1}) + b$")  # fmt: skip
     axes[0].legend(loc="lower left", labelcolor="white")
-    axes[1].set(yscale="log", xlabel="updates", ylabel="error $E$", title="Error along the paths")
+    axes[1].set(yscale="log", xlabel="updates", ylabel="smallest error so far", title="Error along the paths")
     axes[1].legend()
     rate = float(at["learning_rate"])
     figure.suptitle(
-        f"At the cliff a step without clipping is thrown {float(np.exp(longest.max())):.2g} away "
+        f"At the cliff a step without clipping is thrown {float(np.exp(longest.max())):.0f} away "
         f"(learning rate {rate:g})", fontsize=9,
     )  # fmt: skip
     return figure
@@ -149,7 +150,7 @@ def _weights(at: xr.Dataset) -> Figure:
         for name in names:
             one, look = at.sel(gain=gain, treatment=name), looks[name]
             size = exp(one["log_weight"] - one["log_weight"].isel(update=0)).median("seed", skipna=False)
-            radius = (one["radius"] / one["radius"].isel(moment=0)).median("seed", skipna=False)
+            radius = (finite_radius(one) / one["radius"].isel(moment=0)).median("seed", skipna=False)
             draw.measured(above, at["update"][::stride], size[::stride], None, look, label=label(name))
             draw.measured(below, at["moment"], radius, None, look)
             if name.startswith(("l2", "none")):

@@ -167,7 +167,7 @@ def _gradient(result: xr.Dataset) -> Figure:
     ends = axes[1].get_xlim()
     axes[1].plot(ends, ends, color="k", linestyle="--", linewidth=1.0)
     axes[1].set(xlabel="decades gained over $T$, untrained", ylabel="the same, trained",
-                title="Training moves the gradient (dashed: unchanged)")  # fmt: skip
+                title="After training (dashed: unchanged)")  # fmt: skip
     handles = [
         Line2D([], [], linestyle="none", label=kind, markersize=4.5, **look()[kind])
         for kind in KINDS if kind in kinds

@@ -161,6 +161,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     kernels = record["kernel"][:: static["updates"] // MOMENTS]
     recurrent = static["network"] == "recurrent"
     radius = jax.vmap(spectral_radius)(kernels) if recurrent else jnp.full(MOMENTS, jnp.nan, dtype)
+    radius = jnp.where(jnp.isfinite(kernels).all((1, 2)), radius, jnp.nan)
     return {
         **probe(keys[2], scene, model, shape, point),
         **{name: record[name] for name in ("loss", "log_gradient_norm", "clip_rate", "log_update", "place")},
