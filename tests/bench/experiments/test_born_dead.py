@@ -14,7 +14,7 @@ from signalprop.bench.experiments import born_dead
 from signalprop.bench.relu_starts import STARTS, Start, name_of
 
 SMALL = replace(
-    born_dead.SIZES["quick"], width=(2,), depth=10, networks=10, points=16, examples=(1, 2, 4), fit_depth=4,
+    born_dead.SIZES["quick"], width=(2,), depth=10, networks=10, points=32, examples=(1, 2, 4), fit_depth=4,
     batch_size=4, updates=2, seeds=10,
 )  # fmt: skip
 
@@ -79,6 +79,11 @@ def test_the_exact_interval_of_no_success_is_known():
     assert high == pytest.approx(1 - 0.025**0.1)
 
 
+def test_units_of_which_none_is_expected_to_die_are_not_judged(result):
+    rare = result.assign(unit_dead_predicted=0 * result["unit_dead_predicted"])
+    assert not [v for v in born_dead.verdicts(rare) if "examples of mean" in v.statement]
+
+
 def test_parts_of_a_result_are_judged_without_the_rest(result):
     assert born_dead.verdicts(result.isel(start=[3]))
     alone = born_dead.verdicts(result.isel(start=[0], features=[1]))
@@ -92,6 +97,7 @@ def test_parts_of_a_result_are_judged_without_the_rest(result):
         ("start", ("hee",), "did you mean he"),
         ("ratio", (-1.0,), "not negative"),
         ("learning_rate", 0.0, "above 0"),
+        ("points", 1, "at least 32"),
     ],
 )
 def test_settings_that_cannot_be_run_are_refused_in_one_line(field, value, message):

@@ -67,17 +67,16 @@ def test_a_small_run_holds_what_is_exact(outcome):
 
 
 def test_a_unit_killed_by_hand_is_dead_and_gets_no_gradient():
-    model = draw_classifier(jax.random.key(0), 5, 4, 2, 10, activation("relu"), sigma_w=2**0.5)
-    bias = model.runs[1].layer.bias
-    bias[...] = bias[...].at[0, 2].set(-100.0)
-    x, label = jax.random.normal(jax.random.key(1), (30, 5)), jnp.arange(30) % 10
-
     @jax.jit
-    def look(model):
+    def look():
+        model = draw_classifier(jax.random.key(0), 5, 4, 2, 10, activation("relu"), sigma_w=2**0.5)
+        bias = model.runs[1].layer.bias
+        bias[...] = bias[...].at[0, 2].set(-100.0)
+        x, label = jax.random.normal(jax.random.key(1), (30, 5)), jnp.arange(30) % 10
         gradients = jax.grad(lambda m: classification.cross_entropy(m, (x, label))[0])(model)
         return dead_relu.dead_units(model, x), dead_relu.unit_gradients(gradients)
 
-    gone, gradients = map(np.asarray, look(model))
+    gone, gradients = map(np.asarray, look())
     assert gone.tolist() == [[False] * 4, [False, False, True, False]]
     np.testing.assert_array_equal(gradients == 0, gone)
 

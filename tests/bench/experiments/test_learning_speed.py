@@ -7,13 +7,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from signalprop.analysis import meanfield
 from signalprop.bench import pipeline, store
 from signalprop.bench.errors import InputError
 from signalprop.bench.experiments import learning_speed
 from signalprop.bench.learners import LEARNERS, find_learner, first_examples
 from signalprop.bench.learning_speed_verdicts import FIXED_POINT
-from signalprop.models.activations import activation
 
 SMALL = replace(
     learning_speed.SIZES["quick"], network=("sigmoid-2",), examples=40, epochs=4, records=2, depth=3,
@@ -67,9 +65,12 @@ def test_errors_above_the_last_layer_are_not_there(result):
 
 
 def test_the_fixed_point_is_where_nielsens_ratio_comes_from():
-    phi = activation("sigmoid")
-    chi = jax.jit(lambda: meanfield.fixed_point(phi, 1.0, 1.0).chi_1)()
-    assert 1 / float(chi) ** 0.5 == pytest.approx(FIXED_POINT, abs=0.01)
+    z, weight = np.polynomial.hermite_e.hermegauss(60)
+    weight, q = weight / weight.sum(), 1.0
+    for _ in range(60):
+        y = 1 / (1 + np.exp(-(q**0.5) * z))
+        q = weight @ y**2 + 1
+    assert (weight @ (y * (1 - y)) ** 2) ** -0.5 == pytest.approx(FIXED_POINT, abs=0.01)
 
 
 def test_the_errors_are_those_of_backpropagation_by_hand(result):
@@ -77,7 +78,7 @@ def test_the_errors_are_those_of_backpropagation_by_hand(result):
     x, target = map(np.asarray, learning_speed.examples(static))
     key = jax.random.split(jax.random.fold_in(jax.random.key(0), 0), 3)[2]
     draw = jax.jit(lambda key: LEARNERS["sigmoid"].draw(key, 64, SMALL.width, 3, "float32"))
-    model = draw(jax.random.split(key, SMALL.starts)[0])
+    model = jax.tree.map(np.asarray, draw(jax.random.split(key, SMALL.starts)[0]))
 
     ys = [x]
     layers = [(w, b) for run in model.runs for w, b in zip(run.layer.kernel, run.layer.bias, strict=True)]
@@ -91,6 +92,16 @@ def test_the_errors_are_those_of_backpropagation_by_hand(result):
         found = result.isel(network=0, seed=0, start=0).sel(depth=3, layer=layer)
         np.testing.assert_allclose(np.exp([found["mean_error"], found["rms_error"]]), [mean, rms], rtol=1e-4)
         delta = delta @ layers[layer - 1][0].T
+
+
+def test_texts_follow_the_numbers(result):
+    def about(result, claim):
+        return next(v for v in learning_speed.verdicts(result) if claim in v.claims)
+
+    turned = result.assign(speed=-result["speed"])
+    assert about(result, "A15").claim == "right after repair"
+    assert (about(turned, "A15").claim, about(turned, "A18").claim) == ("wrong", "right")
+    assert about(result.assign(accuracy=0 * result["accuracy"] + 1), "A16").claim == "wrong"
 
 
 def test_everything_is_drawn_judged_and_tabulated(everything):
