@@ -46,11 +46,11 @@ EXAMPLES = 64  # in the batch that gradient and Hessian are taken on
 class Settings:
     """Settings of ``depth-budget``."""
 
-    network: tuple[str, ...] = ("tanh_ordered_16", "tanh_chaotic_16")
+    network: tuple[str, ...] = ("tanh_ordered_16",)
     """Networks of ``bench.budgets``."""
-    top: int = 15
+    top: int = 7
     """Largest depth, one less than a power of two."""
-    probe: tuple[int, ...] = (2, 15)
+    probe: tuple[int, ...] = (2, 7)
     """Depths at which gradient and sharpness are measured before training."""
     data: str = "gm10"
     """Training examples, by their name in ``bench.classification``."""

@@ -51,9 +51,9 @@ class Settings:
 
     network: tuple[str, ...] = ("linear",)
     """Networks: linear, tanh_small (q* = 1/16) and tanh_large (q* = 1)."""
-    depth: tuple[int, ...] = (3, 20)
+    depth: tuple[int, ...] = (3, 10)
     """Numbers of hidden layers."""
-    learning_rate: tuple[float, ...] = tuple(np.geomspace(0.02, 0.32, 3).tolist())
+    learning_rate: tuple[float, ...] = tuple(np.geomspace(0.04, 0.32, 4).tolist())
     """Rates of plain gradient descent; the best one of every network, depth and start counts."""
     width: int = 24
     """Units of every hidden layer, and of the linear networks' input."""
