@@ -22,7 +22,7 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     if "relu" in names:
         found += [_cost(at, names)]
         pairs = [pair for pair in PAIRS if pair[1] in names]
-        found += [v for v in (_against(at, *pair, chosen_by(result)) for pair in pairs) if v is not None]
+        found += [v for v in (_against(at, chosen_by(result), *pair) for pair in pairs) if v is not None]
     return found
 
 

@@ -74,11 +74,12 @@ def test_a_small_run_answers_what_it_can(outcome):
 
 
 def test_the_back_propagated_gradient_is_that_of_the_activations_argument():
-    model = draw_classifier(jax.random.key(0), 6, 5, 2, 3, activation("tanh"), dtype="float64")
     x, label = jax.random.normal(jax.random.key(1), (4, 6), jnp.float64), jnp.array([0, 1, 2, 0])
 
     @jax.jit
     def both():
+        model = draw_classifier(jax.random.key(0), 6, 5, 2, 3, activation("tanh"), dtype="float64")
+
         def loss(shifts):
             y = x
             for run, shift in zip(model.runs, shifts, strict=True):
