@@ -98,7 +98,7 @@ def _cost(at: xr.Dataset, names: list[str]) -> Verdict:
     )  # fmt: skip
 
 
-def _against(at: xr.Dataset, claims: tuple[str, ...], rival: str, said: str, chosen: str) -> Verdict | None:
+def _against(at: xr.Dataset, chosen: str, claims: tuple[str, ...], rival: str, said: str) -> Verdict | None:
     """Updates of a rival over relu's, for equal draws; networks that do not arrive count as the whole run."""
     total = float(at["update"][-1])
     arrived = at["arrived_at"].fillna(2 * total)
