@@ -105,11 +105,12 @@ def _minima(result: xr.Dataset) -> list[Verdict]:
 
 def _lesson(bad: int, strict: int, wide: float) -> str:
     what = (
-        f"{strict} of {bad} bad ends are strict minima"
+        f"{strict} of {bad} bad ends are certified strict minima"
         if strict
-        else "no bad end is a strict minimum: they are plateaus and saddles"
+        else "no bad end is certified as a strict minimum"
     )
-    return f"In nets barely large enough some restarts fail; {what}. With width bad ends vanish ({wide:.0%})."
+    rarer = "bad ends vanish" if wide == 0 else f"bad ends get rarer ({wide:.0%})"
+    return f"In nets barely large enough some restarts fail; {what}. With width {rarer}."
 
 
 def _signals(result: xr.Dataset) -> list[Verdict]:
