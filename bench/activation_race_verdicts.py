@@ -99,7 +99,7 @@ def _cost(at: xr.Dataset, names: list[str]) -> Verdict:
 
 
 def _against(at: xr.Dataset, chosen: str, claims: tuple[str, ...], rival: str, said: str) -> Verdict | None:
-    """Updates of a rival over relu's, for equal draws; networks that do not arrive count as the whole run."""
+    """Updates of a rival over relu's, for equal draws; networks that never arrive count as twice the run."""
     total = float(at["update"][-1])
     arrived = at["arrived_at"].fillna(2 * total)
     ratio = xr.apply_ufunc(np.log, arrived.sel(racer=rival, drop=True) / arrived.sel(racer="relu", drop=True))
