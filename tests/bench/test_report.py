@@ -5,6 +5,7 @@ import re
 import pytest
 
 from signalprop.bench import report, verdict
+from signalprop.bench.claims import CLAIMS
 from signalprop.bench.errors import StoreError
 
 
@@ -41,7 +42,8 @@ def test_tables_have_as_many_cells_as_columns(folder) -> None:
     rows = [line for line in report.write(folder)[0].read_text().splitlines() if line.startswith("|")]
     cells = [len(re.split(r"(?<!\\)\|", row)) for row in rows]
     assert sorted(set(cells)) == [8, 10]
-    assert sum(n == 8 for n in cells) == 2 + 1, "a claim has one row"
+    asides = sum(bool(claim.aside) for claim in CLAIMS)
+    assert sum(n == 8 for n in cells) == 2 + 1 + asides, "a claim has one row"
 
 
 def test_a_folder_without_verdicts_is_refused(tmp_path) -> None:
