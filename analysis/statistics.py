@@ -79,6 +79,21 @@ def bootstrap_interval(
     return float(interval.low), float(interval.high)
 
 
+def share_interval(count: int, total: int, tries: int = 1) -> tuple[float, float]:
+    """Exact 95 % confidence interval of a share (Clopper & Pearson 1934).
+
+    Intervals of several tries, each at error 0.05 / tries, hold all at once; so does that of the best one,
+    though it is chosen on the cases that it counts.
+
+    Args:
+        count: Successes.
+        total: Independent cases, at least 1.
+        tries: Number of intervals that are to hold together.
+    """
+    found = stats.binomtest(count, total).proportion_ci(1 - 0.05 / tries, "exact")
+    return float(found.low), float(found.high)
+
+
 def fit_line(
     x: Real[ArrayLike, " n"], y: Real[ArrayLike, " n"], y_error: Real[ArrayLike, " n"] | None = None
 ) -> Line:

@@ -5,7 +5,8 @@ import xarray as xr
 from scipy import stats
 
 from signalprop.analysis.dying import dead_unit_estimate
-from signalprop.bench.drawings.born_dead import chosen, exact_interval, share_by_depth
+from signalprop.analysis.statistics import share_interval
+from signalprop.bench.drawings.born_dead import chosen, share_by_depth
 from signalprop.bench.relu_starts import LABELS
 from signalprop.bench.verdict import FIVE_SIGMA, Verdict, judge, observe, sampling_factor, surely
 
@@ -197,5 +198,5 @@ def _fits(result: xr.Dataset) -> list[Verdict]:
 
 def _interval(values: xr.DataArray) -> str:
     k, n = int(values.sum()), values.size
-    low, high = exact_interval(k, n)
+    low, high = share_interval(k, n)
     return f"{k / n:.1%} ({low:.1%} to {high:.1%})"

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from signalprop.bench.memory_scores import interval
+from signalprop.analysis.statistics import share_interval
 
 LN10 = float(np.log(10))
 SOLVED = {"deep": LN10 / 2, "recurrent": 0.05, "cliff": 0.01, "td_clipped": 0.5, "td_huber": 0.5}
@@ -57,7 +57,7 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     """One row per network, treatment, gain and learning rate: medians over seeds, counts and shares."""
     done = solved(result)
     count = result.sizes["seed"]
-    ends = np.array([interval(int(k), count) for k in range(count + 1)])
+    ends = np.array([share_interval(int(k), count) for k in range(count + 1)])
     number = done.sum("seed")
     begin, last = result["log_weight"].isel(update=0, drop=True), result.isel(update=-1, drop=True)
     columns = {

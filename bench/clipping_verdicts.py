@@ -4,10 +4,10 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from signalprop.analysis.statistics import share_interval
 from signalprop.bench import penalty_verdicts
 from signalprop.bench.clipped import FAR, label
 from signalprop.bench.clipping_scores import EXPLODES, at_best_rate, epsilon, initial_share, log, named
-from signalprop.bench.memory_scores import interval
 from signalprop.bench.rates import exp
 from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
 
@@ -154,7 +154,7 @@ def _untouched(result: xr.Dataset) -> list[Verdict]:
 def _counts(at: xr.Dataset, name: str) -> tuple[int, int, str]:
     done = at["solved"].sel(treatment=name)
     k, n = int(done.sum()), done.size
-    low, high = interval(k, n)
+    low, high = share_interval(k, n)
     return k, n, f"{label(name)} {k}/{n} ({low:.2f} to {high:.2f})"
 
 
@@ -269,7 +269,7 @@ def _stable(at: xr.Dataset) -> list[Verdict]:
     fine = (end < 2 * GUESS) & (strong["diverged_at"] == 0)
     counts = {t: (int(fine.sel(treatment=t).sum()), fine.sel(treatment=t).size) for t in ["none", *norms]}
     words = "; ".join(
-        f"{label(t)} {k}/{n} ({interval(k, n)[0]:.2f} to {interval(k, n)[1]:.2f})"
+        f"{label(t)} {k}/{n} ({share_interval(k, n)[0]:.2f} to {share_interval(k, n)[1]:.2f})"
         for t, (k, n) in counts.items()
     )
     best = max(norms, key=lambda t: counts[t][0])

@@ -4,7 +4,8 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from signalprop.bench.drawings.he_training import LN10, best, interval, named_starts
+from signalprop.analysis.statistics import share_interval
+from signalprop.bench.drawings.he_training import LN10, best, named_starts
 from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor
 
 HE = "He, Zhang, Ren & Sun (2015), arXiv:1502.01852"
@@ -39,7 +40,7 @@ def counted(begun: xr.DataArray) -> str:
 
 def bounds(begun: xr.DataArray, tries: int) -> tuple[float, float]:
     """The 95 % interval of the share that begins at the best of so many learning rates."""
-    return interval(int(begun.notnull().sum()), begun.size, tries)
+    return share_interval(int(begun.notnull().sum()), begun.size, tries)
 
 
 def bounded(begun: xr.DataArray, tries: int) -> str:

@@ -3,18 +3,12 @@
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import stats
 
+from signalprop.analysis.statistics import share_interval
 from signalprop.bench.league import REMEDIES, recipe
 from signalprop.bench.league_theory import separation
 
 MEASURED = ("accuracy", "solved", "curve", "decades", "diverged_at")
-
-
-def interval(solved: int, count: int) -> tuple[float, float]:
-    """Exact 95 % confidence interval of a share (Clopper & Pearson 1934)."""
-    found = stats.binomtest(solved, count).proportion_ci(0.95, "exact")
-    return float(found.low), float(found.high)
 
 
 def league(result: xr.Dataset) -> xr.Dataset:
@@ -59,7 +53,7 @@ def scores(table: xr.Dataset) -> pd.DataFrame:
         for remedy in map(str, at["remedy"].values):
             one, entry = at.sel(network=network, remedy=remedy), REMEDIES[remedy]
             solved, count = int(one["solved"].sum()), one.sizes["seed"]
-            low, high = interval(solved, count)
+            low, high = share_interval(solved, count)
             start, end = (one["decades"].sel(moment=m).values for m in ("start", "end"))
             rows.append({
                 "network": network, "remedy": remedy, "label": entry.label, "kind": entry.kind,

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from signalprop.analysis.statistics import share_interval
 from signalprop.bench.league import ARCHITECTURES, REMEDIES, recipe
-from signalprop.bench.league_scores import interval, league, scored, scores
+from signalprop.bench.league_scores import league, scored, scores
 from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor, surely
 
 SAME = 1e-4  # decades between two programs that compute the same in float32
@@ -179,7 +180,7 @@ def _descent(table: xr.Dataset, networks: list[str], names: list[str]) -> list[V
         solved = table["solved"].sel(network=network, remedy=kept)
         rates = (table["rate"] * table["unit"].sel(network=network, remedy=kept)).values
         k, n = int(solved.sum()), solved.size
-        low, high = interval(k, n)
+        low, high = share_interval(k, n)
         rescued = _rescuers(table, network, names)
         right: Standing = "right after repair" if rescued else "right"
         found.append(

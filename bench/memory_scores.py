@@ -3,18 +3,12 @@
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import stats
 
+from signalprop.analysis.statistics import share_interval
 from signalprop.bench.competitors import ALONE, OPTIMIZER_LABELS, competitor
 
 LEARNT = 0.3  # of the loss at chance, 0.05 on the adding problem: a training loss that counts as learnt
 STEP = "size of a step; factors as without it"
-
-
-def interval(solved: int, count: int) -> tuple[float, float]:
-    """Exact 95 % confidence interval of a share (Clopper & Pearson 1934)."""
-    found = stats.binomtest(solved, count).proportion_ci(0.95, "exact")
-    return float(found.low), float(found.high)
 
 
 def steps_to_learn(result: xr.Dataset) -> xr.DataArray:
@@ -45,7 +39,7 @@ def scores(result: xr.Dataset) -> pd.DataFrame:
             at = {"remedy": remedy, "optimizer": optimizer}
             one, (label, kind, term) = result.sel(at), naming(remedy, optimizer)
             solved, count = int(one["solved"].sum()), one.sizes["seed"]
-            low, high = interval(solved, count)
+            low, high = share_interval(solved, count)
             start, end = (_median(-one["decades"].isel(moment=m).values) for m in (0, 1))
             rows.append({
                 "network": "memory", "remedy": remedy, "optimizer": optimizer, "label": label, "kind": kind,

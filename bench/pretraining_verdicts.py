@@ -2,8 +2,8 @@
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
+from signalprop.analysis.statistics import share_interval
 from signalprop.bench.drawings.pretraining import TARGET, before, best, updates_to_target
 from signalprop.bench.pretrained import LABELS, PRETRAINED
 from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor, surely
@@ -37,8 +37,8 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
 def _share(reached: xr.DataArray) -> str:
     """Successes with the exact (Clopper-Pearson) 95 % interval."""
     k, n = int(reached.sum()), reached.size
-    interval = stats.binomtest(k, n).proportion_ci(0.95, "exact")
-    return f"{k} of {n} ({interval.low:.2f} to {interval.high:.2f})"
+    low, high = share_interval(k, n)
+    return f"{k} of {n} ({low:.2f} to {high:.2f})"
 
 
 def _mean_error(values: np.ndarray) -> tuple[float, float]:

@@ -4,12 +4,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
 
+from signalprop.analysis.statistics import share_interval
 from signalprop.bench import figures as draw
 from signalprop.bench.relu_starts import LABELS, STARTS, name_of
-
-CONFIDENCE = 0.95
 
 
 def share_by_depth(result: xr.Dataset, name: str) -> xr.DataArray:
@@ -18,12 +16,6 @@ def share_by_depth(result: xr.Dataset, name: str) -> xr.DataArray:
     shares = [((died > 0) & (died <= depth)).mean("draw") for depth in result["depth"].values]
     by_depth: xr.DataArray = xr.concat(shares, result["depth"])
     return by_depth
-
-
-def exact_interval(count: int, total: int) -> tuple[float, float]:
-    """Clopper and Pearson's 95 % interval of a share."""
-    interval = stats.binomtest(count, total).proportion_ci(CONFIDENCE, "exact")
-    return float(interval.low), float(interval.high)
 
 
 def chosen(result: xr.Dataset, start: str) -> xr.Dataset | None:
@@ -97,7 +89,7 @@ def _collapse(result: xr.Dataset) -> Figure:
             looks.items(), ("collapsed_before", "collapsed"), (-0.12, 0.12), strict=True
         ):
             counts = part[variable].sum("seed").values.astype(int)
-            limits = np.array([exact_interval(int(k), seeds) for k in counts]).T
+            limits = np.array([share_interval(int(k), seeds) for k in counts]).T
             share = counts / seeds
             draw.measured(panel, x + shift, share, np.abs(limits - share), look, label=label)
         panel.set(title=LABELS[name], xlabel="width $N$", ylim=(-0.04, 1.04), xlim=(-0.5, len(widths) - 0.5))

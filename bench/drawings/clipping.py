@@ -5,10 +5,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from signalprop.analysis.statistics import share_interval
 from signalprop.bench import figures as draw
 from signalprop.bench.clipped import SCENES, label
 from signalprop.bench.clipping_scores import LN10, at_best_rate, finite_radius
-from signalprop.bench.memory_scores import interval
 from signalprop.bench.rates import exp
 
 
@@ -121,7 +121,7 @@ def _success(result: xr.Dataset) -> Figure:
     for panel, network in zip(axes, networks, strict=True):
         for i, name in enumerate(names):
             count = at["solved"].sel(network=network, treatment=name).sum("seed").values
-            ends = np.array([interval(int(k), seeds) for k in count]).T
+            ends = np.array([share_interval(int(k), seeds) for k in count]).T
             x = np.arange(len(gains)) + 0.11 * (i - (len(names) - 1) / 2)
             draw.measured(
                 panel, x, count / seeds, np.abs(ends - count / seeds), looks[name], label=label(name)

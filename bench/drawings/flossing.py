@@ -4,20 +4,14 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
 
+from signalprop.analysis.statistics import share_interval
 from signalprop.bench import figures as draw
 from signalprop.bench.flossing import STARTS
 from signalprop.bench.rates import standard_error
 
 LN10 = float(np.log(10))
 SCHEDULE_LABELS = {"none": "never flossed", "before": "flossed before", "during": "before and half way"}
-
-
-def interval(solved: int, count: int) -> tuple[float, float]:
-    """Exact 95 % confidence interval of a share (Clopper & Pearson 1934)."""
-    found = stats.binomtest(solved, count).proportion_ci(0.95, "exact")
-    return float(found.low), float(found.high)
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
@@ -140,7 +134,7 @@ def _success(result: xr.Dataset) -> Figure:
         for shift, (schedule, look) in zip(np.linspace(-0.2, 0.2, len(looks)), looks.items(), strict=True):
             solved = result["solved"].sel(delay=delay, schedule=schedule).sum("seed")
             found = [int(solved.sel(start=name)) for name, _ in starts]
-            low, high = np.array([interval(n, count) for n in found]).T
+            low, high = np.array([share_interval(n, count) for n in found]).T
             share = np.array(found) / count
             error = np.clip([share - low, high - share], 0, None)
             place = np.arange(len(starts)) + shift

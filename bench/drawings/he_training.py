@@ -5,8 +5,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
-from scipy import stats
 
+from signalprop.analysis.statistics import share_interval
 from signalprop.bench import figures as draw
 from signalprop.bench.starts import STARTS
 
@@ -35,16 +35,6 @@ def best(result: xr.Dataset) -> xr.Dataset:
     speed = (1 / (1 + median)).where(np.isfinite(median), 1 / (1 + loss))  # equal numbers: the same of both
     score = begun.notnull().sum("seed") + speed
     return result.isel(learning_rate=score.argmax("learning_rate"))
-
-
-def interval(count: int, total: int, tries: int = 1) -> tuple[float, float]:
-    """Clopper and Pearson's exact 95 % interval of a share.
-
-    Intervals of several tries, each at error 0.05 / tries, hold all at once; so does that of the best one,
-    though it is chosen on the networks that it counts.
-    """
-    found = stats.binomtest(count, total).proportion_ci(1 - 0.05 / tries, "exact")
-    return float(found.low), float(found.high)
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
@@ -140,7 +130,7 @@ def _share(panel: Axes, at: xr.Dataset, names: list[str]) -> None:
     looks, seeds = draw.series(list(STARTS)), at.sizes["seed"]
     for i, name in enumerate(names):
         count = at["begun_at"].sel(start=name).notnull().sum("seed").transpose("learning_rate").values
-        bounds = np.array([interval(int(k), seeds) for k in count]).T
+        bounds = np.array([share_interval(int(k), seeds) for k in count]).T
         x = np.arange(count.size) + 0.13 * (i - (len(names) - 1) / 2)
         draw.measured(
             panel, x, count / seeds, np.abs(bounds - count / seeds), looks[name], label=STARTS[name].label

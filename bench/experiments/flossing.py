@@ -28,8 +28,9 @@ import xarray as xr
 from scipy import stats
 
 from signalprop.analysis.chaos import edge_of_chaos, mean_field_q, mean_field_spectrum
+from signalprop.analysis.statistics import share_interval
 from signalprop.bench import flossed
-from signalprop.bench.drawings.flossing import figures, interval
+from signalprop.bench.drawings.flossing import figures
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.flossed import ABOUT_ONE, ENGELKEN
 from signalprop.bench.flossing import (
@@ -241,7 +242,7 @@ def _success(result: xr.Dataset) -> list[Verdict]:
             solved = result["solved"].sel(delay=delay, schedule=schedule).sum("seed")
             parts = []
             for start in result["start"].values:
-                low, high = interval(int(solved.sel(start=start)), count)
+                low, high = share_interval(int(solved.sel(start=start)), count)
                 parts.append(f"{start} {int(solved.sel(start=start))}/{count} ({low:.2f}-{high:.2f})")
             share, total = float(solved.sum()) / (count * len(parts)), count * len(parts)
             found.append(

@@ -33,10 +33,10 @@ import pandas as pd
 import xarray as xr
 
 from signalprop.analysis.finitewidth import log_gain
-from signalprop.analysis.statistics import log_norm
+from signalprop.analysis.statistics import log_norm, share_interval
 from signalprop.bench.classification import accuracy, batches, cross_entropy, problem
 from signalprop.bench.diagnostics import kernel_norms
-from signalprop.bench.drawings.he_training import best, figures, interval, named_starts
+from signalprop.bench.drawings.he_training import best, figures, named_starts
 from signalprop.bench.errors import InputError
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.grid import Grid, Static, nearest, require_count, require_scale, require_values
@@ -247,7 +247,9 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     result = named_starts(result)
     begun, seeds = result["begun_at"].notnull(), result.sizes["seed"]
     count = begun.sum("seed")
-    low, high = np.array([interval(int(k), seeds) for k in count.values.ravel()]).T.reshape(2, *count.shape)
+    low, high = np.array([share_interval(int(k), seeds) for k in count.values.ravel()]).T.reshape(
+        2, *count.shape
+    )
     columns = {
         "begun": count,
         "seeds": xr.full_like(count, seeds),

@@ -110,3 +110,9 @@ def test_the_area_under_the_roc_curve_counts_pairs_in_order():
     pairs = [(high > low) + 0.5 * (high == low) for high in scores[positive] for low in scores[~positive]]
     assert statistics.auc(scores, positive) == pytest.approx(np.mean(pairs))
     assert np.isnan(statistics.auc(scores, np.ones(5, bool)))
+
+
+def test_the_interval_of_a_share_is_exact_and_allows_for_several_tries():
+    assert statistics.share_interval(0, 10) == pytest.approx((0.0, 1 - 0.025 ** (1 / 10)))
+    assert statistics.share_interval(10, 10)[0] == pytest.approx(0.025 ** (1 / 10))
+    assert statistics.share_interval(0, 10, tries=5)[1] == pytest.approx(1 - 0.005 ** (1 / 10))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from signalprop.bench import pipeline, store
-from signalprop.bench.drawings.born_dead import exact_interval, share_by_depth
+from signalprop.bench.drawings.born_dead import share_by_depth
 from signalprop.bench.errors import InputError
 from signalprop.bench.experiments import born_dead
 from signalprop.bench.relu_starts import STARTS, Start, name_of
@@ -71,12 +71,6 @@ def test_the_first_layer_that_is_off_is_found_by_hand():
             y = np.maximum(y @ kernel[: y.shape[1]] + bias, 0)
             first = np.where((first == 0) & (y == 0).all(1), number, first)
         np.testing.assert_array_equal(found, first)
-
-
-def test_the_exact_interval_of_no_success_is_known():
-    low, high = exact_interval(0, 10)
-    assert low == 0
-    assert high == pytest.approx(1 - 0.025**0.1)
 
 
 def test_units_of_which_none_is_expected_to_die_are_not_judged(result):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from signalprop.bench import pipeline, store
-from signalprop.bench.drawings.flossing import interval
 from signalprop.bench.experiments import flossing
 from signalprop.bench.flossing import SCHEDULES, Plan, cost, delayed_xor
 
@@ -57,10 +56,6 @@ def test_every_schedule_costs_the_same_to_a_record(schedule):
 
 def test_the_cost_counts_vectors_and_steps():
     assert cost(17, 60, 16) == pytest.approx(1.0)
-
-
-def test_intervals_of_shares_are_exact():
-    assert interval(0, 12) == pytest.approx((0.0, 1 - 0.025 ** (1 / 12)))
 
 
 def test_flossing_brings_exponents_and_gradients_to_zero(outcome):

@@ -94,11 +94,6 @@ def test_all_starts_are_drawn_and_tabulated(chosen):
     assert row.low == pytest.approx(0.025 ** (1 / 10))  # Clopper and Pearson at k = n
 
 
-def test_the_interval_is_exact_and_allows_for_the_choice_of_the_best_of_several():
-    assert drawings.interval(0, 10)[1] == pytest.approx(1 - 0.025 ** (1 / 10))
-    assert drawings.interval(0, 10, 5)[1] == pytest.approx(1 - 0.005 ** (1 / 10))
-
-
 def test_the_loss_decides_only_where_the_median_network_does_not_begin(chosen):
     named = drawings.named_starts(chosen.assign(loss=chosen["loss"] * 0 + (chosen["learning_rate"] < 1)))
     assert (drawings.best(named)["learning_rate"].sel(start="he") == 0.003).all()  # begins, at a larger loss
