@@ -107,9 +107,10 @@ def test_every_claim_is_answered_from_the_counts(chosen):
     for verdict in remedy_league.verdicts(chosen):
         found.setdefault(verdict.claims[0], []).append(verdict)
     assert set(found) == {"C8", "C14", "C15", "C17", "C18", "C23", "B4"}
-    gradient, _, merging, popular, norms = found["C17"]
+    gradient, identity, _, merging, popular, norms = found["C17"]
     assert "overlap" in merging.statement
     assert gradient.agreement == "agrees"
+    assert identity.agreement == "disagrees"  # these made-up networks lose decades with ReZero too
     assert popular.measured == pytest.approx(7 / 12)  # relu, batch norm, residual twice, Xavier once
     assert norms.measured == 1
     assert [v.claim for v in found["C8"]] == ["right after repair"] * 2
