@@ -18,7 +18,6 @@ from signalprop.bench.remedies import REMEDIES, Remedy
 from signalprop.models.normalization import layer_norm
 from signalprop.models.recurrent import draw_vanilla
 
-KINDS = ("failing", "initialisation", "activation", "architecture", "optimiser", "regulariser", "combination")
 ALONE = ("heavy_ball", "nesterov", "adagrad", "rmsprop")  # optimizers that are a remedy by themselves
 OPTIMIZER_LABELS = {
     "heavy_ball": "momentum 0.9",
@@ -48,7 +47,7 @@ class Competitor:
 
     Attributes:
         label: For figures.
-        kind: One of ``KINDS``.
+        kind: One of ``bench.league.KINDS``.
         term: What of the gradient it changes.
         network: Cell, its start, and Omega.
         clip_norm: Largest norm of the gradient.

@@ -58,7 +58,7 @@ def scores(table: xr.Dataset) -> pd.DataFrame:
             rows.append({
                 "network": network, "remedy": remedy, "label": entry.label, "kind": entry.kind,
                 "solved": solved, "seeds": count, "low": low, "high": high,
-                "decades_lost_start": _median(-start), "decades_lost_end": _median(-end),
+                "decades_lost_start": median(-start), "decades_lost_end": median(-end),
                 "decades_lost_predicted": float(-one["decades_predicted"]), "reach": float(one["reach"]),
                 "separation_predicted": separation(recipe(network, remedy), int(table["depth"])),
                 "predicted": bool(one["solved_predicted"]), "steps": float(one["steps"].median()),
@@ -70,7 +70,7 @@ def scores(table: xr.Dataset) -> pd.DataFrame:
     return by_rank.sort_values(order, ascending=[False, True, True, True]).drop(columns="failed")
 
 
-def _median(values: np.ndarray) -> float:
+def median(values: np.ndarray) -> float:
     """Median of what is not NaN, infinities included; NaN if nothing is left."""
     kept = values[~np.isnan(values)]
     return float(np.median(kept)) if kept.size else float("nan")

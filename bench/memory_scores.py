@@ -6,6 +6,7 @@ import xarray as xr
 
 from signalprop.analysis.statistics import share_interval
 from signalprop.bench.competitors import ALONE, OPTIMIZER_LABELS, competitor
+from signalprop.bench.league_scores import median
 
 LEARNT = 0.3  # of the loss at chance, 0.05 on the adding problem: a training loss that counts as learnt
 STEP = "size of a step; factors as without it"
@@ -40,22 +41,16 @@ def scores(result: xr.Dataset) -> pd.DataFrame:
             one, (label, kind, term) = result.sel(at), naming(remedy, optimizer)
             solved, count = int(one["solved"].sum()), one.sizes["seed"]
             low, high = share_interval(solved, count)
-            start, end = (_median(-one["decades"].isel(moment=m).values) for m in (0, 1))
+            start, end = (median(-one["decades"].isel(moment=m).values) for m in (0, 1))
             rows.append({
                 "network": "memory", "remedy": remedy, "optimizer": optimizer, "label": label, "kind": kind,
                 "solved": solved, "seeds": count, "low": low, "high": high,
                 "decades_lost_start": start, "decades_lost_end": end,
                 "decades_lost_predicted": float(-one["decades_predicted"]),
-                "steps": float(steps.sel(at).median()), "test_loss": _median(one["test_loss"].values),
+                "steps": float(steps.sel(at).median()), "test_loss": median(one["test_loss"].values),
                 "clip_rate": float(one["clip_rate"].mean()), "diverged": int((one["diverged_at"] > 0).sum()),
                 "rate": float(one["rate"].isel(seed=0)), "cost": float(one["cost"]), "term": term,
             })  # fmt: skip
     by_rank = pd.DataFrame(rows).assign(failed=lambda t: -t["solved"])
     order = ["failed", "steps", "test_loss", "remedy"]
     return by_rank.sort_values(order).drop(columns="failed").reset_index(drop=True)
-
-
-def _median(values: np.ndarray) -> float:
-    """Median of what is not NaN, infinities included; NaN if nothing is left."""
-    kept = values[~np.isnan(values)]
-    return float(np.median(kept)) if kept.size else float("nan")

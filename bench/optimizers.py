@@ -96,12 +96,12 @@ def require_optimizers(names: Collection[str]) -> None:
     require_known("optimizer", names, OPTIMIZERS)
 
 
-def require_learning_rates(rates: Collection[float]) -> None:
-    """Raise InputError unless there are learning rates and all are finite and above 0."""
-    require_values("learning_rate", rates)
+def require_learning_rates(rates: Collection[float], axis: str = "learning_rate") -> None:
+    """Raise InputError, naming the axis, unless there are rates and all are finite and above 0."""
+    require_values(axis, rates)
     for rate in rates:
         if not (math.isfinite(rate) and rate > 0):
-            raise InputError(f"learning_rate: got {rate}; write finite rates above 0")
+            raise InputError(f"{axis}: got {rate}; write finite rates above 0")
 
 
 def _penalty(slope: Callable[[Any], Any], biases: ArrayLike) -> optax.GradientTransformation:

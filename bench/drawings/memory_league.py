@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from signalprop.bench import figures as draw
-from signalprop.bench.competitors import ALONE, KINDS
+from signalprop.bench.competitors import ALONE
+from signalprop.bench.league import KINDS
 from signalprop.bench.memory_scores import naming, scores
 
 FEWEST, MOST = 0.02, 3.0  # of the loss at chance: what figures show

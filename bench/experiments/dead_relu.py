@@ -80,7 +80,7 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
         require_rectifiers(self.network)
-        require_learning_rates(self.rate)
+        require_learning_rates(self.rate, "rate")
         require_finite("bias", self.bias)
         problem(self.data)
         if not set(self.centred) <= {0, 1}:

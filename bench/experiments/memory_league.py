@@ -100,7 +100,7 @@ class Settings:
         task, _ = find_task(self.task)
         if task.outputs > 1:
             raise InputError(f"task: got {self.task}; write one with a number as its answer, adding-50")
-        require_learning_rates(self.multiple)
+        require_learning_rates(self.multiple, "multiple")
         for axis in ("units", "batch_size", "updates", "records", "test_size", "tuning_seeds"):
             require_count(axis, (getattr(self, axis),))
         if self.updates % self.records or self.records < 2:

@@ -97,7 +97,7 @@ class Settings:
         require_known("data", self.data, (*PROBLEMS, *INPUTS))
         require_count("depth", self.depth, 2)
         require_learning_rates(self.learning_rate)
-        require_learning_rates((self.pretraining_rate,))
+        require_learning_rates((self.pretraining_rate,), "pretraining_rate")
         for axis in ("width", "batch_size", "updates", "records", "pretraining", "joint_updates"):
             require_count(axis, (getattr(self, axis),))
         if self.updates % self.records:

@@ -85,7 +85,7 @@ class Settings:
         for axis, known in (("network", NETWORKS), ("remedy", REMEDIES)):
             require_values(axis, getattr(self, axis))
             require_known(axis, getattr(self, axis), known)
-        require_learning_rates(self.rate)
+        require_learning_rates(self.rate, "rate")
         for axis in ("width", "batch_size", "steps", "records", "tuning_seeds", "seeds"):
             require_count(axis, (getattr(self, axis),))
         if self.depth < 3:
