@@ -6,7 +6,7 @@ from scipy import stats
 
 from signalprop.bench.drawings.activation_race import ARRIVED, best, chosen_by, named_racers
 from signalprop.bench.racers import RACERS
-from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor
+from signalprop.bench.record.verdict import Standing, Verdict, judge, observe, sampling_factor
 
 CLEVERT = "Clevert, Unterthiner & Hochreiter (2016), arXiv:1511.07289"
 HE = "He, Zhang, Ren & Sun (2015), arXiv:1502.01852"

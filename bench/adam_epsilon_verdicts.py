@@ -7,7 +7,7 @@ import xarray as xr
 
 from signalprop.analysis.statistics import fit_line
 from signalprop.bench.drawings.adam_epsilon import LN10, reach
-from signalprop.bench.verdict import Verdict, judge, observe
+from signalprop.bench.record.verdict import Verdict, judge, observe
 
 ADAM = "Kingma & Ba (2015), arXiv:1412.6980; Schoenholz et al. (2017), arXiv:1611.01232"
 TOLERANCE = 0.05  # of the layers per decade

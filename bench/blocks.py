@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from signalprop.bench.grid import Static
+from signalprop.bench.engine.grid import Static
 from signalprop.models.chain import chain_profile
 from signalprop.models.transformer import (
     Attention,

@@ -7,8 +7,8 @@ from scipy import stats
 from signalprop.analysis.dying import dead_unit_estimate
 from signalprop.analysis.statistics import share_interval
 from signalprop.bench.drawings.born_dead import chosen, share_by_depth
+from signalprop.bench.record.verdict import FIVE_SIGMA, Verdict, judge, observe, sampling_factor, surely
 from signalprop.bench.relu_starts import LABELS
-from signalprop.bench.verdict import FIVE_SIGMA, Verdict, judge, observe, sampling_factor, surely
 
 LU = "Lu, Shin, Su & Karniadakis (2019), arXiv:1903.06733"
 REMEDIES = "a widely copied list of remedies"

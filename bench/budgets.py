@@ -12,7 +12,7 @@ import optax
 
 from signalprop.analysis import growth, meanfield
 from signalprop.analysis.precision import number_format
-from signalprop.bench.optimizers import optimizer
+from signalprop.bench.training.optimizers import optimizer
 from signalprop.models.activations import activation
 
 LIMITS = ("information", "gradient", "width", "batch norm", "floating point", "sharpness")

@@ -18,11 +18,10 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from signalprop.bench.classification import batches, cross_entropy, problem
-from signalprop.bench.errors import InputError
-from signalprop.bench.grid import nearest
-from signalprop.bench.remedies import Remedy
-from signalprop.bench.tasks import TASKS
+from signalprop.bench.engine.errors import InputError, nearest
+from signalprop.bench.training.classification import batches, cross_entropy, problem
+from signalprop.bench.training.remedies import Remedy
+from signalprop.bench.training.tasks import TASKS
 from signalprop.models.activations import activation
 from signalprop.models.classifier import draw_classifier
 

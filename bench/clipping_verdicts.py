@@ -8,8 +8,8 @@ from signalprop.analysis.statistics import share_interval
 from signalprop.bench import penalty_verdicts
 from signalprop.bench.clipped import FAR, label
 from signalprop.bench.clipping_scores import EXPLODES, at_best_rate, epsilon, initial_share, log, named
-from signalprop.bench.rates import exp
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
+from signalprop.bench.measure.rates import exp
+from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor
 
 PASCANU = "Pascanu, Mikolov & Bengio (2013), arXiv:1211.5063"
 KARPATHY = "Karpathy (2016), Yes you should understand backprop; Mnih et al. (2015), Nature 518"

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from signalprop.analysis.timelag import gradient_by_lag
 from signalprop.bench.competitors import UNITS, Competitor, any_optimizer, runs
-from signalprop.bench.flossing import STRETCH, Plan, floss
-from signalprop.bench.tasks import Batch, Task
-from signalprop.bench.training import train
+from signalprop.bench.training.flossing import STRETCH, Plan, floss
+from signalprop.bench.training.tasks import Batch, Task
+from signalprop.bench.training.trainer import train
 from signalprop.models.cells import zero_carry
 from signalprop.models.sequence import SequenceModel
 

@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from signalprop.bench.errors import InputError
-from signalprop.bench.grid import nearest
-from signalprop.bench.optimizers import optimizer
-from signalprop.bench.remedies import REMEDIES, Remedy
+from signalprop.bench.engine.errors import InputError, nearest
+from signalprop.bench.training.optimizers import optimizer
+from signalprop.bench.training.remedies import REMEDIES, Remedy
 from signalprop.models.normalization import layer_norm
 from signalprop.models.recurrent import draw_vanilla
 
@@ -47,7 +46,7 @@ class Competitor:
 
     Attributes:
         label: For figures.
-        kind: One of ``bench.league.KINDS``.
+        kind: One of ``bench.training.league.KINDS``.
         term: What of the gradient it changes.
         network: Cell, its start, and Omega.
         clip_norm: Largest norm of the gradient.

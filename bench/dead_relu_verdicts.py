@@ -4,8 +4,8 @@ import numpy as np
 import xarray as xr
 
 from signalprop.bench.drawings.dead_relu import LARGE, at_end, rates
+from signalprop.bench.record.verdict import Standing, Verdict, judge, observe
 from signalprop.bench.rectifiers import RECTIFIERS
-from signalprop.bench.verdict import Standing, Verdict, judge, observe
 
 KARPATHY = "Karpathy, 'Yes you should understand backprop' (2016)"
 CS231N = "CS231n, 'Commonly used activation functions'"

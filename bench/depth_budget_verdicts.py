@@ -6,7 +6,7 @@ from scipy import stats
 
 from signalprop.bench.budgets import LIMITS, NETWORKS
 from signalprop.bench.drawings.depth_budget import limits, settings_of
-from signalprop.bench.verdict import Verdict, observe
+from signalprop.bench.record.verdict import Verdict, observe
 
 SOURCE = "the limits' own papers: arXiv 1611.01232, 1812.05994, 1902.08129, 1412.6980, 2103.00065"
 

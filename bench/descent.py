@@ -10,8 +10,8 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from signalprop.analysis.sharpness import Curvature, curvature
-from signalprop.bench.classification import Problem
-from signalprop.bench.training import log_global_norm
+from signalprop.bench.training.classification import Problem
+from signalprop.bench.training.trainer import log_global_norm
 from signalprop.models.activations import derivative
 from signalprop.models.classifier import Classifier
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import xarray as xr
 
-from signalprop.bench.exponents import FEWEST, log_radius, own_spectra, points, spectrum_verdicts
-from signalprop.bench.rates import standard_error
-from signalprop.bench.verdict import Verdict, judge, sampling_factor, surely
+from signalprop.bench.measure.exponents import log_radius, own_spectra, points, spectrum_verdicts
+from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.record.verdict import FEWEST, Verdict, judge, sampling_factor, surely
 from signalprop.models.activations import activation
 
 VARIED = 0.5  # relative variance of the squared slopes from which the mean field holds at finite width

@@ -7,8 +7,8 @@ import xarray as xr
 from scipy import special
 
 from signalprop.analysis import precision
-from signalprop.bench.rounding import FORMATS, VARIANTS
-from signalprop.bench.verdict import Standing, Verdict, judge, observe
+from signalprop.bench.measure.rounding import FORMATS, VARIANTS
+from signalprop.bench.record.verdict import Standing, Verdict, judge, observe
 from signalprop.models.activations import ACTIVATIONS
 
 IEEE = "half-ulp analysis of IEEE 754 rounding"

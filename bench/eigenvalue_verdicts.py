@@ -5,10 +5,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from signalprop.bench.rates import standard_error
-from signalprop.bench.recurrences import (
-    NILPOTENT,
-    RULES,
+from signalprop.bench.audit import (
     accuracy,
     confusion,
     logarithm,
@@ -18,7 +15,9 @@ from signalprop.bench.recurrences import (
     shares_by_seed,
     trained_radius,
 )
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.measure.ensembles import NILPOTENT, RULES
+from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor, surely
 from signalprop.models.activations import activation
 
 PASCANU = "Pascanu, Mikolov & Bengio (arXiv 1211.5063)"

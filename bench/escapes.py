@@ -14,10 +14,10 @@ import optax
 from flax import nnx
 
 from signalprop.analysis import plateau
-from signalprop.bench.curvature import newton
-from signalprop.bench.optimizers import optimizer
 from signalprop.bench.plateaus import LEVELS, RATE, ROUTES, Instance, Route, Silent, layer, rows
-from signalprop.bench.training import train
+from signalprop.bench.training.curvature import newton
+from signalprop.bench.training.optimizers import optimizer
+from signalprop.bench.training.trainer import train
 from signalprop.models.normalization import batch_norm
 
 METHODS = ("heavy_ball", "nesterov", "adam", "newton")

@@ -1,4 +1,4 @@
-"""The shape that every experiment has, and the one line that runs it.
+"""The shape that every experiment has.
 
 settings -> sweep -> measured arrays -> store -> figure and verdicts, with theory beside the measurement.
 """
@@ -7,19 +7,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
-import pandas as pd
-import xarray as xr
-from matplotlib.figure import Figure
+if TYPE_CHECKING:  # an experiment's name, question and settings are known without JAX and matplotlib
+    import jax
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.figure import Figure
 
-from signalprop.bench.errors import InputError
-from signalprop.bench.experiments import EXPERIMENTS
-from signalprop.bench.grid import Grid, Static, nearest
-from signalprop.bench.verdict import Verdict
+    from signalprop.bench.engine.grid import Grid, Static
+    from signalprop.bench.record.verdict import Verdict
 
 SIZES = ("quick", "standard", "full")
+PARTS = {
+    "grid": "measure",
+    "measure": "measure",
+    "theory": "theory",
+    "verdicts": "verdicts",
+    "figures": "figures",
+    "table": "figures",
+}
+"""The functions of an experiment, and the files of its folder in which they stand."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +61,13 @@ class Experiment:
     name: str
     question: str
     sizes: Mapping[str, Any]
-    grid: Callable[[Any], Grid]
-    measure: Callable[[jax.Array, dict[str, jax.Array], Static], dict[str, jax.Array]]
+    grid: "Callable[[Any], Grid]"
+    measure: "Callable[[jax.Array, dict[str, jax.Array], Static], dict[str, jax.Array]]"
     variables: Mapping[str, Variable]
-    theory: Callable[[Any], xr.Dataset]
-    verdicts: Callable[[xr.Dataset], list[Verdict]]
-    figures: Callable[[xr.Dataset], dict[str, Figure]]
-    table: Callable[[xr.Dataset], pd.DataFrame]
+    theory: "Callable[[Any], xr.Dataset]"
+    verdicts: "Callable[[xr.Dataset], list[Verdict]]"
+    figures: "Callable[[xr.Dataset], dict[str, Figure]]"
+    table: "Callable[[xr.Dataset], pd.DataFrame]"
     compiler_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,14 +76,20 @@ class Experiment:
         object.__setattr__(self, "variables", MappingProxyType(dict(self.variables)))
 
 
-def find(name: str) -> Experiment:
-    """The experiment of that name.
+def in_folder(package: str, **declared: Any) -> Experiment:
+    """The experiment whose functions stand in the files of a folder, each imported when it is first called.
 
-    Raises:
-        InputError: If there is none; the message offers the nearest name.
+    Args:
+        package: The folder as a package: ``__name__`` in its ``__init__.py``.
+        declared: The attributes of ``Experiment`` that are no functions.
     """
-    if name not in EXPERIMENTS:
-        raise InputError(f"no experiment {name!r}; {nearest(name, EXPERIMENTS)}")
-    module = import_module(f"signalprop.bench.experiments.{name.replace('-', '_')}")
-    experiment: Experiment = module.EXPERIMENT
-    return experiment
+    parts: dict[str, Any] = {name: _when_called(f"{package}.{file}", name) for name, file in PARTS.items()}
+    return Experiment(**parts, **declared)
+
+
+def _when_called(module: str, name: str) -> Callable[..., Any]:
+    def part(*args: Any, **named: Any) -> Any:
+        return getattr(import_module(module), name)(*args, **named)
+
+    part.__module__, part.__qualname__ = module, name
+    return part

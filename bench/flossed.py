@@ -3,10 +3,9 @@
 import numpy as np
 import xarray as xr
 
-from signalprop.bench.exponents import FEWEST
-from signalprop.bench.flossing import COUNTED, LONG
-from signalprop.bench.rates import standard_error
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.record.verdict import FEWEST, Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.training.flossing import COUNTED, LONG
 
 ENGELKEN = "Engelken (2023), arXiv 2312.17306"
 ABOUT_ONE = (

@@ -9,8 +9,8 @@ import xarray as xr
 from flax import nnx
 
 from signalprop.analysis import gatedfield, gaussian
-from signalprop.bench.rates import exp, standard_error
-from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.measure.rates import exp, standard_error
+from signalprop.bench.record.verdict import Standing, Verdict, judge, observe, sampling_factor, surely
 from signalprop.models.cells import CELLS
 from signalprop.models.recurrent import Gate
 

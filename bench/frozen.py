@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import optax
 from jax.scipy.special import logsumexp
 
-from signalprop.bench.classification import Problem, batches
-from signalprop.bench.diagnostics import bias_norms, kernel_norms
-from signalprop.bench.training import log_global_norm, train
+from signalprop.bench.training.classification import Problem, batches
+from signalprop.bench.training.diagnostics import bias_norms, kernel_norms
+from signalprop.bench.training.trainer import log_global_norm, train
 from signalprop.models.activations import activation
 from signalprop.models.classifier import Classifier, draw_classifier
 from signalprop.models.mlp import scan_run

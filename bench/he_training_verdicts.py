@@ -6,7 +6,7 @@ from scipy import stats
 
 from signalprop.analysis.statistics import share_interval
 from signalprop.bench.drawings.he_training import LN10, best, named_starts
-from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor
+from signalprop.bench.record.verdict import Standing, Verdict, judge, observe, sampling_factor
 
 HE = "He, Zhang, Ren & Sun (2015), arXiv:1502.01852"
 HANIN = "Hanin & Nica (2018), arXiv:1812.05994"

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from signalprop.analysis import freeprob, meanfield
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
 from signalprop.models.activations import chosen
 
 LENGTHS = {"linear": 1.0, "relu": 1.0, "hard_tanh": 0.5, "gelu": 8.0, "sigmoid": 46.0}

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from signalprop.analysis import finitewidth, freeprob, jacobian, meanfield
-from signalprop.bench.data import inputs
-from signalprop.bench.errors import InputError
-from signalprop.bench.spectra import FORMS, FormName
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.measure.data import inputs
+from signalprop.bench.measure.spectra import FORMS, FormName
 from signalprop.models.activations import Activation, activation, chosen
 from signalprop.models.mlp import draw_layer
 

@@ -5,7 +5,7 @@ import xarray as xr
 
 from signalprop.bench.drawings.gradient_by_lag import mean_and_error, rates
 from signalprop.bench.lags import PHI, SHORT
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor, surely
 from signalprop.models.activations import ACTIVATIONS
 
 EPS = float(np.finfo("float32").eps)

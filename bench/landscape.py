@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from signalprop.bench.classification import cross_entropy
-from signalprop.bench.training import log_global_norm
+from signalprop.bench.training.classification import cross_entropy
+from signalprop.bench.training.trainer import log_global_norm
 from signalprop.models.classifier import Block, Classifier
 
 NETWORKS = {"plain": "plain", "batch_norm": "batch norm", "noisy_batch_norm": "batch norm + noise"}

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from signalprop.bench.drawings.loss_landscape import TARGET, best, scale_name, updates_to_target
-from signalprop.bench.verdict import Verdict, observe
+from signalprop.bench.record.verdict import Verdict, observe
 
 SANTURKAR = "Santurkar, Tsipras, Ilyas & Madry (2018), arXiv:1805.11604"
 SMOOTHER = 0.5  # of the plain network's range: clearly smoother

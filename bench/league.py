@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 from math import inf, sqrt
 from typing import Any
 
-from signalprop.bench.grid import require_known
+from signalprop.bench.engine.grid import require_known
 
-KINDS = ("failing", "initialisation", "activation", "architecture", "optimiser", "regulariser", "combination")
 SGD, MOMENTUM, ADAGRAD, ADAPTIVE = 1.0, 0.1, 0.1, 0.01  # units of the learning rate
 LARGE, HUGE = 1e2, 1e4
 

@@ -7,6 +7,7 @@ import xarray as xr
 from signalprop.analysis.statistics import share_interval
 from signalprop.bench.league import REMEDIES, recipe
 from signalprop.bench.league_theory import separation
+from signalprop.bench.training.league import median
 
 MEASURED = ("accuracy", "solved", "curve", "decades", "diverged_at")
 
@@ -68,9 +69,3 @@ def scores(table: xr.Dataset) -> pd.DataFrame:
     by_rank = pd.DataFrame(rows).assign(failed=lambda t: -t["solved"])
     order = ["network", "failed", "steps", "remedy"]
     return by_rank.sort_values(order, ascending=[False, True, True, True]).drop(columns="failed")
-
-
-def median(values: np.ndarray) -> float:
-    """Median of what is not NaN, infinities included; NaN if nothing is left."""
-    kept = values[~np.isnan(values)]
-    return float(np.median(kept)) if kept.size else float("nan")

@@ -19,7 +19,7 @@ from signalprop.analysis.meanfield import (
 )
 from signalprop.analysis.residual import one_layer
 from signalprop.bench.league import ARCHITECTURES, Recipe
-from signalprop.bench.optimizers import optimizer
+from signalprop.bench.training.optimizers import optimizer
 from signalprop.models.activations import Activation, activation
 from signalprop.models.classifier import draw_classifier
 from signalprop.models.residual import draw_block

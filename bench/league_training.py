@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from signalprop.bench.classification import Problem, accuracy, batches, cross_entropy
-from signalprop.bench.grid import Static
+from signalprop.bench.engine.grid import Static
 from signalprop.bench.league import ARCHITECTURES, Recipe
-from signalprop.bench.optimizers import optimizer
-from signalprop.bench.training import train
+from signalprop.bench.training.classification import Problem, accuracy, batches, cross_entropy
+from signalprop.bench.training.optimizers import optimizer
+from signalprop.bench.training.trainer import train
 from signalprop.models.activations import activation
 from signalprop.models.chain import chain_profile
 from signalprop.models.classifier import Classifier, draw_classifier

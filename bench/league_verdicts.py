@@ -9,7 +9,7 @@ import xarray as xr
 from signalprop.analysis.statistics import share_interval
 from signalprop.bench.league import ARCHITECTURES, REMEDIES, recipe
 from signalprop.bench.league_scores import league, scored, scores
-from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.record.verdict import Standing, Verdict, judge, observe, sampling_factor, surely
 
 SAME = 1e-4  # decades between two programs that compute the same in float32
 ENOUGH = 8  # seeds from which on a standard error is trusted

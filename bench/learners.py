@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from signalprop.bench.data import READERS, pixels
-from signalprop.bench.errors import InputError
-from signalprop.bench.grid import nearest
+from signalprop.bench.engine.errors import InputError, nearest
+from signalprop.bench.measure.data import READERS, pixels
 from signalprop.models.activations import activation
 from signalprop.models.classifier import Classifier, draw_classifier
 

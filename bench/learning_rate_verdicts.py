@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from signalprop.bench.descent import BRACKET, RISE
-from signalprop.bench.verdict import Verdict, judge, observe
+from signalprop.bench.record.verdict import Verdict, judge, observe
 
 FACTOR = 1.5  # within which a settled network must blow up at 2 / lambda
 LEWKOWYCZ = "Lewkowycz et al. (2020), arXiv:2003.02218"

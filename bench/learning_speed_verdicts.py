@@ -7,7 +7,7 @@ import xarray as xr
 
 from signalprop.bench.drawings.learning_speed import LN10, layers_of, steps
 from signalprop.bench.learners import find_learner
-from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.record.verdict import Standing, Verdict, judge, observe, sampling_factor, surely
 
 SOURCE = "Nielsen, 'Neural Networks and Deep Learning', chapter 5"
 FIELD = "mean field theory, arXiv:1611.01232"

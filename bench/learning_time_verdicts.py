@@ -6,7 +6,7 @@ from scipy import stats
 
 from signalprop.analysis.statistics import fit_line
 from signalprop.bench.drawings.learning_time import STARTS, best, settings_of
-from signalprop.bench.verdict import Standing, Verdict, judge, observe
+from signalprop.bench.record.verdict import Standing, Verdict, judge, observe
 
 SAXE = "Saxe, McClelland & Ganguli (2013), arXiv:1312.6120"
 PENNINGTON = "Pennington, Schoenholz & Ganguli (2017), arXiv:1711.04735"

@@ -5,8 +5,8 @@ import xarray as xr
 from scipy import stats
 
 from signalprop.bench.drawings.long_lag_tasks import best, kept_decades, title, wilson
-from signalprop.bench.remedies import remedy
-from signalprop.bench.verdict import Verdict, observe
+from signalprop.bench.record.verdict import Verdict, observe
+from signalprop.bench.training.remedies import remedy
 
 UNGATED = ("tanh", "omega", "orthogonal", "relu", "irnn")
 SIMPLER = ("lstm_1997", "gru", "minimal_rnn")  # than an LSTM with a forget gate

@@ -8,9 +8,9 @@ import xarray as xr
 from scipy import stats
 
 from signalprop.bench.competitors import ALONE, PARTS
+from signalprop.bench.measure.rates import standard_error
 from signalprop.bench.memory_scores import scores
-from signalprop.bench.rates import standard_error
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor, surely
 
 PASCANU = "Pascanu, Mikolov & Bengio (2013), arXiv:1211.5063"
 HOCHREITER = "Hochreiter & Schmidhuber (1997), Neural Computation 9(8)"

@@ -6,7 +6,7 @@ import xarray as xr
 
 from signalprop.analysis.statistics import share_interval
 from signalprop.bench.competitors import ALONE, OPTIMIZER_LABELS, competitor
-from signalprop.bench.league_scores import median
+from signalprop.bench.training.league import median
 
 LEARNT = 0.3  # of the loss at chance, 0.05 on the adding problem: a training loss that counts as learnt
 STEP = "size of a step; factors as without it"

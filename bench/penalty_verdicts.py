@@ -5,8 +5,8 @@ import xarray as xr
 
 from signalprop.bench.clipped import label
 from signalprop.bench.clipping_scores import EXPLODES, LN10, epsilon, named
-from signalprop.bench.rates import exp
-from signalprop.bench.verdict import Verdict, judge, observe
+from signalprop.bench.measure.rates import exp
+from signalprop.bench.record.verdict import Verdict, judge, observe
 
 CALCULUS = "calculus"
 PASCANU = "Pascanu, Mikolov & Bengio (2013), arXiv:1211.5063"

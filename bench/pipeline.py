@@ -6,9 +6,10 @@ from typing import Any
 
 import xarray as xr
 
-from signalprop.bench import figures, store, sweep, verdict
+from signalprop.bench.engine import store, sweep
 from signalprop.bench.experiment import SIZES, Experiment
-from signalprop.bench.verdict import Verdict
+from signalprop.bench.record import figures, verdict
+from signalprop.bench.record.verdict import Verdict
 
 RESULTS = Path("results")
 

@@ -6,7 +6,7 @@ import xarray as xr
 from signalprop.analysis.statistics import share_interval
 from signalprop.bench.drawings.pretraining import TARGET, before, best, updates_to_target
 from signalprop.bench.pretrained import LABELS, PRETRAINED
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor, surely
 
 HINTON = "Hinton, Osindero & Teh (2006), Neural Computation 18(7)"
 GLOROT = "Glorot & Bengio (2010), AISTATS"

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from signalprop.bench.grid import require_known
+from signalprop.bench.engine.grid import require_known
 
 
 class Rectifier(NamedTuple):

@@ -3,10 +3,10 @@
 import numpy as np
 import xarray as xr
 
-from signalprop.bench.rates import standard_error
+from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor, surely
 from signalprop.bench.repetition import HE, WEIGHTS, driven_nilpotent
 from signalprop.bench.transients import SPECTRAL
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor, surely
 
 TIED = (
     "One W repeated and a new W per step agree for few steps only. Then the tied product grows by its "

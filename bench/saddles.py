@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from signalprop.bench.curvature import hessian, newton
+from signalprop.bench.training.curvature import hessian, newton
 
 DEPTHS = (2, 3, 4, 5)
 METHODS = ("gradient descent", "damped Newton", "saddle-free Newton")

@@ -6,7 +6,7 @@ Deterministic but for fixed draws, and the same at every setting of an experimen
 import numpy as np
 
 from signalprop.analysis.randommatrix import finite_depth_correction
-from signalprop.bench.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 
 EPS = float(np.finfo("float64").eps)
 WRONG = 0.1  # relative error from which on a singular value is called lost

@@ -14,10 +14,10 @@ import optax
 from flax import nnx
 from jax.typing import DTypeLike
 
-from signalprop.bench.curvature import hessian
-from signalprop.bench.diagnostics import by_layer
-from signalprop.bench.optimizers import optimizer
-from signalprop.bench.training import log_global_norm, train
+from signalprop.bench.training.curvature import hessian
+from signalprop.bench.training.diagnostics import by_layer
+from signalprop.bench.training.optimizers import optimizer
+from signalprop.bench.training.trainer import log_global_norm, train
 from signalprop.models.activations import chosen
 from signalprop.models.classifier import Classifier, draw_classifier
 

@@ -14,8 +14,8 @@ from signalprop.bench.drawings.stuck_or_solved import (
     separation,
     states,
 )
+from signalprop.bench.record.verdict import Verdict, judge, observe
 from signalprop.bench.stuck import CONDITIONS
-from signalprop.bench.verdict import Verdict, judge, observe
 
 HANLEY = "Hanley & McNeil (1982), Radiology 143; Efron (1987), J. Am. Stat. Assoc. 82"
 DAUPHIN = "Dauphin et al. (2014), arXiv:1406.2572"

@@ -16,7 +16,7 @@ from signalprop.bench.drawings.trainability import (
     settings_of,
     trainable_depth,
 )
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor, surely
 
 SCHOENHOLZ = "Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), arXiv:1611.01232, figure 5"
 REACH = 1.5  # of xi_c, that a median may be from the multiple: 4.5 to 7.5

@@ -3,9 +3,9 @@
 import numpy as np
 import xarray as xr
 
+from signalprop.bench.measure.rates import exp, standard_error
 from signalprop.bench.powers import FORMATS, SECOND
-from signalprop.bench.rates import exp, standard_error
-from signalprop.bench.verdict import Verdict, judge
+from signalprop.bench.record.verdict import Verdict, judge
 
 SPECTRAL = (
     "In the end |A^k x| grows like the largest modulus of an eigenvalue whose eigenvector is part of x. A "

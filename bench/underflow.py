@@ -18,7 +18,7 @@ from scipy import stats
 from signalprop.analysis import precision
 from signalprop.analysis.fluctuations import fluctuations, layer_moments
 from signalprop.analysis.statistics import log_norm
-from signalprop.bench.rounding import FORMATS
+from signalprop.bench.measure.rounding import FORMATS
 from signalprop.models.activations import activation, derivative
 from signalprop.models.stream import LazyMLP, backward, forward
 

@@ -5,8 +5,8 @@ import xarray as xr
 from scipy import stats
 
 from signalprop.bench.drawings.xavier_training import LN10, best, fastest, named_networks
+from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor
 from signalprop.bench.saturating import NETWORKS
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
 
 GLOROT = "Glorot & Bengio (2010), AISTATS 9"
 THEORY = "Schoenholz et al. (arXiv 1611.01232), with 1/N terms"

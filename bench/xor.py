@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from signalprop.bench.curvature import hessian
-from signalprop.bench.optimizers import optimizer
+from signalprop.bench.training.curvature import hessian
+from signalprop.bench.training.optimizers import optimizer
 
 WIDEST = 16
 RATE = 0.1

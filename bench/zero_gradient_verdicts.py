@@ -11,7 +11,7 @@ from scipy import special
 from signalprop.analysis.plateau import oscillation_threshold
 from signalprop.bench.escapes import SECOND
 from signalprop.bench.plateaus import MOMENTUM, POSITIVE, ROUTES
-from signalprop.bench.verdict import Verdict, judge
+from signalprop.bench.record.verdict import Verdict, judge
 
 EXACT = "exact"
 REST = ("sgd", "heavy_ball_rest", "adam_rest")

@@ -28,7 +28,7 @@ NO_FILES_NO_PLOTS = {
     "rich",
 }
 MUST_NOT_USE = {"analysis": NO_FILES_NO_PLOTS | {"flax", "optax"}, "models": NO_FILES_NO_PLOTS}
-PLUMBING = {"cli", "report", "store", "sweep"}
+PLUMBING = {"cli", "engine.store", "engine.sweep", "record.report"}
 
 FILES = [path for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))]
 INSTALLED = [

@@ -4,8 +4,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from signalprop.bench import figures as draw
 from signalprop.bench.racers import RACERS
+from signalprop.bench.record import figures as draw
 
 ARRIVED = 0.5  # training accuracy of a record at which a network has arrived
 CHANCE = 0.1  # what a diverged network is shown at

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from signalprop.bench import figures as draw
+from signalprop.bench.record import figures as draw
 from signalprop.models.activations import ACTIVATIONS
 
 FIRST, LAST = 5, 3  # layers left out of the slope: transient of the length below, cotangent above

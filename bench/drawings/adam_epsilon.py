@@ -5,7 +5,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench import figures as draw
+from signalprop.bench.record import figures as draw
 
 LN10 = float(np.log(10))
 HALF = float(np.log(0.5))  # log of the share of the learning rate below which a step is no longer full

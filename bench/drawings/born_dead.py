@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from signalprop.analysis.statistics import share_interval
-from signalprop.bench import figures as draw
+from signalprop.bench.record import figures as draw
 from signalprop.bench.relu_starts import LABELS, STARTS, name_of
 
 

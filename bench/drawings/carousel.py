@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from signalprop.bench import figures as draw
 from signalprop.bench.forgetting import exponents
-from signalprop.bench.rates import standard_error
+from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.record import figures as draw
 
 PANELS = {
     "lstm_1997": "LSTM of 1997, truncated",

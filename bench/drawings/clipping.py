@@ -6,10 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from signalprop.analysis.statistics import share_interval
-from signalprop.bench import figures as draw
 from signalprop.bench.clipped import SCENES, label
 from signalprop.bench.clipping_scores import LN10, at_best_rate, finite_radius
-from signalprop.bench.rates import exp
+from signalprop.bench.measure.rates import exp
+from signalprop.bench.record import figures as draw
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:

@@ -8,8 +8,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench import figures as draw
-from signalprop.bench.rates import exp, measured_scales, near_input, standard_error
+from signalprop.bench.measure.rates import exp, measured_scales, near_input, standard_error
+from signalprop.bench.record import figures as draw
 
 MAPS = ((1.3, 0.3), (2.5, 0.3), (4.0, 0.3))  # Poole's three: ordered, chaotic, strongly chaotic
 XAVIER, HE = (1.0, 0.0), (2**0.5, 0.0)

@@ -5,7 +5,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench import figures as draw
+from signalprop.bench.record import figures as draw
 from signalprop.bench.rectifiers import RECTIFIERS
 
 LARGE = 0.4  # share of dead units that CS231n's notes name

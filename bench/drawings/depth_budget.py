@@ -8,8 +8,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench import figures as draw
 from signalprop.bench.budgets import LIMITS, NETWORKS, RULES, crossing, floating_point_limit
+from signalprop.bench.record import figures as draw
 
 SIZE = {"information": 10}  # so that it is seen around the gradient's mark where they are equal
 FACTOR = 2.0  # drawn around the line on which prediction and observation agree

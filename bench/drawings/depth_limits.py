@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench import figures as draw
+from signalprop.bench.record import figures as draw
 
 TITLES = {"mlp": "fully connected", "conv": "convolutional, on a ring"}
 LIMITS = {  # (weights, start): label

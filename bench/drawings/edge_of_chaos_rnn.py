@@ -8,9 +8,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench import figures as draw
-from signalprop.bench.exponents import dimension, edge_line, entropy, log_radius, own_spectra, places
-from signalprop.bench.rates import standard_error
+from signalprop.bench.measure.exponents import dimension, edge_line, entropy, log_radius, own_spectra, places
+from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.record import figures as draw
 from signalprop.models.activations import activation
 
 GAINS = (1.5, 2.0, 3.0, 5.0)  # of which spectra are drawn

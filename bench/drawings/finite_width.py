@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from signalprop.analysis import finitewidth
-from signalprop.bench import figures as draw
-from signalprop.bench.rates import exp
+from signalprop.bench.measure.rates import exp
+from signalprop.bench.record import figures as draw
 
 SHOWN = ((20, 10), (10, 20), (50, 20), (50, 50), (100, 50), (20, 20))  # width and depth, best first
 RESOLVED = 0.1  # relative error above which an average of |Ju|^4 is ruled by rare draws and not shown

@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from signalprop.analysis.statistics import share_interval
-from signalprop.bench import figures as draw
-from signalprop.bench.flossing import STARTS
-from signalprop.bench.rates import standard_error
+from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.record import figures as draw
+from signalprop.bench.training.flossing import STARTS
 
 LN10 = float(np.log(10))
 SCHEDULE_LABELS = {"none": "never flossed", "before": "flossed before", "during": "before and half way"}

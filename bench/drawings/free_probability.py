@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from signalprop.bench import figures as draw
+from signalprop.bench.record import figures as draw
 
 LN10 = float(np.log(10))
 TRACY_WIDOM = -1.2065335745820  # mean for real symmetric matrices

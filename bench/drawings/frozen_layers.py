@@ -5,7 +5,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench import figures as draw
+from signalprop.bench.record import figures as draw
 
 FLOOR = 10.0  # times below the smallest way that moved: where exact zeros are drawn
 

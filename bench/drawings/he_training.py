@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from signalprop.analysis.statistics import share_interval
-from signalprop.bench import figures as draw
+from signalprop.bench.record import figures as draw
 from signalprop.bench.starts import STARTS
 
 BEGUN = 0.2  # training accuracy of a record, twice chance, from which on a network has begun to learn

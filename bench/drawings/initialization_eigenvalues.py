@@ -7,8 +7,8 @@ from matplotlib.patches import Circle
 from scipy import stats
 
 from signalprop.analysis import ginibre, randommatrix
-from signalprop.bench import figures as draw
-from signalprop.bench.kernels import UNSIGNED
+from signalprop.bench.measure.kernels import UNSIGNED
+from signalprop.bench.record import figures as draw
 
 SHOWN = ("normal_001", "uniform_standard", "glorot_uniform", "he_normal", "haar_orthogonal")
 CLOUD = 2  # matrices whose eigenvalues are drawn

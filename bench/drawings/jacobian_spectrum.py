@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from signalprop.analysis import freeprob, randommatrix
-from signalprop.bench import figures as draw
+from signalprop.bench.record import figures as draw
 from signalprop.models.activations import chosen
 
 LN10 = float(np.log(10))

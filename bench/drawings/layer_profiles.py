@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from signalprop.bench.figures import DIVERGING, canvas, measured, series, theory
 from signalprop.bench.profiles import deviation, standard_error
+from signalprop.bench.record.figures import DIVERGING, canvas, measured, series, theory
 
 SATURATED = 5  # decades where the colour scale of the table ends
 PANELS = ("sigmoid", "tanh", "relu", "linear", "gelu", "selu")

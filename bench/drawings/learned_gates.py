@@ -5,8 +5,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench import figures as draw
-from signalprop.bench.rates import standard_error
+from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.record import figures as draw
 
 OFFSETS = tuple(range(-5, 11))  # steps from the first mark
 TERMS = {

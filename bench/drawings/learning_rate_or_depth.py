@@ -7,8 +7,8 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from signalprop.bench import figures as draw
 from signalprop.bench.descent import BRACKET
+from signalprop.bench.record import figures as draw
 
 LN10 = float(np.log(10))
 CLIP = 2.0  # decades of the final loss beyond which the map's colour does not change

@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from signalprop.bench import figures as draw
 from signalprop.bench.learners import find_learner
+from signalprop.bench.record import figures as draw
 
 LN10 = float(np.log(10))
 

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 
-from signalprop.bench import figures as draw
-from signalprop.bench.remedies import remedy
-from signalprop.bench.tasks import find_task
+from signalprop.bench.record import figures as draw
+from signalprop.bench.training.remedies import remedy
+from signalprop.bench.training.tasks import find_task
 
 LN10 = float(np.log(10))
 HUGE = 10.0  # times chance: largest loss that a learning curve shows

@@ -5,8 +5,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from signalprop.bench import figures as draw
 from signalprop.bench.landscape import NETWORKS
+from signalprop.bench.record import figures as draw
 
 TARGET = 0.5  # of the loss of the best constant answer: the training loss at which a network has learned
 PANELS = {

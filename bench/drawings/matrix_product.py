@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy import special, stats
 
 from signalprop.analysis.randommatrix import newman_exponents
-from signalprop.bench import figures as draw
+from signalprop.bench.record import figures as draw
 
 TEXTBOOK = {"width": 4, "sigma_w": 2.0, "depth": 101}  # Dive into Deep Learning, section 5.4
 

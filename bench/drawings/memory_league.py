@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from signalprop.bench import figures as draw
 from signalprop.bench.competitors import ALONE
-from signalprop.bench.league import KINDS
 from signalprop.bench.memory_scores import naming, scores
+from signalprop.bench.record import figures as draw
+from signalprop.bench.training.league import KINDS
 
 FEWEST, MOST = 0.02, 3.0  # of the loss at chance: what figures show
 STEEPEST = -12.0  # decades

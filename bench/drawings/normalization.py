@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench import figures as draw
+from signalprop.bench.record import figures as draw
 
 LN10 = float(np.log(10))
 TITLES = {"none": "No norm, He or LeCun weights", "layer": "Layer norm", "rms": "RMS norm"}

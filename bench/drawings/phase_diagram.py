@@ -8,8 +8,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench import figures as draw
-from signalprop.bench.rates import REACHED, measured_critical, standard_error
+from signalprop.bench.measure.rates import REACHED, measured_critical, standard_error
+from signalprop.bench.record import figures as draw
 
 SETTLED = 0.02  # largest change of log chi_1 within the window where the forward window may differ
 LOOK: dict[str, Any] = {"cmap": draw.DIVERGING, "vmin": -2, "vmax": 2}

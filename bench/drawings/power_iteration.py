@@ -5,9 +5,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench import figures as draw
+from signalprop.bench.measure.rates import exp, standard_error
 from signalprop.bench.powers import FORMATS, SECOND
-from signalprop.bench.rates import exp, standard_error
+from signalprop.bench.record import figures as draw
 from signalprop.bench.repetition import HE, driven_nilpotent
 
 LN10 = float(np.log(10))

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from signalprop.analysis import precision
-from signalprop.bench import figures as draw
+from signalprop.bench.record import figures as draw
 
 LOWEST, HIGHEST = 0.85, 2e3  # of |z| on the axis of the atlas
 ALL, NEVER = 0.6, 4e3  # where edges at 0 and edges beyond the axis are drawn

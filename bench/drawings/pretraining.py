@@ -8,8 +8,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench import figures as draw
 from signalprop.bench.pretrained import LABELS
+from signalprop.bench.record import figures as draw
 
 LN10 = float(np.log(10))
 TARGET = 0.5  # of the loss of the best constant answer: the training loss at which a network has learned

@@ -8,9 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from signalprop.bench import figures as draw
-from signalprop.bench.rates import standard_error
-from signalprop.bench.recurrences import (
+from signalprop.bench.audit import (
     OUTCOMES,
     accuracy,
     confusion,
@@ -19,6 +17,8 @@ from signalprop.bench.recurrences import (
     rules,
     trained_radius,
 )
+from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.record import figures as draw
 
 NAMES = {"scaled_identity": "identity", "smart_tanh": "smart tanh"}
 LABELS = {

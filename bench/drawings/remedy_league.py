@@ -12,10 +12,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from signalprop.bench import figures as draw
-from signalprop.bench.league import KINDS, REMEDIES, recipe
+from signalprop.bench.league import REMEDIES, recipe
 from signalprop.bench.league_scores import league, scored, scores
 from signalprop.bench.league_theory import SIGNAL_REACH, TOLERATED
+from signalprop.bench.record import figures as draw
+from signalprop.bench.training.league import KINDS
 
 NEAR, OUTSIDE = 1e-4, 8.0  # where less difference is drawn, and networks without a prediction of it
 TITLES = {

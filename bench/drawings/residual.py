@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from signalprop.bench import figures as draw
+from signalprop.bench.record import figures as draw
 
 LN10 = float(np.log(10))
 GROUPS = {

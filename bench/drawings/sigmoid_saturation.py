@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import special
 
-from signalprop.bench import figures as draw
+from signalprop.bench.record import figures as draw
 
 SATURATED = 5.0  # |h| from which S'(h) is below 0.0067
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from signalprop.analysis.statistics import auc, bootstrap_interval
-from signalprop.bench import figures as draw
+from signalprop.bench.record import figures as draw
 from signalprop.bench.stuck import CONDITIONS
 from signalprop.bench.xor import UNSOLVED
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-from signalprop.bench import figures as draw
 from signalprop.bench.directions import WAYS
+from signalprop.bench.record import figures as draw
 
 LN10 = float(np.log(10))
 MULTIPLES = {1: ":", 2: "--", 6: "-"}  # of xi_c, drawn over the heat map

@@ -9,10 +9,9 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from signalprop.bench import figures as draw
 from signalprop.bench.plateaus import ROUTES
+from signalprop.bench.record import figures as draw
 
-OVER = ("seed", "instance")
 MEMORY = ("heavy_ball_rest", "ball_killed", "ball_moving", "nesterov_moving", "adam_moving", "noise")
 DECAY = ("l2_all", "l2_weights", "l2_rising", "ball_l2_slow", "ball_l2_fast", "adam_l2")
 ESCAPED, STAYED = "#0173b2", "#d9d9d9"

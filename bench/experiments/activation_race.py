@@ -27,15 +27,15 @@ import xarray as xr
 
 from signalprop.analysis.activity import inactive
 from signalprop.bench.activation_race_verdicts import verdicts
-from signalprop.bench.classification import accuracy, batches, cross_entropy, problem
-from signalprop.bench.data import unit_length
 from signalprop.bench.drawings.activation_race import best, figures, named_racers
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError, nearest
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_scale, require_values
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, nearest, require_count, require_scale, require_values
-from signalprop.bench.optimizers import optimizer, require_learning_rates
+from signalprop.bench.measure.data import unit_length
 from signalprop.bench.racers import RACERS, Critical, critical, racer, racing
-from signalprop.bench.training import train
+from signalprop.bench.training.classification import accuracy, batches, cross_entropy, problem
+from signalprop.bench.training.optimizers import optimizer, require_learning_rates
+from signalprop.bench.training.trainer import train
 from signalprop.models.activations import derivative
 from signalprop.models.classifier import draw_classifier
 

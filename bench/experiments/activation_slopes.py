@@ -27,9 +27,16 @@ import xarray as xr
 from signalprop.analysis import meanfield
 from signalprop.analysis.gaussian import expectation
 from signalprop.bench.drawings.activation_slopes import FIRST, LAST, critical, figures, mean_slope, slopes
+from signalprop.bench.engine.grid import (
+    Grid,
+    Static,
+    label_array,
+    require_count,
+    require_known,
+    require_scale,
+)
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, label_array, require_count, require_known, require_scale
-from signalprop.bench.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 from signalprop.models import stream
 from signalprop.models.activations import ACTIVATIONS, Activation, activation
 

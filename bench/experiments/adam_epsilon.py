@@ -23,16 +23,16 @@ import pandas as pd
 import xarray as xr
 
 from signalprop.analysis import growth, meanfield
-from signalprop.bench import bisection
 from signalprop.bench.adam_epsilon_verdicts import verdicts
-from signalprop.bench.classification import batches, cross_entropy, problem
-from signalprop.bench.diagnostics import by_layer
 from signalprop.bench.drawings.adam_epsilon import figures, reach
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
-from signalprop.bench.optimizers import require_learning_rates
-from signalprop.bench.training import train
+from signalprop.bench.training import bisection
+from signalprop.bench.training.classification import batches, cross_entropy, problem
+from signalprop.bench.training.diagnostics import by_layer
+from signalprop.bench.training.optimizers import require_learning_rates
+from signalprop.bench.training.trainer import train
 from signalprop.models.activations import activation
 from signalprop.models.classifier import Classifier, draw_classifier
 

@@ -31,9 +31,9 @@ from signalprop.analysis.growth import pre_layer_norm
 from signalprop.analysis.statistics import fit_line
 from signalprop.bench.blocks import BY_DEPTH, DECADES, NETWORKS, NORMS, Parts, measure
 from signalprop.bench.drawings.attention import deepest, figures, labelled
+from signalprop.bench.engine.grid import Grid, require_count
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, require_count
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
+from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor
 
 XIONG, DONG = "Xiong et al. (arXiv 2002.04745)", "Dong et al. (arXiv 2103.03404)"
 NOCI = "Noci et al. (arXiv 2206.03126)"

@@ -27,11 +27,11 @@ import xarray as xr
 from signalprop.analysis.dying import born_dead_bound, born_dead_floor, dead_input, dead_unit
 from signalprop.bench.born_dead_verdicts import verdicts
 from signalprop.bench.drawings.born_dead import figures, share_by_depth
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
-from signalprop.bench.optimizers import optimizer, require_learning_rates
 from signalprop.bench.relu_starts import STARTS, Start, name_of
-from signalprop.bench.training import train
+from signalprop.bench.training.optimizers import optimizer, require_learning_rates
+from signalprop.bench.training.trainer import train
 from signalprop.models.activations import ACTIVATIONS
 from signalprop.models.classifier import Classifier, draw_classifier
 

@@ -31,11 +31,18 @@ from scipy import stats
 from signalprop.analysis import gated, gatedfield, gaussian
 from signalprop.analysis.chaos import mean_field_exponent
 from signalprop.bench.drawings.carousel import figures
+from signalprop.bench.engine.grid import (
+    Grid,
+    Static,
+    require_count,
+    require_finite,
+    require_known,
+    require_scale,
+)
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.forgetting import exponents, verdicts
-from signalprop.bench.grid import Grid, Static, require_count, require_finite, require_known, require_scale
-from signalprop.bench.memory import PATHS, TERMS, follow
-from signalprop.bench.rates import standard_error
+from signalprop.bench.measure.memory import PATHS, TERMS, follow
+from signalprop.bench.measure.rates import standard_error
 from signalprop.models.cells import cell as find_cell
 
 UNTIED = "lstm_untied"

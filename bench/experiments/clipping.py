@@ -34,11 +34,18 @@ from signalprop.bench.clipped import SCENES, Scene, Shape, cliff_error, treatmen
 from signalprop.bench.clipping_scores import table
 from signalprop.bench.clipping_verdicts import verdicts
 from signalprop.bench.drawings.clipping import figures
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import (
+    Grid,
+    Static,
+    require_count,
+    require_known,
+    require_scale,
+    require_values,
+)
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale, require_values
-from signalprop.bench.optimizers import optimizer, require_learning_rates
-from signalprop.bench.training import log_global_norm, train
+from signalprop.bench.training.optimizers import optimizer, require_learning_rates
+from signalprop.bench.training.trainer import log_global_norm, train
 
 PROBES = 64  # batches whose gradients are measured before training
 MOMENTS = 10  # steps at which the spectral radius is measured

@@ -30,12 +30,12 @@ import xarray as xr
 
 from signalprop.analysis import meanfield
 from signalprop.analysis.gaussian import expectation, kinks_of
-from signalprop.bench import data
 from signalprop.bench.drawings.correlation import HE, MAPS, XAVIER, figures, position
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
-from signalprop.bench.rates import exp, measured_scales, near_input, run_width, standard_error
-from signalprop.bench.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.measure import data
+from signalprop.bench.measure.rates import exp, measured_scales, near_input, run_width, standard_error
+from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 from signalprop.models import stream
 from signalprop.models.activations import ACTIVATIONS, Activation, activation
 from signalprop.models.mlp import MLP

@@ -31,15 +31,15 @@ import pandas as pd
 import xarray as xr
 
 from signalprop.analysis.activity import dead
-from signalprop.bench.classification import accuracy, batches, cross_entropy, problem
 from signalprop.bench.dead_relu_verdicts import verdicts
 from signalprop.bench.drawings.dead_relu import figures, rates
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_finite
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_finite
-from signalprop.bench.optimizers import optimizer, require_learning_rates
 from signalprop.bench.rectifiers import RECTIFIERS, Rectifier, require_rectifiers
-from signalprop.bench.training import train
+from signalprop.bench.training.classification import accuracy, batches, cross_entropy, problem
+from signalprop.bench.training.optimizers import optimizer, require_learning_rates
+from signalprop.bench.training.trainer import train
 from signalprop.models.activations import activation, derivative
 from signalprop.models.classifier import Classifier, draw_classifier
 

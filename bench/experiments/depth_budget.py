@@ -27,14 +27,14 @@ from flax import nnx
 
 from signalprop.analysis.sharpness import curvature
 from signalprop.analysis.statistics import log_norm
-from signalprop.bench import bisection
 from signalprop.bench.budgets import LIMITS, NETWORKS, depth_limits
-from signalprop.bench.classification import Problem, problem
 from signalprop.bench.depth_budget_verdicts import verdicts
 from signalprop.bench.drawings.depth_budget import figures, limits
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known
+from signalprop.bench.training import bisection
+from signalprop.bench.training.classification import Problem, problem
 from signalprop.models.activations import activation
 from signalprop.models.classifier import Classifier, draw_classifier
 

@@ -35,9 +35,9 @@ from signalprop.analysis import fluctuations, meanfield
 from signalprop.analysis.convolution import ring_log_gain
 from signalprop.analysis.finitewidth import linear_log_gain
 from signalprop.bench.drawings.depth_limits import figures
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known
-from signalprop.bench.verdict import Verdict, judge, observe, sampling_factor
+from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor
 from signalprop.models.chain import Block, chain_profile
 from signalprop.models.convolutional import draw_convolution
 from signalprop.models.mlp import draw_layer

@@ -30,10 +30,10 @@ from signalprop.analysis.chaos import finite_width_correction
 from signalprop.analysis.eigenvalues import eigenvalues
 from signalprop.bench.drawings.edge_of_chaos_rnn import figures
 from signalprop.bench.edge_of_chaos_verdicts import verdicts
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.exponents import FAMILIES, dimension, entropy, mean_field, predicted
-from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
-from signalprop.bench.rates import standard_error
+from signalprop.bench.measure.exponents import FAMILIES, dimension, entropy, mean_field, predicted
+from signalprop.bench.measure.rates import standard_error
 from signalprop.models.activations import ACTIVATIONS, activation
 from signalprop.models.initializers import scheme
 

@@ -32,12 +32,12 @@ from scipy import stats
 
 from signalprop.analysis import finitewidth
 from signalprop.bench.drawings.finite_width import RESOLVED, distribution, figures, fourth_moments, statistic
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.gains import NETWORKS, SCHEMES, padded, random_profile, walk
-from signalprop.bench.grid import Grid, Static, require_count, require_known
-from signalprop.bench.kernels import KURTOSIS
-from signalprop.bench.rates import exp
-from signalprop.bench.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.measure.kernels import KURTOSIS
+from signalprop.bench.measure.rates import exp
+from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 
 HANIN, HANIN_NICA = "Hanin (arXiv 1801.03744)", "Hanin & Nica (arXiv 1812.05994)"
 WALK = (

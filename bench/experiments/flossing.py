@@ -31,9 +31,12 @@ from signalprop.analysis.chaos import edge_of_chaos, mean_field_q, mean_field_sp
 from signalprop.analysis.statistics import share_interval
 from signalprop.bench import flossed
 from signalprop.bench.drawings.flossing import figures
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known
 from signalprop.bench.experiment import Experiment, Variable
 from signalprop.bench.flossed import ABOUT_ONE, ENGELKEN
-from signalprop.bench.flossing import (
+from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.record.verdict import Verdict, observe
+from signalprop.bench.training.flossing import (
     LONG,
     MOMENTS,
     SCHEDULES,
@@ -47,10 +50,7 @@ from signalprop.bench.flossing import (
     follow,
     sequence,
 )
-from signalprop.bench.grid import Grid, Static, require_count, require_known
-from signalprop.bench.rates import standard_error
-from signalprop.bench.tasks import Task
-from signalprop.bench.verdict import Verdict, observe
+from signalprop.bench.training.tasks import Task
 
 TEST_SIZE = 64  # sequences on which a trained network is judged
 NOISE = 1.0  # standard deviation that the input adds to a pre-activation

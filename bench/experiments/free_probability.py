@@ -43,11 +43,11 @@ from signalprop.bench.drawings.free_probability import (
     predicted_largest,
     relative_variance,
 )
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
-from signalprop.bench.spectra import prefix_spectra
-from signalprop.bench.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.measure.spectra import prefix_spectra
+from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 from signalprop.models.activations import ACTIVATIONS, chosen
 
 WEIGHTS = ("gaussian", "orthogonal")

@@ -22,12 +22,12 @@ import pandas as pd
 import xarray as xr
 
 from signalprop.bench import frozen
-from signalprop.bench.classification import problem
 from signalprop.bench.drawings.frozen_layers import figures
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_values
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_values
-from signalprop.bench.verdict import Verdict, judge, observe
+from signalprop.bench.record.verdict import Verdict, judge, observe
+from signalprop.bench.training.classification import problem
 
 REPLACED = ("step", "silent")
 EXACT = "exact"

@@ -29,8 +29,15 @@ from jax.scipy.special import logsumexp
 
 from signalprop.analysis import lyapunov, timelag
 from signalprop.bench.drawings.gradient_by_lag import decades, figures, mean_and_error, rates
+from signalprop.bench.engine.grid import (
+    Grid,
+    Static,
+    require_count,
+    require_finite,
+    require_known,
+    require_scale,
+)
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_finite, require_known, require_scale
 from signalprop.bench.lag_verdicts import verdicts
 from signalprop.bench.lags import (
     PHI,

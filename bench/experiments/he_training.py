@@ -34,16 +34,16 @@ import xarray as xr
 
 from signalprop.analysis.finitewidth import log_gain
 from signalprop.analysis.statistics import log_norm, share_interval
-from signalprop.bench.classification import accuracy, batches, cross_entropy, problem
-from signalprop.bench.diagnostics import kernel_norms
 from signalprop.bench.drawings.he_training import best, figures, named_starts
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError, nearest
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_scale, require_values
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, nearest, require_count, require_scale, require_values
 from signalprop.bench.he_training_verdicts import verdicts
-from signalprop.bench.optimizers import optimizer, require_learning_rates
 from signalprop.bench.starts import STARTS
-from signalprop.bench.training import Trained, train
+from signalprop.bench.training.classification import accuracy, batches, cross_entropy, problem
+from signalprop.bench.training.diagnostics import kernel_norms
+from signalprop.bench.training.optimizers import optimizer, require_learning_rates
+from signalprop.bench.training.trainer import Trained, train
 from signalprop.models.activations import activation
 from signalprop.models.classifier import Classifier, draw_classifier
 

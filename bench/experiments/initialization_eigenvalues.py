@@ -30,10 +30,10 @@ import xarray as xr
 from signalprop.analysis import ginibre, randommatrix
 from signalprop.analysis.eigenvalues import eigenvalues
 from signalprop.bench.drawings.initialization_eigenvalues import figures, moduli, over_kernels
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known
-from signalprop.bench.kernels import KURTOSIS, UNSIGNED, corners, count_real, draw_kernels, scheme
-from signalprop.bench.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.measure.kernels import KURTOSIS, UNSIGNED, corners, count_real, draw_kernels, scheme
+from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 from signalprop.models.initializers import SCHEMES
 
 ORTHOGONAL = ("haar_orthogonal", "orthogonal", UNSIGNED, "identity")

@@ -36,13 +36,14 @@ from scipy import stats
 from scipy.special import psi
 
 from signalprop.analysis import finitewidth, freeprob, randommatrix
-from signalprop.bench import data, jacobians
+from signalprop.bench import jacobians
 from signalprop.bench.drawings.jacobian_spectrum import figures, over_seeds
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
-from signalprop.bench.spectra import FORMS
-from signalprop.bench.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.measure import data
+from signalprop.bench.measure.spectra import FORMS
+from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 from signalprop.models.activations import ACTIVATIONS, chosen
 
 WEIGHTS = ("gaussian", "orthogonal")

@@ -33,13 +33,14 @@ from jax import Array
 
 from signalprop.analysis import finitewidth
 from signalprop.analysis.fluctuations import LayerMoments, layer_moments
-from signalprop.bench import data, profiles
+from signalprop.bench import profiles
 from signalprop.bench.drawings.layer_profiles import figures
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
+from signalprop.bench.measure import data
 from signalprop.bench.profiles import deviation, standard_error
-from signalprop.bench.verdict import Standing, Verdict, judge, observe, sampling_factor
+from signalprop.bench.record.verdict import Standing, Verdict, judge, observe, sampling_factor
 from signalprop.models.activations import ACTIVATIONS, activation
 from signalprop.models.initializers import SCHEMES, Scheme, scheme
 from signalprop.models.mlp import draw_layer

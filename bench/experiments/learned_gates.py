@@ -29,14 +29,14 @@ import xarray as xr
 from signalprop.analysis.gated import forget_lifetime
 from signalprop.analysis.timelag import gradient_by_lag
 from signalprop.bench.drawings.learned_gates import OFFSETS, figures
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_finite
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.gates import activities
-from signalprop.bench.grid import Grid, Static, require_count, require_finite
-from signalprop.bench.memory import TERMS, follow
-from signalprop.bench.rates import standard_error
-from signalprop.bench.tasks import TASKS, Batch
-from signalprop.bench.training import train
-from signalprop.bench.verdict import Standing, Verdict, observe
+from signalprop.bench.measure.gates import activities
+from signalprop.bench.measure.memory import TERMS, follow
+from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.record.verdict import Standing, Verdict, observe
+from signalprop.bench.training.tasks import TASKS, Batch
+from signalprop.bench.training.trainer import train
 from signalprop.models.cells import cell as find_cell
 from signalprop.models.cells import zero_carry
 from signalprop.models.mlp import draw_layer

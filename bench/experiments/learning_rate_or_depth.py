@@ -27,14 +27,14 @@ import xarray as xr
 
 from signalprop.analysis import meanfield
 from signalprop.bench import descent
-from signalprop.bench.classification import PROBLEMS, problem
-from signalprop.bench.data import INPUTS
 from signalprop.bench.drawings.learning_rate_or_depth import figures
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.learning_rate_verdicts import verdicts
-from signalprop.bench.optimizers import require_learning_rates
+from signalprop.bench.measure.data import INPUTS
+from signalprop.bench.training.classification import PROBLEMS, problem
+from signalprop.bench.training.optimizers import require_learning_rates
 from signalprop.models.activations import activation
 from signalprop.models.classifier import draw_classifier
 

@@ -33,15 +33,15 @@ import xarray as xr
 from signalprop.analysis import meanfield
 from signalprop.analysis.finitewidth import log_gain_as_if_independent
 from signalprop.analysis.statistics import log_norm
-from signalprop.bench.diagnostics import kernel_norms
 from signalprop.bench.drawings.learning_speed import figures
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_scale, require_values
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_scale, require_values
 from signalprop.bench.learners import Learner, cost, cross_entropy, find_learner, first_examples
 from signalprop.bench.learning_speed_verdicts import verdicts
-from signalprop.bench.optimizers import optimizer, require_learning_rates
-from signalprop.bench.training import log_global_norm, train
+from signalprop.bench.training.diagnostics import kernel_norms
+from signalprop.bench.training.optimizers import optimizer, require_learning_rates
+from signalprop.bench.training.trainer import log_global_norm, train
 from signalprop.models.activations import activation
 from signalprop.models.classifier import Block, Classifier
 from signalprop.models.mlp import scan_run

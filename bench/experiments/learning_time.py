@@ -28,14 +28,14 @@ import xarray as xr
 
 from signalprop.analysis import freeprob, meanfield
 from signalprop.bench import linear_learning as linear
-from signalprop.bench.classification import batches, cross_entropy, problem
 from signalprop.bench.drawings.learning_time import best, figures
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known
 from signalprop.bench.learning_time_verdicts import verdicts
-from signalprop.bench.optimizers import require_learning_rates
-from signalprop.bench.training import train
+from signalprop.bench.training.classification import batches, cross_entropy, problem
+from signalprop.bench.training.optimizers import require_learning_rates
+from signalprop.bench.training.trainer import train
 from signalprop.models.activations import activation
 from signalprop.models.classifier import Classifier, draw_classifier
 

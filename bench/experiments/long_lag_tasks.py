@@ -35,14 +35,14 @@ import xarray as xr
 from signalprop.analysis.statistics import log_mean_exp
 from signalprop.analysis.timelag import gradient_by_lag
 from signalprop.bench.drawings.long_lag_tasks import best, figures, kept_decades, wilson
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError, nearest
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_scale, require_values
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, nearest, require_count, require_scale, require_values
 from signalprop.bench.long_lag_verdicts import verdicts
-from signalprop.bench.omega import Outputs
-from signalprop.bench.remedies import REMEDIES, remedy
-from signalprop.bench.tasks import Batch, Task, find_task
-from signalprop.bench.training import train
+from signalprop.bench.training.omega import Outputs
+from signalprop.bench.training.remedies import REMEDIES, remedy
+from signalprop.bench.training.tasks import Batch, Task, find_task
+from signalprop.bench.training.trainer import train
 from signalprop.models.cells import zero_carry
 from signalprop.models.sequence import SequenceModel
 

@@ -22,16 +22,16 @@ import pandas as pd
 import xarray as xr
 
 from signalprop.bench import landscape
-from signalprop.bench.classification import PROBLEMS, base_rate_loss, batches, problem
-from signalprop.bench.data import INPUTS
 from signalprop.bench.drawings.loss_landscape import best, figures, updates_to_target
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.landscape import NETWORKS
 from signalprop.bench.landscape_verdicts import verdicts
-from signalprop.bench.optimizers import optimizer, require_learning_rates
-from signalprop.bench.training import train
+from signalprop.bench.measure.data import INPUTS
+from signalprop.bench.training.classification import PROBLEMS, base_rate_loss, batches, problem
+from signalprop.bench.training.optimizers import optimizer, require_learning_rates
+from signalprop.bench.training.trainer import train
 from signalprop.models.activations import activation
 from signalprop.models.classifier import draw_classifier
 

@@ -31,9 +31,9 @@ from scipy import special, stats
 from signalprop.analysis import products
 from signalprop.analysis.randommatrix import finite_depth_correction, newman_exponents, product_vector_law
 from signalprop.bench.drawings.matrix_product import TEXTBOOK, figures, holds, pooled
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_scale
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_scale
-from signalprop.bench.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 from signalprop.models.mlp import draw_layer
 
 BETWEEN = {"width": 4, "sigma_w": 1.077, "depth": 101}  # sigma^2 = 0.29: mean explodes, median vanishes

@@ -44,13 +44,13 @@ from signalprop.analysis.chaos import (
 from signalprop.bench.competing import LN10, Protocol, compete
 from signalprop.bench.competitors import ALONE, PARTS, competitor
 from signalprop.bench.drawings.memory_league import figures
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_values
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_values
 from signalprop.bench.memory_league_verdicts import verdicts
 from signalprop.bench.memory_scores import scores
-from signalprop.bench.optimizers import require_learning_rates, require_optimizers
-from signalprop.bench.tasks import Batch, find_task
+from signalprop.bench.training.optimizers import require_learning_rates, require_optimizers
+from signalprop.bench.training.tasks import Batch, find_task
 from signalprop.models.activations import ACTIVATIONS
 
 MOMENTS = ("start", "end")

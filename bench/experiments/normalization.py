@@ -28,10 +28,10 @@ from jax.tree_util import Partial
 
 from signalprop.analysis import growth, meanfield
 from signalprop.bench.drawings.normalization import figures, rates
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known
 from signalprop.bench.normalized import SATURATED, Case, cases, own_scale, share_saturated
-from signalprop.bench.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 from signalprop.models.activations import ACTIVATIONS, activation, chosen
 from signalprop.models.chain import chain_profile
 from signalprop.models.mlp import Layer, draw_layer

@@ -32,12 +32,12 @@ import xarray as xr
 
 from signalprop.analysis import meanfield
 from signalprop.analysis.growth import layer_growth
-from signalprop.bench import data
 from signalprop.bench.drawings.phase_diagram import SETTLED, figures
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
-from signalprop.bench.rates import measured_critical, standard_error
-from signalprop.bench.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.measure import data
+from signalprop.bench.measure.rates import measured_critical, standard_error
+from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 from signalprop.models import stream
 from signalprop.models.activations import ACTIVATIONS, Activation, activation
 from signalprop.models.mlp import MLP

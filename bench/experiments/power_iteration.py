@@ -36,12 +36,12 @@ from signalprop.analysis.randommatrix import fuss_catalan_edge, largest_of_produ
 from signalprop.analysis.recurrent import relu_cosines
 from signalprop.bench import repetition_verdicts, transients
 from signalprop.bench.drawings.power_iteration import figures
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
+from signalprop.bench.measure.rates import standard_error
 from signalprop.bench.powers import FORMATS, KINDS, SECOND, follow
-from signalprop.bench.rates import standard_error
+from signalprop.bench.record.verdict import Verdict
 from signalprop.bench.repetition import WEIGHTS, mean_log, recurrences
-from signalprop.bench.verdict import Verdict
 
 
 @dataclass(frozen=True)

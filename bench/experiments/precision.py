@@ -31,14 +31,15 @@ import xarray as xr
 from jax import Array
 
 from signalprop.analysis import precision
-from signalprop.bench import rounding, shortcuts, underflow
+from signalprop.bench import shortcuts, underflow
 from signalprop.bench.drawings.precision import figures, first_lost, lost_layers
 from signalprop.bench.edges import BOTH, IEEE, edge_verdicts
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known
-from signalprop.bench.rounding import FACTORS, FORMATS, RATES, SLOPE_AT, VARIANTS, WEIGHTS
+from signalprop.bench.measure import rounding
+from signalprop.bench.measure.rounding import FACTORS, FORMATS, RATES, SLOPE_AT, VARIANTS, WEIGHTS
+from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 from signalprop.bench.underflow import LN10, NETWORKS, STEP
-from signalprop.bench.verdict import Verdict, judge, sampling_factor
 from signalprop.models.activations import ACTIVATIONS, activation
 
 

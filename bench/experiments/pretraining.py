@@ -27,7 +27,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from signalprop.bench.classification import (
+from signalprop.bench.decoupling import alignment, log_spread
+from signalprop.bench.drawings.pretraining import best, figures, updates_to_target
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known
+from signalprop.bench.experiment import Experiment, Variable
+from signalprop.bench.measure.data import INPUTS
+from signalprop.bench.pretrained import PRETRAINED, STARTS, draw_starts, joint_errors
+from signalprop.bench.pretraining_verdicts import verdicts
+from signalprop.bench.training.classification import (
     PROBLEMS,
     accuracy,
     base_rate_loss,
@@ -35,17 +43,9 @@ from signalprop.bench.classification import (
     cross_entropy,
     problem,
 )
-from signalprop.bench.data import INPUTS
-from signalprop.bench.decoupling import alignment, log_spread
-from signalprop.bench.diagnostics import by_layer
-from signalprop.bench.drawings.pretraining import best, figures, updates_to_target
-from signalprop.bench.errors import InputError
-from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known
-from signalprop.bench.optimizers import optimizer, require_learning_rates
-from signalprop.bench.pretrained import PRETRAINED, STARTS, draw_starts, joint_errors
-from signalprop.bench.pretraining_verdicts import verdicts
-from signalprop.bench.training import train
+from signalprop.bench.training.diagnostics import by_layer
+from signalprop.bench.training.optimizers import optimizer, require_learning_rates
+from signalprop.bench.training.trainer import train
 from signalprop.models.pretraining import UNITS
 
 WHEN = ("before", "after")

@@ -34,20 +34,14 @@ from signalprop.analysis import chaos, ginibre, lyapunov, meanfield, recurrent
 from signalprop.analysis.eigenvalues import eigenvalues
 from signalprop.analysis.timelag import gradient_by_lag
 from signalprop.analysis.trajectory import Step
-from signalprop.bench import tasks
+from signalprop.bench.audit import audit, recurrence, settings_table, slope
 from signalprop.bench.drawings.recurrent_eigenvalues import figures
 from signalprop.bench.eigenvalue_verdicts import verdicts
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
-from signalprop.bench.recurrences import (
-    NILPOTENT,
-    audit,
-    ensemble,
-    recurrence,
-    settings_table,
-    slope,
-)
-from signalprop.bench.training import train
+from signalprop.bench.measure.ensembles import NILPOTENT, ensemble
+from signalprop.bench.training import tasks
+from signalprop.bench.training.trainer import train
 from signalprop.models.activations import ACTIVATIONS, activation, chosen
 from signalprop.models.initializers import SCHEMES, Scheme
 from signalprop.models.mlp import draw_layer

@@ -34,17 +34,24 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from signalprop.bench.classification import problem
 from signalprop.bench.drawings.remedy_league import figures
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import (
+    Grid,
+    Static,
+    label_array,
+    require_count,
+    require_known,
+    require_values,
+)
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, label_array, require_count, require_known, require_values
 from signalprop.bench.league import NETWORKS, REMEDIES, groups, place, recipe
 from signalprop.bench.league_scores import league, scores
 from signalprop.bench.league_theory import operations, prediction
 from signalprop.bench.league_training import train_all
 from signalprop.bench.league_verdicts import verdicts
-from signalprop.bench.optimizers import require_learning_rates
+from signalprop.bench.training.classification import problem
+from signalprop.bench.training.optimizers import require_learning_rates
 
 
 @dataclass(frozen=True)

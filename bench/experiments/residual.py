@@ -31,9 +31,9 @@ from jax.tree_util import Partial
 
 from signalprop.bench.architectures import ARCHITECTURES
 from signalprop.bench.drawings.residual import figures, mean_log
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known
-from signalprop.bench.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 from signalprop.models.chain import chain_profile
 from signalprop.models.mlp import Layer, draw_layer
 from signalprop.models.normalization import layer_norm

@@ -30,10 +30,10 @@ import xarray as xr
 from signalprop.analysis import meanfield
 from signalprop.analysis.gaussian import expectation
 from signalprop.bench.drawings.sigmoid_saturation import SATURATED, figures, tail, zero_edges
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_scale
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_scale
-from signalprop.bench.rounding import FORMATS
-from signalprop.bench.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.measure.rounding import FORMATS
+from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 from signalprop.models.activations import ACTIVATIONS
 
 SIGMOID = ACTIVATIONS["sigmoid"]

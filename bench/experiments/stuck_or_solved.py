@@ -34,9 +34,9 @@ from signalprop.bench.drawings.stuck_or_solved import (
     separation,
     states,
 )
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_scale
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_scale
 from signalprop.bench.stuck import CONDITIONS, examine, rows
 from signalprop.bench.stuck_verdicts import verdicts
 from signalprop.bench.xor import WIDEST, restart

@@ -32,17 +32,24 @@ import pandas as pd
 import xarray as xr
 
 from signalprop.analysis import growth, meanfield
-from signalprop.bench.classification import PROBLEMS, Problem, accuracy, batches, cross_entropy, problem
-from signalprop.bench.data import INPUTS
-from signalprop.bench.diagnostics import kernel_norms
 from signalprop.bench.directions import SETTLED, TOP, WAYS, both, rate
 from signalprop.bench.drawings.trainability import figures, trainable_depth
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known, require_scale
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known, require_scale
-from signalprop.bench.optimizers import require_learning_rates
+from signalprop.bench.measure.data import INPUTS
 from signalprop.bench.trainability_verdicts import verdicts
-from signalprop.bench.training import train
+from signalprop.bench.training.classification import (
+    PROBLEMS,
+    Problem,
+    accuracy,
+    batches,
+    cross_entropy,
+    problem,
+)
+from signalprop.bench.training.diagnostics import kernel_norms
+from signalprop.bench.training.optimizers import require_learning_rates
+from signalprop.bench.training.trainer import train
 from signalprop.models.activations import ACTIVATIONS, activation
 from signalprop.models.classifier import draw_classifier
 

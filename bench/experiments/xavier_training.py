@@ -33,15 +33,15 @@ import xarray as xr
 from signalprop.analysis.activity import saturated
 from signalprop.analysis.fluctuations import fluctuations, layer_moments
 from signalprop.bench import shapes
-from signalprop.bench.classification import accuracy, batches, cross_entropy, problem
-from signalprop.bench.diagnostics import kernel_norms
 from signalprop.bench.drawings.xavier_training import best, figures, named_networks
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError, nearest
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_values
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, nearest, require_count, require_values
-from signalprop.bench.optimizers import optimizer, require_learning_rates
 from signalprop.bench.saturating import NETWORKS, PHIS, SCHEMES, Network
-from signalprop.bench.training import train
+from signalprop.bench.training.classification import accuracy, batches, cross_entropy, problem
+from signalprop.bench.training.diagnostics import kernel_norms
+from signalprop.bench.training.optimizers import optimizer, require_learning_rates
+from signalprop.bench.training.trainer import train
 from signalprop.bench.xavier_training_verdicts import verdicts
 from signalprop.models.activations import activation, chosen, derivative
 from signalprop.models.classifier import Classifier, draw_classifier

@@ -26,9 +26,9 @@ import xarray as xr
 from signalprop.analysis import plateau
 from signalprop.bench import saddles
 from signalprop.bench.drawings.zero_gradient_plateau import figures
+from signalprop.bench.engine.grid import Grid, Static, require_count, require_known
 from signalprop.bench.escapes import SECOND, escapes
 from signalprop.bench.experiment import Experiment, Variable
-from signalprop.bench.grid import Grid, Static, require_count, require_known
 from signalprop.bench.plateaus import MOMENTUM, POSITIVE, ROUTES, draw_instance, flatness
 from signalprop.bench.zero_gradient_verdicts import verdicts
 

@@ -1,5 +1,5 @@
 """``python -m signalprop``."""
 
-from signalprop.bench.cli import main
+from signalprop.bench.cli.main import main
 
 main()

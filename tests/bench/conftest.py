@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from signalprop.bench import grid as g
-from signalprop.bench import verdict
+from signalprop.bench.engine import grid as g
 from signalprop.bench.experiment import Experiment, Variable
+from signalprop.bench.record import verdict
 
 
 @dataclass(frozen=True)

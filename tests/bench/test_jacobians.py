@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.jacobians import Case, chain_rule_error, critical_scales, follow, layer_moments
 from signalprop.models.activations import activation
 from signalprop.models.mlp import MLP

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import erf, expit
 
 from signalprop.bench import league
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
 
 Z = np.linspace(-12, 12, 24_001)  # 0 is one of the points
 WEIGHT = np.exp(-(Z**2) / 2) / np.sqrt(2 * np.pi) * (Z[1] - Z[0])

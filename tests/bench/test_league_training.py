@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from signalprop.bench.classification import cross_entropy, problem
 from signalprop.bench.league import groups
 from signalprop.bench.league_training import decades, draw, numbers, schemes
+from signalprop.bench.training.classification import cross_entropy, problem
 from signalprop.models.mlp import draw_layer
 
 STATIC = {"width": 6, "depth": 5, "batch_size": 8, "dtype": "float64"}

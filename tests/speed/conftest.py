@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from signalprop.bench import machine
+from signalprop.bench.engine import machine
 
 
 def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from signalprop.analysis.eigenvalues import eigenvalues, routine
-from signalprop.bench.machine import num_cores
+from signalprop.bench.engine.machine import num_cores
 
 COUNT, WIDTH, PARTS = 1000, 128, 20
 SAMPLE = 250  # matrices that the NumPy loop is timed on; its time is proportional to their number

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from signalprop.bench.spectra import Workload
+from signalprop.bench.measure.spectra import Workload
 from signalprop.models.activations import activation
 from signalprop.models.mlp import MLP
 

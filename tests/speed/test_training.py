@@ -17,9 +17,9 @@ import optax
 import pytest
 from flax import nnx
 
-from signalprop.bench.classification import batches, cross_entropy, problem
-from signalprop.bench.diagnostics import by_layer
-from signalprop.bench.training import train
+from signalprop.bench.training.classification import batches, cross_entropy, problem
+from signalprop.bench.training.diagnostics import by_layer
+from signalprop.bench.training.trainer import train
 from signalprop.models.activations import activation
 from signalprop.models.classifier import draw_classifier
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 from signalprop.bench import pipeline
 from signalprop.bench.drawings import activation_race as drawings
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import activation_race
 from signalprop.bench.racers import RACERS, SMOOTH, racer, racing
 

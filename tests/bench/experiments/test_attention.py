@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from signalprop.bench import blocks, pipeline, store
+from signalprop.bench import blocks, pipeline
 from signalprop.bench.drawings.attention import deepest
+from signalprop.bench.engine import store
 from signalprop.bench.experiments import attention
 from signalprop.models.transformer import Block, Transformer, draw_attention, draw_feed_forward, layer_norm
 

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from signalprop.bench import pipeline, store
+from signalprop.bench import pipeline
 from signalprop.bench.drawings.born_dead import share_by_depth
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import born_dead
 from signalprop.bench.relu_starts import STARTS, Start, name_of
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from signalprop.bench import forgetting, pipeline, store
+from signalprop.bench import forgetting, pipeline
+from signalprop.bench.engine import store
 from signalprop.bench.experiments import carousel
 from signalprop.bench.forgetting import exponents
 

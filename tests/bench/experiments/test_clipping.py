@@ -8,8 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from signalprop.bench import clipped, clipping_scores, pipeline, store
-from signalprop.bench.errors import InputError
+from signalprop.bench import clipped, clipping_scores, pipeline
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import clipping
 
 SMALL = replace(

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from signalprop.bench import pipeline, rates
+from signalprop.bench import pipeline
 from signalprop.bench.experiments import correlation as experiment
+from signalprop.bench.measure import rates
 from signalprop.models.activations import ACTIVATIONS
 from signalprop.models.mlp import MLP
 

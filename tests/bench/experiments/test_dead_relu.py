@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from signalprop.bench import classification, pipeline, store
-from signalprop.bench.errors import InputError
+from signalprop.bench import pipeline
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import dead_relu
 from signalprop.bench.rectifiers import RECTIFIERS
+from signalprop.bench.training import classification
 from signalprop.models.activations import activation
 from signalprop.models.classifier import draw_classifier
 

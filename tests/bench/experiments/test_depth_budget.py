@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from signalprop.bench import pipeline, store
+from signalprop.bench import pipeline
 from signalprop.bench.budgets import LIMITS, NETWORKS
 from signalprop.bench.drawings.depth_budget import limits
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import depth_budget
 
 SMALL = replace(

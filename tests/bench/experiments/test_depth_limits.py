@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from signalprop.bench import pipeline, store
+from signalprop.bench import pipeline
+from signalprop.bench.engine import store
 from signalprop.bench.experiments import depth_limits
 from signalprop.models.convolutional import draw_convolution
 

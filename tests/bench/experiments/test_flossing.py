@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from signalprop.bench import pipeline, store
+from signalprop.bench import pipeline
+from signalprop.bench.engine import store
 from signalprop.bench.experiments import flossing
-from signalprop.bench.flossing import SCHEDULES, Plan, cost, delayed_xor
+from signalprop.bench.training.flossing import SCHEDULES, Plan, cost, delayed_xor
 
 SMALL = replace(
     flossing.SIZES["quick"],

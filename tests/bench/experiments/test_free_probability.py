@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from signalprop.bench import figures, isometry, pipeline, store
-from signalprop.bench.errors import InputError
+from signalprop.bench import isometry, pipeline
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import free_probability as fp
+from signalprop.bench.record import figures
 from signalprop.models.activations import activation
 from signalprop.models.mlp import MLP
 

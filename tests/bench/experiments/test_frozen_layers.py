@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from signalprop.bench import frozen, pipeline, store
-from signalprop.bench.errors import InputError
+from signalprop.bench import frozen, pipeline
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import frozen_layers as experiment
 from signalprop.models.activations import activation
 from signalprop.models.classifier import draw_classifier

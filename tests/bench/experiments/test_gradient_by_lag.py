@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from signalprop.bench import figures, pipeline
+from signalprop.bench import pipeline
 from signalprop.bench.experiments import gradient_by_lag
 from signalprop.bench.experiments.gradient_by_lag import EXPERIMENT, SIZES, SUMMED
+from signalprop.bench.record import figures
 
 SMALL = replace(SIZES["quick"], cell=("irnn",), gain=(1.0,), forget_bias=(0.0,), units=8, lags=40, seeds=3)
 ALL = replace(

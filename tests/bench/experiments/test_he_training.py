@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from signalprop.bench import pipeline, store
+from signalprop.bench import pipeline
 from signalprop.bench.drawings import he_training as drawings
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import he_training
 from signalprop.bench.starts import STARTS
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from signalprop.bench import pipeline, store
+from signalprop.bench import pipeline
+from signalprop.bench.engine import store
 from signalprop.bench.experiments import initialization_eigenvalues as experiment
 
 SMALL = replace(

@@ -12,10 +12,12 @@ import pytest
 import xarray as xr
 
 from signalprop.analysis import products
-from signalprop.bench import experiment, figures, pipeline, store
-from signalprop.bench.errors import InputError
+from signalprop.bench import experiment, pipeline
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import jacobian_spectrum as js
 from signalprop.bench.jacobians import critical_scales
+from signalprop.bench.record import figures
 from signalprop.models.activations import activation
 from signalprop.models.mlp import MLP
 

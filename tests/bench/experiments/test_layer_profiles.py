@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from signalprop.analysis import meanfield
-from signalprop.bench import data, pipeline, profiles, store
+from signalprop.bench import pipeline, profiles
+from signalprop.bench.engine import store
 from signalprop.bench.experiments import layer_profiles
 from signalprop.bench.experiments.layer_profiles import EXPERIMENT, Settings
+from signalprop.bench.measure import data
 from signalprop.models.activations import activation
 from signalprop.models.mlp import MLP
 

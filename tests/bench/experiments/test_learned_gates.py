@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from signalprop.bench import pipeline, store
+from signalprop.bench import pipeline
+from signalprop.bench.engine import store
 from signalprop.bench.experiments import learned_gates
-from signalprop.bench.training import Trained
+from signalprop.bench.training.trainer import Trained
 
 SMALL = replace(
     learned_gates.SIZES["quick"],

@@ -8,8 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from signalprop.bench import descent, pipeline, store
-from signalprop.bench.errors import InputError
+from signalprop.bench import descent, pipeline
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import learning_rate_or_depth
 from signalprop.models.activations import activation
 from signalprop.models.classifier import draw_classifier

@@ -7,8 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from signalprop.bench import pipeline, store
-from signalprop.bench.errors import InputError
+from signalprop.bench import pipeline
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import learning_speed
 from signalprop.bench.learners import LEARNERS, find_learner, first_examples
 from signalprop.bench.learning_speed_verdicts import FIXED_POINT

@@ -10,11 +10,13 @@ import pytest
 import xarray as xr
 from flax import nnx
 
-from signalprop.bench import pipeline, store, tasks
+from signalprop.bench import pipeline
 from signalprop.bench.drawings import long_lag_tasks as drawings
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import long_lag_tasks
-from signalprop.bench.remedies import REMEDIES
+from signalprop.bench.training import tasks
+from signalprop.bench.training.remedies import REMEDIES
 
 SMALL = replace(
     long_lag_tasks.SIZES["quick"], task=("temporal_order-10",), network=("tanh",), units=6, batch_size=4,

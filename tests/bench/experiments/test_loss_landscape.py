@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from signalprop.bench import landscape, pipeline, store
-from signalprop.bench.errors import InputError
+from signalprop.bench import landscape, pipeline
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import loss_landscape
 from signalprop.models.activations import activation
 from signalprop.models.classifier import draw_classifier

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from signalprop.bench import competing, competitors, memory_scores, optimizers, pipeline, store, tasks
-from signalprop.bench.errors import InputError
+from signalprop.bench import competing, competitors, memory_scores, pipeline
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import memory_league
-from signalprop.bench.remedies import REMEDIES
+from signalprop.bench.training import optimizers, tasks
+from signalprop.bench.training.remedies import REMEDIES
 
 SMALL = replace(
     memory_league.SIZES["quick"], remedy=("none",), optimizer=("sgd", "adam"), task="adding-4",

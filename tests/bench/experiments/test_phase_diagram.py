@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from signalprop.bench import pipeline, rates
+from signalprop.bench import pipeline
 from signalprop.bench.experiments import phase_diagram as experiment
+from signalprop.bench.measure import rates
 from signalprop.models.activations import ACTIVATIONS
 from signalprop.models.mlp import MLP
 

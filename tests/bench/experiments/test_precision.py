@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from signalprop.analysis.statistics import log_norm
-from signalprop.bench import pipeline, rounding, store
+from signalprop.bench import pipeline
+from signalprop.bench.engine import store
 from signalprop.bench.experiments import precision
+from signalprop.bench.measure import rounding
 from signalprop.models.mlp import MLP
 
 CLAIMS = {"A1", "A3", "B1", "B14", "B23", "B28", "B29", "B30", "B31", "B41", "C4", "C10"}

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from signalprop.bench import decoupling, pipeline, pretrained, store
+from signalprop.bench import decoupling, pipeline, pretrained
 from signalprop.bench.drawings import pretraining as drawings
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import pretraining
 from signalprop.models.activations import activation
 from signalprop.models.classifier import draw_classifier

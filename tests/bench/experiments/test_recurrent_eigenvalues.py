@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from signalprop.bench import pipeline, store
+from signalprop.bench import pipeline
+from signalprop.bench.engine import store
 from signalprop.bench.experiments import recurrent_eigenvalues as experiment
 
 SMALL = replace(

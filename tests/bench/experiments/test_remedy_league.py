@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from signalprop.bench import league, league_scores, pipeline, store
-from signalprop.bench.errors import InputError
+from signalprop.bench import league, league_scores, pipeline
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import remedy_league
 from signalprop.bench.league_scores import best_rate, scored
 from signalprop.bench.league_scores import league as by_remedy

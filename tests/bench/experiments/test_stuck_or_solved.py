@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from signalprop.bench import pipeline, store, xor
+from signalprop.bench import pipeline, xor
 from signalprop.bench.drawings.stuck_or_solved import foretells, separation, states
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import stuck_or_solved as experiment
 from signalprop.bench.stuck import CONDITIONS
 

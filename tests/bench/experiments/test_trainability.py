@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from signalprop.bench import pipeline, store
+from signalprop.bench import pipeline
 from signalprop.bench.drawings.trainability import trainable_depth
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import trainability
 
 SMALL = replace(

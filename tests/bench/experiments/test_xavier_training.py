@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from signalprop.bench import pipeline, store
-from signalprop.bench.classification import cross_entropy
+from signalprop.bench import pipeline
 from signalprop.bench.drawings import xavier_training as drawings
-from signalprop.bench.errors import InputError
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import xavier_training
 from signalprop.bench.saturating import NETWORKS, PHIS
+from signalprop.bench.training.classification import cross_entropy
 from signalprop.models.activations import activation
 from signalprop.models.classifier import draw_classifier
 

@@ -6,12 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from signalprop.bench import pipeline, store
-from signalprop.bench.errors import InputError
+from signalprop.bench import pipeline
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.escapes import escapes
 from signalprop.bench.experiments import zero_gradient_plateau as experiment
 from signalprop.bench.plateaus import RATE, ROUTES, draw_instance
-from signalprop.bench.verdict import Verdict
+from signalprop.bench.record.verdict import Verdict
 
 SMALL = replace(
     experiment.SIZES["quick"], instances=2, steps=126, examples=24, units=5, seeds=2,

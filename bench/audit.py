@@ -1,0 +1,134 @@
+"""The audit of rules about recurrent weights: one network of it, and what each rule says of a result."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy import stats
+
+from signalprop.models.activations import activation
+
+OUTCOMES = ("vanishes", "stays", "explodes")
+CLEAR = 1.0  # nats by which a gradient changes over all lags before it counts as vanished or exploded
+PLACE = ("ensemble", "activation", "gain", "input_std")
+
+
+def recurrence(
+    phi: Callable[[jax.Array], jax.Array], weights: jax.Array, gain: jax.Array, noise: jax.Array
+) -> Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+    """One step; gains and inputs under ``vmap`` share the matrix W, so they meet in one product."""
+
+    def step(h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        h = phi(gain * (weights @ h) + noise * x)
+        return h, h
+
+    return step
+
+
+def slope(log_norms: jax.Array) -> jax.Array:
+    """Growth per step from a fifth of the lags to the last; -inf if the gradient has become exactly 0."""
+    lags = len(log_norms) - 1
+    first = lags // 5
+    grown = (log_norms[-1] - log_norms[first]) / (lags - first)
+    return jnp.where(log_norms[-1] == -jnp.inf, -jnp.inf, grown)
+
+
+def rules(result: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Logarithm of what each rule compares with 1, for every network of the audit."""
+    steepest = [activation(str(name)).max_slope for name in result["activation"].values]
+    gamma = xr.DataArray(steepest, coords={"activation": result["activation"].values}, dims="activation")
+    shape = result["slope"]
+    found = {
+        "rho": result["gain"] * result["radius"],
+        "largest": result["gain"] * result["largest"] * gamma,
+        "numerical": result["gain"] * result["numerical"] * gamma,
+    }
+    logs = {name: logarithm(values) for name, values in found.items()}
+    logs |= {"chi_1": result["mean_field"], "other": result["lyapunov"]}
+    return {name: values.broadcast_like(shape).transpose(*shape.dims) for name, values in logs.items()}
+
+
+def outcome(result: xr.Dataset) -> xr.DataArray:
+    """Index into ``OUTCOMES`` of every network, NaN where the state was lost."""
+    grown = result["slope"] * float(result["counted"])
+    kind: xr.DataArray = (grown >= -CLEAR).astype(float) + (grown > CLEAR)
+    return kind.where(result["slope"].notnull())
+
+
+def logarithm(values: xr.DataArray) -> xr.DataArray:
+    """Natural logarithm; of an exact 0 a large negative number."""
+    logs: xr.DataArray = xr.apply_ufunc(np.log, values.clip(1e-300))
+    return logs
+
+
+def trained_radius(result: xr.Dataset) -> xr.DataArray:
+    """Spectral radius of the trained networks, by stage."""
+    return ((result["trained_real"] ** 2 + result["trained_imaginary"] ** 2) ** 0.5).max("index")
+
+
+def confusion(kind: xr.DataArray, log_rule: xr.DataArray) -> np.ndarray:
+    """Numbers of networks by outcome (rows) and by what the rule says, vanish or explode (columns)."""
+    says = log_rule.values > 0
+    return np.array([[np.sum((kind.values == i) & (says == s)) for s in (False, True)] for i in range(3)])
+
+
+def accuracy(counts: np.ndarray) -> tuple[float, float, float]:
+    """Share of right answers among networks that clearly vanish or explode, with Wilson's 95 % interval."""
+    right, all_clear = int(counts[0, 0] + counts[2, 1]), int(counts[0].sum() + counts[2].sum())
+    if all_clear == 0:
+        return float("nan"), float("nan"), float("nan")
+    interval = stats.binomtest(right, all_clear).proportion_ci(method="wilson")
+    return right / all_clear, float(interval.low), float(interval.high)
+
+
+def audit(result: xr.Dataset, where: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """Confusion matrix, accuracy and interval of every rule, over all networks or some of them."""
+    rows, kind = [], outcome(result)
+    for name, values in rules(result).items():
+        counts = confusion(kind.sel(where or {}), values.sel(where or {}))
+        share, low, high = accuracy(counts)
+        cells = {
+            f"{what}_said_{said}": int(counts[i, j])
+            for i, what in enumerate(OUTCOMES)
+            for j, said in enumerate(("vanish", "explode"))
+        }
+        rows.append({"rule": name, **cells, "accuracy": share, "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def shares_by_seed(result: xr.Dataset, name: str, where: Mapping[str, Any] | None = None) -> np.ndarray:
+    """Accuracy of a rule for the networks of each seed, which share their draws."""
+    kind, values = outcome(result).sel(where or {}), rules(result)[name].sel(where or {})
+    per_seed = [accuracy(confusion(kind.sel(seed=s), values.sel(seed=s)))[0] for s in result["seed"].values]
+    return np.array(per_seed)
+
+
+def rank_correlation(log_rule: xr.DataArray, slope: xr.DataArray) -> float:
+    """Spearman's correlation of what a rule compares with the measured growth, where both are finite."""
+    kept = np.isfinite(log_rule.values) & np.isfinite(slope.values)
+    return float(stats.spearmanr(log_rule.values[kept], slope.values[kept]).statistic)
+
+
+def settings_table(result: xr.Dataset) -> pd.DataFrame:
+    """Numbers of every setting, averaged over seeds: what the rules look at, and what gradients do."""
+    kind = outcome(result)
+    exploding, vanishing = ((kind == i).sum("seed") for i in (2, 0))
+    finite = result["slope"].where(np.isfinite(result["slope"]))
+    columns = {
+        "spectral_radius": (result["gain"] * result["radius"]).mean("seed"),
+        "largest_singular_value": (result["gain"] * result["largest"]).mean("seed"),
+        "numerical_radius": (result["gain"] * result["numerical"]).mean("seed"),
+        "log_sqrt_chi_1": result["mean_field"],
+        "slope_predicted": result["slope_predicted"],
+        "slope": finite.mean("seed"),
+        "slope_error": finite.std("seed", ddof=1) / np.sqrt(finite.count("seed")),
+        "exponent": result["lyapunov"].mean("seed"),
+        "vanished": vanishing,
+        "exploded": exploding,
+    }
+    frame = xr.Dataset(columns).reset_coords(drop=True).to_dataframe(dim_order=list(PLACE)).reset_index()
+    return frame.assign(part="settings")

@@ -1,0 +1,1 @@
+"""The command line: arguments first, without JAX; then what each command does."""

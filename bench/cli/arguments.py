@@ -1,0 +1,164 @@
+"""What can be typed: the options of every command as a dataclass, and how words become one of them."""
+
+import contextlib
+import dataclasses
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tyro
+
+from signalprop.bench.engine.errors import InputError, nearest
+
+T = TypeVar("T")
+Names = tyro.conf.Positional[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run experiments: measure what is missing, then draw and judge.
+
+    Every field of an experiment's settings is an option too: its axes, seed and dtype, such as
+    --activation tanh relu --sigma-w 0.5 1 --seeds 20. --dry-run shows them.
+    """
+
+    names: Names
+    """Experiments, as `signalprop list` shows them."""
+    size: Literal["quick", "standard", "full"] = "quick"
+    """How large."""
+    device: Literal["best", "cpu", "gpu", "tpu"] = "best"
+    """Where to compute."""
+    out: Path = Path("results")
+    """Folder of stores, figures and verdicts."""
+    dry_run: bool = False
+    """Only say how many points and programs it is and what it costs."""
+    fresh: bool = False
+    """Remove the stored run of these settings first."""
+    strict: bool = False
+    """Exit with 1 if a verdict disagrees."""
+    shard: str = "0/1"
+    """i/n computes only every n-th chunk from the i-th, for a job array on one store."""
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Run every experiment, then write the report. Resumes where it stopped."""
+
+    size: Literal["quick", "standard", "full"] = "quick"
+    """How large."""
+    only: tuple[str, ...] = ()
+    """Only these experiments."""
+    device: Literal["best", "cpu", "gpu", "tpu"] = "best"
+    """Where to compute."""
+    out: Path = Path("results")
+    """Folder of stores, figures and verdicts."""
+    strict: bool = False
+    """Exit with 1 if a verdict disagrees."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Redraw figures and verdicts from stored results; nothing is recomputed."""
+
+    names: Names = ()
+    """Experiments; all if none is named."""
+    out: Path = Path("results")
+    """Folder of stores, figures and verdicts."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the table of claims and the self-contained page from the verdicts and figures in a folder."""
+
+    folder: Path = Path("results")
+    """Folder with one subfolder per experiment."""
+    open: bool = False
+    """Show the page in a browser."""
+
+
+@dataclass(frozen=True)
+class List:
+    """The experiments, one line each: question and state of the stored result."""
+
+    out: Path = Path("results")
+    """Folder of stores, figures and verdicts."""
+
+
+@dataclass(frozen=True)
+class Theory:
+    """Print what theory predicts for given parameters, as a table or as JSON.
+
+    signalprop theory TOPIC --help shows the parameters of a topic.
+    """
+
+    json: bool = False
+    """For machines."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """Devices, versions, caches and where results are."""
+
+
+COMMANDS: dict[str, type] = {
+    "list": List,
+    "run": Run,
+    "reproduce": Reproduce,
+    "figures": Figures,
+    "report": Report,
+    "theory": Theory,
+    "info": Info,
+}
+
+
+def parse(kind: type[T], args: Sequence[str], *, prog: str, default: T | None = None) -> T:
+    """Parse arguments into a dataclass.
+
+    Raises:
+        InputError: One line that names the argument, what was given and what to write.
+    """
+    known = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for word in args:
+        option = word.partition("=")[0].replace("_", "-")
+        option = re.sub(r"^--no-", "--", option)
+        if option.startswith("--") and option not in [*known, "--help"]:
+            raise InputError(
+                f"{prog.removeprefix('signalprop ')}: no option {option}; {nearest(option, known)}"
+            )
+    parsed: T = _quietly(partial(tyro.cli, kind, args=args, prog=prog, default=default))
+    return parsed
+
+
+def parse_known(kind: type[T], args: Sequence[str], *, prog: str) -> tuple[T, list[str]]:
+    """Parse the options of ``kind`` and return what is left for the experiments' settings."""
+    parsed: tuple[T, list[str]] = _quietly(
+        partial(tyro.cli, kind, args=args, prog=prog, return_unknown_args=True)
+    )
+    return parsed
+
+
+def _quietly(call: Callable[[], Any]) -> Any:
+    said, help_text = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(help_text):
+            return call()
+    except SystemExit as stop:
+        if not stop.code:
+            print(help_text.getvalue(), end="")
+            raise
+        raise InputError(_one_line(said.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """The message inside tyro's box, with the option as it is typed and the form it takes."""
+    lines = [line.strip(" │╭╮╰╯") for line in box.splitlines()]
+    rules = [i for i, line in enumerate(lines) if line and not line.strip("-─")]
+    body = " ".join(lines[rules[0] + 1 : rules[1]]) if len(rules) > 1 else " ".join(lines)
+    body = re.sub(r"^Error parsing \w+: (\w+):", lambda m: f"--{m[1].replace('_', '-')}:", body)
+    body = re.sub(r"^Error parsing ", "", body)
+    form = next((line for line in lines if re.match(r"--[\w-]+ [\[{A-Z]", line)), None)
+    return f"{body}; write {form}" if form and "write" not in body else body

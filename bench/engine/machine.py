@@ -1,0 +1,97 @@
+"""This machine: how the process starts, what memory and devices it has, which versions and commit run on it.
+
+``start`` is the one place that sets the environment, and it runs before JAX is imported.
+"""
+
+import os
+import re
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from signalprop.bench.engine.errors import InputError
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "signalprop" / "programs"
+PACKAGES = ("signalprop", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "xarray", "zarr")
+CPU_DEVICES = "--xla_force_host_platform_device_count="
+
+
+def start(platform: str | None = None) -> None:
+    """Set the environment of a process that will use JAX, then import it with 64-bit types.
+
+    On a CPU every core becomes a device of its own, with one BLAS thread: the sweep gives each its chunk,
+    which uses all cores where JAX's own LAPACK calls use one, and thread pools do not fight (3x to 10x).
+    NPROC sizes jaxlib's pool: jaxlib 0.10 dead-locks unless it is larger than the number of devices.
+
+    Args:
+        platform: ``cpu``, ``gpu`` or ``tpu``; None takes the best that JAX finds.
+
+    Raises:
+        InputError: If there is no such device here.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    flags = os.environ.get("XLA_FLAGS", "")
+    if CPU_DEVICES not in flags:
+        flags = f"{flags} {CPU_DEVICES}{num_cores()}".strip()
+        os.environ["XLA_FLAGS"] = flags
+    devices = int(re.search(CPU_DEVICES + r"(\d+)", flags)[1])  # type: ignore[index]
+    os.environ.setdefault("NPROC", str(devices + 8))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    if platform is not None:
+        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda,cpu", "tpu": "tpu,cpu"}.get(platform, platform)
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    if "JAX_COORDINATOR_ADDRESS" in os.environ:
+        jax.distributed.initialize()
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise InputError(f"--device: got {platform}, but JAX finds none here; write --device cpu") from error
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory(device: Any) -> int:
+    """Bytes that a program may still take: the device's own memory, or the host's within its cgroup."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats:
+        return int(stats["bytes_limit"] - stats["bytes_in_use"])
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    free = [int(re.search(r"MemAvailable:\s+(\d+)", meminfo.read_text())[1]) * 1024]  # type: ignore[index]
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.exists() and used.exists() and limit.read_text().strip() != "max":
+        free.append(int(limit.read_text()) - int(used.read_text()))
+    return min(free)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that influence numbers."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def commit() -> tuple[str, bool]:
+    """Commit of the running code and whether the tree has changes; ``("unknown", False)`` if not in git.
+
+    An installed copy below somebody else's repository is not tracked there and counts as unknown.
+    """
+    here = Path(__file__)
+
+    def git(*words: str) -> str | None:
+        try:
+            call = subprocess.run(["git", "-C", str(here.parent), *words], capture_output=True, text=True)
+        except OSError:
+            return None
+        return call.stdout.strip() if call.returncode == 0 else None
+
+    if git("ls-files", "--error-unmatch", here.name) is None:
+        return "unknown", False
+    changes = git("status", "--porcelain", "--", ":/*.py")
+    return git("rev-parse", "HEAD") or "unknown", bool(changes)

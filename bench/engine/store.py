@@ -1,0 +1,246 @@
+"""The record of a run: a Zarr group that survives kill -9 and opens as a labelled xarray dataset.
+
+Every chunk is written before its marker, and the marker is a checksum of what was written, so a chunk
+that is missing or damaged is recognised and recomputed. Reading a store runs no code.
+"""
+
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+import uuid
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from signalprop.bench.engine import machine
+from signalprop.bench.engine.errors import StoreError
+from signalprop.bench.engine.grid import Block, Grid, block_slices, blocks
+
+SCHEMA = 1
+MARKER, SPLIT = "done", "split"
+
+Arrays = Mapping[str, np.ndarray]
+Shape = tuple[tuple[str, ...], tuple[int, ...], np.dtype[Any], dict[str, str]]
+"""Dimensions behind the grid's own, their lengths, dtype, and attributes of a measured array."""
+
+
+def identity(experiment: str, settings: Any) -> str:
+    """Hash of an experiment's settings: the name of its run."""
+    text = json.dumps({"experiment": experiment, "schema": SCHEMA, **asdict(settings)}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def code_hash(root: Path = Path(__file__).parents[1]) -> str:
+    """Hash of the modules that decide numbers: tells a result that was computed by other code."""
+    folders = (root / "analysis", root / "models", root / "bench" / "experiments")
+    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+
+
+def provenance(experiment: str, settings: Any, device_kind: str) -> dict[str, Any]:
+    """Everything that decides the numbers of a run; no host name and no user name."""
+    commit, dirty = machine.commit()
+    return {
+        "experiment": experiment,
+        "settings": json.dumps(asdict(settings)),
+        "settings_hash": identity(experiment, settings),
+        "schema": SCHEMA,
+        "code_hash": code_hash(),
+        "commit": commit,
+        "dirty": int(dirty),
+        "versions": json.dumps(machine.versions()),
+        "device_kind": device_kind,
+        "wall_seconds": 0.0,
+    }
+
+
+def create(
+    path: Path,
+    grid: Grid,
+    chunk: Block,
+    variables: Mapping[str, Shape],
+    theory: xr.Dataset,
+    attrs: Mapping[str, Any],
+) -> None:
+    """Create the store in one atomic step; if another process was first, its store stands.
+
+    Args:
+        path: Folder to create.
+        grid: The sweep's axes.
+        chunk: Shape of a chunk on the seed and traced axes.
+        variables: For each measured array its own dimensions, their lengths, dtype and attributes.
+        theory: Predictions, stored beside the measurements.
+        attrs: Provenance.
+
+    Raises:
+        StoreError: If the folder cannot be written.
+    """
+    shape = grid.static_shape + grid.traced_shape
+    counts = grid.static_shape + tuple(
+        math.ceil(n / c) for n, c in zip(grid.traced_shape, chunk, strict=True)
+    )
+    block_dims = (*grid.static, "seed_block", *(f"{axis}_block" for axis in grid.traced))
+    data: dict[str, Any] = {}
+    encoding: dict[str, dict[str, Any]] = {}
+    for name, (dims, lengths, dtype, labels) in variables.items():
+        data[name] = (grid.dims + dims, np.broadcast_to(fill_value(dtype), shape + lengths), labels)
+        own = tuple(max(1, n) for n in lengths)
+        encoding[name] = {"chunks": (1,) * len(grid.static) + chunk + own, "fill_value": fill_value(dtype)}
+    for name, dtype in ((MARKER, np.dtype("u4")), (SPLIT, np.dtype("u1"))):
+        data[name] = (block_dims, np.zeros(counts, dtype))
+        encoding[name] = {"chunks": (1,) * len(counts), "fill_value": 0}
+    template = xr.Dataset(data, coords=grid.labels(), attrs={**attrs, "chunk": list(chunk)})
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        xr.merge([template, theory], combine_attrs="override", join="exact").to_zarr(
+            partial, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, write_empty_chunks=False
+        )
+        os.rename(partial, path)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if not (error.errno in (errno.ENOTEMPTY, errno.EEXIST) and path.is_dir()):
+            raise StoreError(
+                f"--out: cannot write {path} ({error.strerror}); name a folder you own"
+            ) from error
+
+
+def fill_value(dtype: np.dtype[Any]) -> Any:
+    """What stands where nothing was written: NaN for floats, 0 or False otherwise."""
+    return dtype.type("nan") if dtype.kind == "f" else dtype.type(0)
+
+
+class Run:
+    """An open store that takes finished chunks, in any order and from any number of processes.
+
+    Raises:
+        StoreError: If the folder is no store, or one of another schema or of other settings.
+    """
+
+    def __init__(self, path: Path, grid: Grid, variables: tuple[str, ...], settings_hash: str) -> None:
+        """Open the store at ``path``."""
+        self.path, self.grid, self.variables = path, grid, variables
+        self.group = _open(path, "r+")
+        if self.group.attrs.get("settings_hash") != settings_hash:
+            raise StoreError(f"{path} holds a run of other settings; choose another --out or remove it")
+        self.chunk: Block = tuple(self.group.attrs["chunk"])  # type: ignore[arg-type]
+        self.blocks = blocks(grid.traced_shape, self.chunk)
+        self.markers = np.asarray(self.group[MARKER][...])  # type: ignore[index]
+
+    def state(self, case: Block, block: Block) -> str:
+        """``missing``, ``done``, or ``damaged`` where the data no longer match their checksum."""
+        marker = int(self.markers[case + block])
+        if marker == 0:
+            return "missing"
+        region = self._region(case, block)
+        try:
+            stored = {name: np.asarray(self.group[name][region]) for name in self.variables}  # type: ignore[index]
+        except Exception:  # a torn file fails in whichever codec meets it first
+            return "damaged"
+        return "done" if checksum(stored) == marker else "damaged"
+
+    def write(self, case: Block, block: Block, arrays: Arrays, *, split: bool = False) -> None:
+        """Write one chunk, then its marker.
+
+        Raises:
+            StoreError: If the disk is full or the folder cannot be written; finished chunks are kept.
+        """
+        region = self._region(case, block)
+        lengths = tuple(s.stop - s.start for s in region)
+        written: dict[str, np.ndarray] = {}
+        try:
+            for name in self.variables:
+                target = self.group[name]
+                full = np.full(lengths + target.shape[len(lengths) :], fill_value(target.dtype), target.dtype)  # type: ignore[union-attr]
+                value = arrays[name]
+                full[(0,) * len(case) + tuple(slice(n) for n in value.shape)] = value
+                if np.issubdtype(full.dtype, np.floating):  # one NaN: a chunk of fill values is not kept
+                    full[np.isnan(full)] = np.nan
+                target[region] = written[name] = full  # type: ignore[index]
+            if split:
+                self.group[SPLIT][case + block] = 1  # type: ignore[index]
+            self.group[MARKER][case + block] = checksum(written)  # type: ignore[index]
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {self.path} ({error.strerror}); finished chunks are kept, mend and run again"
+            ) from error
+
+    def add_wall_seconds(self, seconds: float) -> None:
+        """Add to the wall time that the run took in all sessions."""
+        self.group.attrs["wall_seconds"] = round(float(self.group.attrs["wall_seconds"]) + seconds, 3)  # type: ignore[arg-type]
+
+    def _region(self, case: Block, block: Block) -> tuple[slice, ...]:
+        return tuple(slice(i, i + 1) for i in case) + block_slices(block, self.grid.traced_shape, self.chunk)
+
+
+def checksum(arrays: Arrays) -> int:
+    """CRC-32 of the arrays' bytes in the order of their names; never 0, which marks a missing chunk."""
+    value = 0
+    for name in sorted(arrays):
+        value = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), value)
+    return value or 1
+
+
+def is_finished(path: Path) -> bool:
+    """Whether every chunk of the run is marked."""
+    return bool(np.asarray(_open(path, "r")[MARKER][...]).all())  # type: ignore[index]
+
+
+def code_changed(path: Path) -> bool:
+    """Whether the run was started by other code than this."""
+    return bool(_open(path, "r").attrs.get("code_hash") != code_hash())
+
+
+def load(path: str | Path) -> xr.Dataset:
+    """Open a finished run as a labelled dataset: measured and predicted arrays, provenance in ``attrs``.
+
+    Raises:
+        StoreError: If there is no store, it has another schema, is unfinished, or a chunk is damaged.
+    """
+    path = Path(path)
+    _open(path, "r")
+    try:
+        result: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None).load()
+    except Exception as error:  # a torn file fails in whichever codec meets it first
+        raise StoreError(f"{path} is damaged ({error}); run the same command again to repair it") from error
+    done = result[MARKER].values
+    if not done.all():
+        raise StoreError(
+            f"{path} is unfinished: {np.count_nonzero(done)} of {done.size} chunks; run it again"
+        )
+    _verify(path, result)
+    return result.drop_vars([MARKER, SPLIT])
+
+
+def _verify(path: Path, result: xr.Dataset) -> None:
+    num_static = [str(d).endswith("_block") for d in result[MARKER].dims].index(True)
+    dims = tuple(str(d).removesuffix("_block") for d in result[MARKER].dims)
+    shape = tuple(result.sizes[d] for d in dims)
+    chunk = (1,) * num_static + tuple(result.attrs["chunk"])
+    names = [str(n) for n, v in result.data_vars.items() if v.dims[: len(dims)] == dims]
+    for block, marker in np.ndenumerate(result[MARKER].values):
+        region = block_slices(block, shape, chunk)
+        if checksum({n: result[n].values[region] for n in names}) != marker:
+            raise StoreError(f"{path} has a damaged chunk {block}; run the same command again to repair it")
+
+
+def _open(path: Path, mode: str) -> zarr.Group:
+    try:
+        group = zarr.open_group(path, mode=mode)  # type: ignore[arg-type]
+    except (OSError, KeyError, ValueError) as error:
+        raise StoreError(f"{path} is not a result of signalprop; run the experiment first") from error
+    if group.attrs.get("schema") != SCHEMA:
+        raise StoreError(
+            f"{path} has schema {group.attrs.get('schema')}, this version reads {SCHEMA}; "
+            "choose another --out or remove it"
+        )
+    return group

@@ -1,0 +1,1 @@
+"""What several experiments measure with: inputs, kernels, spectra, rates, number formats, gates."""

@@ -1,0 +1,1 @@
+"""What is kept and shown: verdicts, popular claims, the house style of figures, the report."""

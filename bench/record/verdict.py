@@ -1,0 +1,138 @@
+"""A verdict: what a claim says, what theory predicts, what was measured, and whether they agree."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+FIVE_SIGMA = 2 * stats.norm.sf(5)
+FEWEST = 8  # networks: from fewer, Student's factor at five sigma is so large that no check can fail
+
+Agreement = Literal["agrees", "disagrees", "no theory"]
+Standing = Literal["right", "right after repair", "wrong", "not checkable"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One judged statement.
+
+    Attributes:
+        claims: Ids in ``bench.claims`` that it answers.
+        statement: What is judged, as a sentence.
+        source: Where the claim or the formula comes from.
+        predicted: Theory's number (of the worst of many checks); None where there is no theory.
+        measured: The number beside it.
+        uncertainty: Standard error of the measurement; 0 for a deterministic one.
+        tolerance: Largest difference that counts as agreement.
+        tolerance_from: Where the tolerance comes from, with the number of checks.
+        agreement: Theory against measurement.
+        claim: The popular statement after this measurement.
+        correction: The statement as it should read; empty if it is right.
+    """
+
+    claims: tuple[str, ...]
+    statement: str
+    source: str
+    predicted: float | None
+    measured: float
+    uncertainty: float
+    tolerance: float | None
+    tolerance_from: str
+    agreement: Agreement
+    claim: Standing
+    correction: str = ""
+
+
+def sampling_factor(num_checks: int = 1, num_samples: int | None = None) -> float:
+    """Standard errors allowed so that all of ``num_checks`` hold as surely as one five-sigma check.
+
+    With a standard error estimated from ``num_samples`` values Student's law replaces the Gaussian.
+    """
+    tail = FIVE_SIGMA / (2 * num_checks)
+    return float(stats.norm.isf(tail) if num_samples is None else stats.t.isf(tail, num_samples - 1))
+
+
+def surely(seeds: int) -> str:
+    """What ``sampling_factor`` allows with a standard error from that many networks, in words."""
+    return f"as sure as five Gaussian standard errors (Student, {seeds} seeds)"
+
+
+def judge(
+    claims: Sequence[str],
+    statement: str,
+    source: str,
+    *,
+    measured: ArrayLike,
+    predicted: ArrayLike,
+    tolerance: ArrayLike,
+    tolerance_from: str,
+    uncertainty: ArrayLike = 0.0,
+    claim: Standing = "right",
+    correction: str = "",
+) -> Verdict:
+    """Compare measurements with predictions; of many checks the worst is reported.
+
+    Agreement is ``|measured - predicted| <= tolerance`` at every check, equal infinities included. A NaN on
+    either side disagrees: leave out what is not defined, and say so in the statement.
+
+    Args:
+        claims: Ids that the verdict answers.
+        statement: What is judged.
+        source: Paper or formula.
+        measured: One or many numbers.
+        predicted: As many, or one for all.
+        tolerance: Allowed difference, systematic and sampling part together; see ``sampling_factor``.
+        tolerance_from: Its origin in words.
+        uncertainty: Standard errors.
+        claim: Standing of the popular statement.
+        correction: How it should read.
+    """
+    if np.size(measured) == 0:
+        raise ValueError(f"verdict {statement!r}: got no measurement to compare")
+    m, p, t, u = (np.ravel(a) for a in np.broadcast_arrays(measured, predicted, tolerance, uncertainty))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        excess = np.where(m == p, -np.inf, np.abs(m - p) - t)
+        ratio = np.where(m == p, 0.0, np.abs(m - p) / t)
+    worst = int(np.argmax(np.where(np.isnan(ratio), np.inf, ratio)))
+    agreement: Agreement = "agrees" if bool(np.all(excess <= 0)) else "disagrees"
+    checks = f"{tolerance_from}; worst of {m.size} checks" if m.size > 1 else tolerance_from
+    return Verdict(
+        tuple(claims), statement, source, float(p[worst]), float(m[worst]), float(u[worst]), float(t[worst]),
+        checks, agreement, claim, correction,
+    )  # fmt: skip
+
+
+def observe(
+    claims: Sequence[str],
+    statement: str,
+    source: str,
+    *,
+    measured: float,
+    uncertainty: float = 0.0,
+    claim: Standing = "right",
+    correction: str = "",
+) -> Verdict:
+    """A measurement that stands alone because no theory covers it."""
+    return Verdict(
+        tuple(claims), statement, source, None, measured, uncertainty, None,
+        "no theory covers this measurement", "no theory", claim, correction,
+    )  # fmt: skip
+
+
+def write(path: Path, verdicts: Sequence[Verdict]) -> None:
+    """Write ``verdicts.json``; numbers keep six digits so that re-runs differ only where results do."""
+    path.write_text(json.dumps([_rounded(asdict(v)) for v in verdicts], indent=1, allow_nan=True) + "\n")
+
+
+def read(path: Path) -> list[Verdict]:
+    """Read ``verdicts.json``."""
+    return [Verdict(**{**v, "claims": tuple(v["claims"])}) for v in json.loads(path.read_text())]
+
+
+def _rounded(entry: dict[str, object]) -> dict[str, object]:
+    return {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in entry.items()}

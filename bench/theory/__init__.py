@@ -1,0 +1,1 @@
+"""The topics of ``signalprop theory``: what the mathematics predicts for given parameters."""

@@ -1,0 +1,1 @@
+"""Training inside one compiled scan: trainer, optimizers, problems, tasks, and what is watched."""

@@ -1,0 +1,61 @@
+"""Judging measurements."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from signalprop.bench.record import verdict
+from signalprop.bench.record.verdict import judge
+
+
+def one(**numbers):
+    return judge(["A1"], "It is so.", "Book", tolerance_from="definition", **numbers)
+
+
+def test_the_worst_of_many_checks_is_reported() -> None:
+    v = one(measured=[1.0, 2.5, 3.0], predicted=[1.0, 2.0, 3.1], tolerance=[0.1, 0.4, 0.2])
+    assert (v.agreement, v.measured, v.predicted) == ("disagrees", 2.5, 2.0)
+    assert "3 checks" in v.tolerance_from
+
+
+@pytest.mark.parametrize(
+    ("measured", "predicted", "agreement"),
+    [
+        (1.0, 1.05, "agrees"),
+        (1.0, 1.2, "disagrees"),
+        (-np.inf, -np.inf, "agrees"),
+        (np.nan, 1.0, "disagrees"),
+        (1.0, np.inf, "disagrees"),
+    ],
+)
+def test_agreement_is_a_difference_within_the_tolerance(measured, predicted, agreement) -> None:
+    assert one(measured=measured, predicted=predicted, tolerance=0.1).agreement == agreement
+
+
+def test_nothing_to_compare_is_an_error_and_not_agreement() -> None:
+    with pytest.raises(ValueError, match="no measurement"):
+        one(measured=[], predicted=[], tolerance=0.1)
+
+
+def test_the_sampling_factor_grows_with_checks_and_shrinks_with_samples() -> None:
+    assert verdict.sampling_factor() == pytest.approx(5)
+    assert verdict.sampling_factor(100) > 5
+    assert verdict.sampling_factor(1, 10) > verdict.sampling_factor(1, 1000) > 5
+
+
+def test_false_alarms_of_many_small_samples_are_as_rare_as_promised() -> None:
+    # at a tail made common enough to count, Student's law must hold what the factor promises
+    rng = np.random.default_rng(0)
+    samples = rng.normal(size=(20000, 6))
+    t = np.abs(samples.mean(1)) / (samples.std(1, ddof=1) / np.sqrt(6))
+    level = 2 * stats.t.sf(3.0, 5)
+    assert abs((t > 3.0).mean() - level) < 5 * np.sqrt(level / 20000)
+
+
+def test_verdicts_survive_the_file(tmp_path) -> None:
+    written = [
+        one(measured=1.0, predicted=1.0, tolerance=0.1),
+        verdict.observe(["A2"], "Seen.", "-", measured=2.0),
+    ]
+    verdict.write(tmp_path / "verdicts.json", written)
+    assert verdict.read(tmp_path / "verdicts.json") == written

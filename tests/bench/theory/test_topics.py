@@ -1,0 +1,87 @@
+"""``signalprop theory``: every topic prints its numbers, for people and for machines."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.theory.topics import TOPICS
+
+SMALL = {
+    "critical-line": {"activation": ("relu", "softplus"), "sigma_b": (0.0, 0.5)},
+    "gated": {"units": 1000, "steps": 100},
+}
+
+
+def refuse(constant):
+    raise AssertionError(f"{constant} is not JSON")
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_every_topic_prints_its_numbers_as_text_and_as_json(topic):
+    options = TOPICS[topic](**SMALL.get(topic, {}))
+    prediction = options.predict()
+    text = prediction.as_text()
+    read = json.loads(prediction.as_json(dataclasses.asdict(options)), parse_constant=refuse)
+    for name, value in prediction.values.items():
+        assert name in text
+        if isinstance(value, float) and math.isfinite(value):
+            assert read[name] == value
+    if prediction.table is not None:
+        assert len(read["table"]) == len(prediction.table) > 0
+        assert set(read["table"][0]) == set(prediction.table)
+
+
+def test_a_product_of_textbook_matrices_has_the_exponents_that_newman_found():
+    prediction = TOPICS["matrix-product"](width=4, sigma_w=2.0, depth=101).predict()
+    newman = [0.5579657578, 0.3648185773, 0.0579657578, -0.6351814227]
+    np.testing.assert_allclose(prediction.table["exponent"], newman, atol=1e-9)
+    assert prediction.values["log10_entry_mean"] == pytest.approx(23.956, abs=1e-3)
+
+
+def test_the_critical_line_says_where_there_is_no_critical_point():
+    table = TOPICS["critical-line"](**SMALL["critical-line"]).predict().table
+    assert list(table["exists"]) == [True, False, False, False]
+    assert table["sigma_w"][0] == pytest.approx(math.sqrt(2), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("topic", "given", "option"),
+    [
+        ("profile", {"depth": 0}, "--depth"),
+        ("profile", {"activation": "tahn"}, "--activation"),
+        ("critical-line", {"activation": ("tahn",)}, "--activation"),
+        ("matrix-product", {"width": 0}, "--width"),
+        ("finite-width", {"depth": 0}, "--depth"),
+        ("eigenvalues", {"width": 1}, "--width"),
+        ("spectrum", {"activation": "relu", "sigma_w": 2.0}, "--q"),
+        ("growth", {"batch_size": 3}, "--batch-size"),
+        ("dropout", {"keep": 0.0}, "--keep"),
+        ("precision", {"formats": ("flaot16",)}, "float16"),
+    ],
+)
+def test_parameters_that_mean_nothing_are_refused_by_name(topic, given, option):
+    with pytest.raises(InputError, match=option):
+        TOPICS[topic](**given).predict()
+
+
+def test_a_length_of_zero_means_the_limit_of_small_lengths():
+    """Just below its critical scale the length of relu decays to 0, where half of its slopes are still 1."""
+    values = (
+        TOPICS["spectrum"](activation="relu", sigma_w=1.4142, weights="orthogonal", depth=4).predict().values
+    )
+    assert values["q"] == 0
+    assert values["converged"]
+    assert values["share_at_zero"] == pytest.approx(0.5)
+    assert values["log_upper_edge"] == pytest.approx(
+        8 * math.log(1.4142) - 4 * math.log(2) + math.log(4**4 / 3**3), abs=1e-6
+    )
+
+
+def test_slopes_of_zero_leave_only_the_atom_at_zero():
+    prediction = TOPICS["spectrum"](activation="binary_step").predict()
+    assert prediction.values["share_at_zero"] == 1
+    assert prediction.table is None
