@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from signalprop.bench.racers import RACERS, racer
+from signalprop.bench.experiments.activation_race.racers import RACERS, racer
 
 BATCH, WIDTH = 256, 256
 

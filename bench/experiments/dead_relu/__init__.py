@@ -1,0 +1,118 @@
+r"""When do units die in training, and do they come back?
+
+A unit is dead if its slope phi'(z) is exactly 0 on every training example. Classifiers of a few hidden layers
+are trained on an uncentred, pixel-like problem and on the same one centred, by plain gradient descent and the
+usual optimizers, at learning rates up to those where nothing is learned; beside relu, leaky relu, ELU and
+batch norm. Every network gets the same number of learning rates, the same multiples of a largest one
+(``bench.rectifiers``: found in a pilot with two seeds, save for three networks that take that of plain
+descent), and the same seeds; no rate is chosen afterwards.
+
+Measured on the whole training set, at a stride: the share of dead units of every layer; deaths and revivals
+between two looks; the largest gradient of the weights of a dead unit; at the end the accuracy, or the step at
+which training diverged. And before training the dead units by initial bias.
+
+Theory: the weights of a dead unit get the gradient 0, exactly. In layer 1, whose inputs do not move, plain
+gradient descent leaves it dead for ever; in the layers above other weights move its inputs, and it may come
+back; momentum may carry it out of the dead zone anywhere. Leaky relu has no zero slope, batch norm at shift 0
+leaves every unit active on some example. No theory gives the share of deaths by learning rate.
+
+Sources: Karpathy, "Yes you should understand backprop" (2016); CS231n, "Commonly used activation functions":
+"as much as 40% of your network can be dead if the learning rate is set too high"; Ioffe & Szegedy (2015),
+arXiv:1502.03167.
+"""
+
+from dataclasses import dataclass
+
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.grid import require_count, require_finite
+from signalprop.bench.experiment import Variable, in_folder
+from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiments.dead_relu.rectifiers import RECTIFIERS, require_rectifiers
+from signalprop.bench.training.classification import problem
+from signalprop.bench.training.optimizers import require_learning_rates
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of ``dead-relu``."""
+
+    network: tuple[str, ...] = ("sgd", "adam")
+    """Networks with their training, of ``bench.rectifiers``."""
+    rate: tuple[float, ...] = (1 / 16, 1 / 4, 1 / 2, 1)
+    """Learning rates, over the largest one of each network."""
+    centred: tuple[int, ...] = (0, 1)
+    """Whether every feature's mean is subtracted: 0 no, 1 yes."""
+    bias: tuple[float, ...] = (0.0, -0.5, -1.0, -2.0, -4.0)
+    """Initial biases whose dead units are counted before training; all training starts at 0."""
+    data: str = "gm10_plus"
+    """Problem of ``bench.classification``."""
+    width: int = 32
+    """Units of a hidden layer."""
+    batch_size: int = 64
+    """Examples per update."""
+    success: float = 0.5
+    """Share of right answers on the training set above which a network has learned."""
+    updates: int = 120
+    """Updates of every network."""
+    records: int = 4
+    """Looks at the network before the last one; divides the updates."""
+    seeds: int = 3
+    """Networks per setting."""
+    seed: int = 0
+    """Root of all random numbers."""
+    dtype: str = "float32"
+    """Floating-point type."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be run."""
+        require_rectifiers(self.network)
+        require_learning_rates(self.rate, "rate")
+        require_finite("bias", self.bias)
+        problem(self.data)
+        if not set(self.centred) <= {0, 1}:
+            raise InputError(f"centred: got {self.centred}; write 0, 1 or both")
+        for axis in ("batch_size", "updates", "records", "seeds"):
+            require_count(axis, (getattr(self, axis),))
+        require_count("width", (self.width,), max(RECTIFIERS[name].narrower for name in self.network))
+        if self.updates % self.records:
+            raise InputError(f"records: got {self.records}; write a divisor of the {self.updates} updates")
+
+
+SIZES = {
+    "quick": Settings(),
+    "standard": Settings(
+        network=tuple(RECTIFIERS),
+        rate=tuple(2.0**k for k in (-5, -4, -3, -2.5, -2, -1.5, -1, 0)),
+        width=64,
+        updates=240,
+        records=6,
+        seeds=8,
+    ),
+    "full": Settings(
+        network=tuple(RECTIFIERS),
+        rate=tuple(2.0 ** (k / 2) for k in range(-15, 1)),
+        width=128,
+        updates=3000,
+        records=15,
+        seeds=20,
+    ),
+}
+
+
+EXPERIMENT = in_folder(
+    __name__,
+    name="dead-relu",
+    question=QUESTIONS["dead-relu"],
+    sizes=SIZES,
+    variables={
+        "dead": Variable(("update", "layer"), "share of units never active on the training set"),
+        "deaths": Variable(("layer",), "units that died between two looks"),
+        "revivals": Variable(("layer",), "dead units that were active again at the next look"),
+        "dead_gradient": Variable(("layer",), "largest gradient entry of a dead unit's weights and bias"),
+        "accuracy": Variable((), "share of right answers on the training set"),
+        "learned": Variable((), "1 if that is above the success level and the run stayed finite"),
+        "diverged_at": Variable((), "update at which the run left float range; 0: never"),
+        "dead_by_bias": Variable(("initial_bias", "layer"), "share of dead units before training"),
+    },
+    compiler_options={"xla_backend_optimization_level": 1},
+)

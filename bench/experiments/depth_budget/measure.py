@@ -1,0 +1,50 @@
+"""The sweep of ``depth-budget``, and the measurement of one network."""
+
+import jax
+import jax.numpy as jnp
+
+from signalprop.bench.engine.grid import Grid, Static
+from signalprop.bench.experiments.depth_budget import Settings, _log_rms, probe
+from signalprop.bench.experiments.depth_budget.limits import NETWORKS
+from signalprop.bench.training import bisection
+from signalprop.bench.training.classification import problem
+from signalprop.models.activations import activation
+from signalprop.models.classifier import draw_classifier
+
+
+def grid(settings: Settings) -> Grid:
+    """One compilation per network."""
+    constants = ("top", "probe", "data", "threshold", "steps", "batch_size", "dtype")
+    return Grid(
+        static={"network": settings.network},
+        traced={},
+        seeds=settings.seeds,
+        constants={name: getattr(settings, name) for name in constants},
+        coords={"probe": settings.probe},
+    )
+
+
+def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
+    """Find the largest depth that can be trained; measure gradient and sharpness before."""
+    network, data, dtype = NETWORKS[static["network"]], problem(static["data"]), static["dtype"]
+    net_key, train_key, probe_key = jax.random.split(key, 3)
+    model = draw_classifier(
+        net_key, data.features, network.width, static["top"], data.classes, activation(network.activation),
+        sigma_w=network.sigma_w, sigma_b=network.sigma_b, norm=network.norm, dtype=dtype,
+    )  # fmt: skip
+
+    def works(depth: jax.Array) -> jax.Array:
+        found = bisection.final_accuracy(
+            train_key, model, depth, data, network.method(),
+            batch_size=static["batch_size"], steps=static["steps"],
+        )  # fmt: skip
+        return jnp.greater(found, static["threshold"])
+
+    probes = jnp.asarray(static["probe"])
+    log_gradient, log_sharpness = jax.lax.map(lambda depth: probe(probe_key, model, data, depth), probes)
+    return {
+        "trainable_depth": bisection.largest(works, static["top"]).astype(dtype),
+        "log_gradient": log_gradient,
+        "log_sharpness": log_sharpness,
+        "log_weight": _log_rms(model.runs[0].layer.kernel[...][0]),
+    }

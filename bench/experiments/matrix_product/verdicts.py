@@ -1,0 +1,181 @@
+"""Verdicts of ``matrix-product``."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from scipy import special, stats
+
+from signalprop.bench.experiments.matrix_product.measure import FORMATS, LN10
+from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
+
+BETWEEN = {"width": 4, "sigma_w": 1.077, "depth": 101}  # sigma^2 = 0.29: mean explodes, median vanishes
+MANY = 200  # products that a mean of squares needs at least
+BOOK = "Dive into Deep Learning, section 5.4"
+NEWMAN = "Newman (1986), The distribution of Lyapunov exponents: exact results for random matrices"
+TEXTBOOK = {"width": 4, "sigma_w": 2.0, "depth": 101}  # Dive into Deep Learning, section 5.4
+
+
+def verdicts(result: xr.Dataset) -> list[Verdict]:
+    """Judge the textbook example, growth per factor, mean against median, the spectrum and the formats."""
+    found = [*_growth(result), *_spectrum(result), *_formats(result), _nilpotent()]
+    if holds(result, TEXTBOOK):
+        found += _textbook(result.sel(TEXTBOOK))
+    if holds(result, BETWEEN):
+        found.append(_median(result.sel(BETWEEN)))
+    if holds(result, {"depth": 5, "sigma_w": 1.0}):
+        found += _mean_square(result.sel(depth=5, sigma_w=1.0))
+    return found
+
+
+def _textbook(at: xr.Dataset) -> list[Verdict]:
+    found = []
+    for name, what in (("decades", "the norm of a column"), ("entry_decades", "the size of an entry")):
+        x, sd = pooled(at[name]).dropna("x").values, float(at[f"{name}_sd_predicted"])
+        error = sd / np.sqrt(x.size) * np.array([1.0, np.sqrt((2 + max(0.0, stats.kurtosis(x))) / 4)])
+        found.append(judge(
+            ["C7"], f"101 standard Gaussian 4 x 4 factors: mean and standard deviation of log10 of {what}",
+            f"{BOOK}; exact product of chi-squared variables",
+            measured=[x.mean(), x.std(ddof=1)], predicted=[float(at[f"{name}_predicted"]), sd],
+            uncertainty=error, tolerance=sampling_factor(2, x.size) * error,
+            tolerance_from=f"five standard errors of {x.size} products",
+        ))  # fmt: skip
+    return found
+
+
+def _growth(result: xr.Dataset) -> list[Verdict]:
+    depth = int(result["depth"][-1])
+    x = pooled(result["decades"].isel(depth=-1) * LN10 / depth).transpose("width", "sigma_w", "x")
+    count = x.isel(sigma_w=0).count("x")
+    mean, error = x.mean("x"), x.std("x", ddof=1) / np.sqrt(count)
+    factor = xr.DataArray([sampling_factor(count.size, int(n)) for n in count], dims="width")
+    critical = np.exp(np.log(result["sigma_w"]) - mean).isel(sigma_w=0)
+    origin = "five standard errors over products"
+    return [
+        judge(
+            ["A20"], "A linear network, slope 1: its log gradient grows per layer by Newman's largest "
+            "exponent, log(sigma_w) + (log(2/N) + psi(N/2))/2, at all widths and scales", NEWMAN,
+            measured=mean, uncertainty=error, tolerance=error * factor, tolerance_from=origin,
+            predicted=(result["decades_predicted"].isel(depth=-1) * LN10 / depth).transpose(*mean.dims),
+            claim="right after repair",
+            correction="A layer's derivative is the activation's slope times its weight matrix. The Lyapunov "
+            "exponent of the product decides, not the slope: here the slope is 1 everywhere.",
+        ),
+        judge(
+            ["C1"], "The typical product is critical at sigma_w = sqrt(N exp(-psi(N/2)) / 2), above 1 at "
+            "every width", NEWMAN,
+            measured=critical, predicted=result["typical_critical_sigma_w"],
+            uncertainty=critical * error.isel(sigma_w=0),
+            tolerance=critical * (error * factor).isel(sigma_w=0), tolerance_from=origin,
+        ),
+    ]  # fmt: skip
+
+
+def _mean_square(at: xr.Dataset) -> list[Verdict]:
+    x = pooled(10 ** (2 * at["decades"]))
+    enough = (x.count("x") >= MANY).values
+    if not enough.any():
+        return []
+    error = np.sqrt(((1 + 2 / at["width"]) ** 5 - 1) / x.count("x"))[enough]
+    return [
+        judge(
+            ["C1"], "The mean of |M e_1|^2 is 1 at sigma_w = 1 and every width (products of 5 factors)",
+            "exact moments: mean sigma_w^(2K), variance (1 + 2/N)^K - 1",
+            measured=x.mean("x")[enough], predicted=1.0,
+            uncertainty=error, tolerance=sampling_factor(int(enough.sum())) * error,
+            tolerance_from=f"five exact standard errors; widths with at least {MANY} products",
+        )
+    ]  # fmt: skip
+
+
+def _median(at: xr.Dataset) -> Verdict:
+    x, sd = pooled(at["decades"]).dropna("x").values, float(at["decades_sd_predicted"])
+    skewness = special.polygamma(2, 2) / special.polygamma(1, 2) ** 1.5 / np.sqrt(BETWEEN["depth"])
+    error = sd * np.sqrt(np.pi / 2 / x.size)
+    exponent = 2 * BETWEEN["depth"] * np.log10(BETWEEN["sigma_w"])
+    return judge(
+        ["C1"], "Between the critical scales (N = 4, sigma^2 = 0.29, 101 factors) the mean of |M e_1|^2 is "
+        f"10^{exponent:.1f}, yet the typical product vanishes: median of log10 |M e_1|",
+        "sum of 101 log chi-squared variables: mean minus skewness times deviation / 6",
+        measured=float(np.median(x)), predicted=float(at["decades_predicted"] - skewness * sd / 6),
+        uncertainty=error, tolerance=sampling_factor() * error,
+        tolerance_from="five standard errors of a median",
+    )  # fmt: skip
+
+
+def _spectrum(result: xr.Dataset) -> list[Verdict]:
+    depth, seeds = int(result["depth"][-1]), result.sizes["seed"]
+    shown = result.isel(sigma_w=0).sel(width=result["width"] * 10 <= depth)
+    flat = shown[["exponents", "exponents_predicted"]].stack(x=("width", "index")).dropna("x")
+    if seeds < 3 or flat.sizes["x"] == 0:
+        return []
+    error = flat["exponents"].std("seed", ddof=1) / np.sqrt(seeds)
+    return [
+        judge(
+            ["C5"], f"All singular values of the product of {depth} factors grow by Newman's exponents, with "
+            "the exact correction in 1/depth", NEWMAN,
+            measured=flat["exponents"].mean("seed"), predicted=flat["exponents_predicted"],
+            uncertainty=error, tolerance=sampling_factor(error.size, seeds) * error,
+            tolerance_from="five standard errors over seeds; widths up to a tenth of the depth",
+            claim="right after repair",
+            correction="It is the singular values of the product, not the eigenvalues of the factors, that "
+            "spread over many orders of magnitude.",
+        )
+    ]  # fmt: skip
+
+
+def _nilpotent() -> Verdict:
+    factor = np.array([[0.0, 2.0], [0.0, 0.0]])
+    product = np.linalg.matrix_power(factor.T @ factor, 50)
+    return judge(
+        ["C5", "A20"], "100 factors, [[0, 2], [0, 0]] and its transpose in turn, whose eigenvalues are all "
+        "0: log2 of the norm of the product", "matrix algebra",
+        measured=float(np.log2(np.linalg.norm(product, 2))), predicted=100.0,
+        tolerance=1e-12, tolerance_from="rounding", claim="right after repair",
+        correction="Eigenvalues of the factors do not multiply and do not decide the fate of a product.",
+    )  # fmt: skip
+
+
+def _formats(result: xr.Dataset) -> list[Verdict]:
+    """Judge where every product is lost, away from criticality and from sticking.
+
+    Gradual underflow, which float16 has, does not end in 0 if a factor shrinks by less than 2: rounding then
+    holds the column at a few of the smallest subnormal numbers. So slower decay is left out.
+    """
+    lost, count = pooled(result["lost_at"]), pooled(result["decades"]).isel(depth=0).count("x")
+    growth = np.log(result["sigma_w"] / result["typical_critical_sigma_w"])
+    clear = (growth > 0.25) | (growth < -np.log(2))
+    # The largest entry is at least |v| / sqrt(N), and subnormal numbers may hold a vanishing one longer.
+    subnormal = xr.DataArray([np.log(2) * jnp.finfo(f).nmant for f in FORMATS], dims="format")
+    slack = 2 + (np.log(result["width"]) / 2 + subnormal.where(growth < 0, 0.0)) / np.abs(growth)
+    columns = {
+        "mean": lost.mean("x").where((lost.count("x") == count) & clear),
+        "error": lost.std("x", ddof=1) / np.sqrt(count),
+        "predicted": result["lost_at_predicted"],
+        "slack": slack,
+    }
+    flat = xr.Dataset(columns).stack(place=("width", "sigma_w", "format")).dropna("place")
+    if flat.sizes["place"] == 0:
+        return []
+    return [
+        judge(
+            ["C4"], "A column kept in float16, bfloat16 or float32 is lost after log(limit of the format) / "
+            "lambda_1 factors, its logarithm never (growth above 0.25, or decay above log 2 per factor)",
+            "IEEE 754 and Newman (1986)",
+            measured=flat["mean"], predicted=flat["predicted"], uncertainty=flat["error"],
+            tolerance=flat["slack"] + sampling_factor(flat.sizes["place"], int(count.min())) * flat["error"],
+            tolerance_from="two factors of overshoot, largest entry against norm, subnormal numbers, "
+            "five standard errors",
+        )
+    ]  # fmt: skip
+
+
+def holds(result: xr.Dataset, place: dict[str, Any]) -> bool:
+    """Whether a result has measured at these coordinates."""
+    return all(value in result[name].values for name, value in place.items())
+
+
+def pooled(values: xr.DataArray) -> xr.DataArray:
+    """All products of all seeds along the dimension x."""
+    return values.stack(x=("seed", "draw"))

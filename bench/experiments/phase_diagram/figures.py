@@ -1,0 +1,132 @@
+"""Figures of ``phase-diagram``: the plane with its critical line, and the growth rates along it."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from signalprop.bench.experiments.phase_diagram.verdicts import REACHED, SETTLED, measured_critical
+from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.record import figures as draw
+
+LOOK: dict[str, Any] = {"cmap": draw.DIVERGING, "vmin": -2, "vmax": 2}
+
+
+def figures(result: xr.Dataset) -> dict[str, Figure]:
+    """The plane, and the growth rates along it."""
+    return {"plane": _plane(result), "growth": _growth(result)}
+
+
+def _panels(result: xr.Dataset, ylabel: str, height: float) -> tuple[Figure, list[tuple[Axes, xr.Dataset]]]:
+    """One panel per activation, with plain numbers on a logarithmic axis of sigma_w."""
+    names = list(result["activation"].values)
+    columns = 2 if len(names) in (2, 4) else min(3, len(names))
+    figure, grid_of_axes = draw.canvas(-(-len(names) // columns), columns, height=height, sharey=True)
+    for spare in grid_of_axes.ravel()[len(names) :]:
+        spare.set_visible(False)
+    for axes in grid_of_axes[:, 0]:
+        axes.set_ylabel(ylabel)
+    panels = []
+    for axes, name in zip(grid_of_axes.ravel(), names, strict=False):
+        at = result.sel(activation=name)
+        at = at.assign_coords(sigma_w=at["unit"] * at["ratio"])
+        low, high = float(at["sigma_w"].min()), float(at["sigma_w"].max())
+        axes.set(xscale="log", title=name, xlabel=r"$\sigma_w$")
+        ticks = [m * 10.0**e for e in range(-2, 4) for m in (1, 2, 5)]
+        ticks = [t for t in ticks if 0.98 * low <= t <= 1.02 * high]
+        axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        axes.set_xticks([], minor=True)
+        panels.append((axes, at))
+    return figure, panels
+
+
+def _plane(result: xr.Dataset) -> Figure:
+    figure, panels = _panels(result, r"$\sigma_b$", 2.9)
+    crossings = measured_critical(result)
+    for axes, at in panels:
+        mesh = _theory_plane(axes, at)
+        growth = at["growth"].mean(("seed", "input")).transpose("ratio", "sigma_b")
+        places = np.meshgrid(at["sigma_w"], at["sigma_b"], indexing="ij")
+        axes.scatter(
+            *places, c=growth, s=26, edgecolor="0.25", linewidth=0.6, zorder=3, clip_on=False,
+            label="measured growth of gradients, same colours", **LOOK,
+        )  # fmt: skip
+        if len(crossings):
+            _crossings(axes, crossings[crossings["activation"] == at["activation"].item()])
+        _name_phases(axes)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    label = r"$\log \chi_1$; growth of $\log |\delta|^2$ per layer"
+    figure.colorbar(mesh, ax=[axes for axes, _ in panels], label=label, extend="both", shrink=0.9)
+    return figure
+
+
+def _theory_plane(axes: Axes, at: xr.Dataset) -> Any:
+    """Theory's log chi_1 and the line where it is 0; dotted where q = 1 at the input does not lead there."""
+    chi = at["log_chi_1_map"].transpose("sigma_b_map", "ratio_map")
+    sigma_w = at["unit"] * at["ratio_map"]
+    mesh = axes.pcolormesh(sigma_w, at["sigma_b_map"], chi, shading="gouraud", rasterized=True, **LOOK)
+    reached = abs(at["log_chi_1_line"]) < REACHED
+    line = at["critical_sigma_w"]
+    axes.plot(line.where(reached), at["sigma_b_line"], "k-", label=r"critical line, theory: $\chi_1 = 1$")
+    axes.plot(line.where(~reached), at["sigma_b_line"], "k:")
+    axes.grid(False)
+    return mesh
+
+
+def _crossings(axes: Axes, own: pd.DataFrame) -> None:
+    axes.errorbar(
+        own["measured"], own["sigma_b"], xerr=own["error"], fmt="D", color="k", markersize=4,
+        markerfacecolor="gold", elinewidth=0.8, zorder=4, clip_on=False, label="measured zero of the growth",
+    )  # fmt: skip
+
+
+def _name_phases(axes: Axes) -> None:
+    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
+    place: dict[str, Any] = {"transform": axes.transAxes, "va": "center", "fontsize": 7}
+    axes.text(0.3, 0.75, "ordered:\ngradients vanish", bbox=box, ha="center", **place)
+    axes.text(0.98, 0.115, "chaotic:\ngradients\nexplode", bbox=box, ha="right", **place)
+
+
+def _growth(result: xr.Dataset) -> Figure:
+    figure, panels = _panels(result, "growth of the logarithm per layer", 2.6)
+    looks = draw.series([f"{s:g}" for s in result["sigma_b"].values])
+    for axes, at in panels:
+        for sigma_b, look in zip(at["sigma_b"].values, looks.values(), strict=True):
+            _rates(axes, at.sel(sigma_b=sigma_b), look)
+        axes.axhline(0, color="k", linewidth=0.8)
+        if at["activation"] == "sigmoid":
+            quarter = 2 * np.log(0.25)
+            axes.axhline(quarter, color="0.4", linestyle="--", linewidth=1)
+            axes.text(float(at["sigma_w"][-1]), quarter, "1/4 per layer", ha="right", va="bottom", fontsize=7)
+    title = r"$|\delta|^2$ back (open), squared difference of two inputs forward (dots), theory (lines)"
+    figure.suptitle(title, fontsize=9)
+    panels[0][0].legend(loc="lower right")
+    return figure
+
+
+def _rates(axes: Axes, line: xr.Dataset, look: dict[str, Any]) -> None:
+    """Growth along one sigma_b."""
+    draw.theory(axes, line["sigma_w"], line["growth_predicted"], look)
+    growth = line["growth"].mean("input")
+    label = rf"$\sigma_b$ = {float(line['sigma_b']):g}"
+    draw.measured(axes, line["sigma_w"], growth.mean("seed"), standard_error(growth), look, label=label)
+    forward = line["separation"].mean(("input", "seed"), skipna=False).where(line["drift"] < SETTLED)
+    draw.measured(axes, line["sigma_w"], forward, None, {"marker": ".", "color": "k"}, markersize=2)
+
+
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Measured and predicted rates at every point, over networks."""
+    flat = {
+        "sigma_w": result["ratio"] * result["unit"],
+        "growth": result["growth"].mean("seed"),
+        "growth_error": standard_error(result["growth"]),
+        "growth_predicted": result["growth_predicted"],
+        "log_chi_1": result["log_chi_1"],
+        "separation": result["separation"].mean("seed", skipna=False),
+        "log_q": result["log_q"].mean("seed"),
+        "log_q_predicted": result["log_q_predicted"],
+    }
+    return xr.Dataset(flat).to_dataframe().reset_index()

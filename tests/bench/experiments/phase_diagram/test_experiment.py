@@ -1,0 +1,107 @@
+"""The phase diagram: rates against autodiff, known answers of its parts, and a small run to its verdicts."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from signalprop.bench import pipeline
+from signalprop.bench.experiments import phase_diagram as experiment
+from signalprop.bench.experiments.phase_diagram.measure import (
+    CLOSE,
+    close_pair,
+    log_one_minus_c,
+    separation,
+    unit,
+)
+from signalprop.bench.measure import rates
+from signalprop.models.activations import ACTIVATIONS
+from signalprop.models.mlp import MLP
+
+SMALL = replace(
+    experiment.SIZES["quick"],
+    activation=("sigmoid",),
+    ratio=(0.3, 0.9, 1.1, 2.0),
+    sigma_b=(0.0, 0.5),
+    width=128,
+    depth=12,
+    seeds=12,
+)
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    """One small run."""
+    return pipeline.run(experiment.EXPERIMENT, SMALL, tmp_path_factory.mktemp("out"))
+
+
+def test_growth_is_that_of_autodiff_through_the_network_with_scaled_weights():
+    settings = replace(SMALL, data=("gaussian",), width=32, depth=10, skip=(2, 1), dtype="float64")
+    static = {"activation": "sigmoid", **experiment.EXPERIMENT.grid(settings).constants}
+    key, sigma_b = jax.random.key(3), 0.4
+    measure = jax.jit(partial(experiment.EXPERIMENT.measure, static=static))
+    measured = measure(key, {"ratio": jnp.array(1.5), "sigma_b": jnp.array(sigma_b)})
+    network_key, input_key, cotangent_key = jax.random.split(key, 3)
+    sigma_w = 1.5 * static["unit"]["sigmoid"]
+    x = close_pair("gaussian", input_key, 32, "float64")[0]
+    cotangent = jax.random.normal(cotangent_key, (1, 32), "float64")[0]
+
+    @jax.jit
+    def delta(key):
+        phi = ACTIVATIONS["sigmoid"]
+        network = MLP((32,) * 11, phi, sigma_w=sigma_w, sigma_b=sigma_b, key=key, dtype="float64")
+        return jnp.linalg.norm(network.pre_activation_gradients(x, cotangent)[0], axis=1)
+
+    steps = -2 * jnp.diff(jnp.log(delta(network_key)))[2:-1]
+    assert steps.shape == (6,)
+    np.testing.assert_allclose(measured["growth"][0], jnp.mean(steps), rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "digits"])
+def test_a_close_pair_differs_by_the_stated_amount_of_another_input(kind):
+    pair = jax.jit(lambda key: close_pair(kind, key, 256, "float64"))(jax.random.key(0))
+    one_minus_c = float(jnp.exp(log_one_minus_c(pair)))
+    assert 0 < one_minus_c <= 1.3 * CLOSE
+    assert one_minus_c == pytest.approx(1 - float(np.mean(np.prod(pair, axis=0))), rel=1e-6)
+
+
+def test_separation_stops_where_the_distance_can_no_longer_be_measured():
+    log_distance = jnp.log(
+        jnp.array([[1e-8, 1e-8], [1e-7, 1e-10], [1e-6, 1e-12], [1e-5, 1e-14], [1e-2, 1e-16]])
+    )
+    rate = separation(log_distance, jnp.zeros_like(log_distance))
+    assert float(rate[0]) == pytest.approx(np.log(10))
+    assert np.isnan(float(rate[1]))
+
+
+def test_the_crossing_of_a_straight_line_is_found_and_none_is_invented():
+    x = np.array([0.0, 1.0, 2.0])
+    assert rates.crossing(x, np.array([-2.0, -0.5, 1.0]))[:2] == pytest.approx((4 / 3, 1.5))
+    assert rates.crossing(x, np.array([1.0, 2.0, 3.0])) is None
+
+
+def test_a_ratio_of_one_is_the_critical_sigma_w():
+    assert unit("sigmoid", SMALL) == pytest.approx(10.14926371, rel=1e-8)
+
+
+def test_theory_and_measurement_agree_from_sweep_to_verdict(outcome):
+    assert not outcome.disagreements, outcome.disagreements
+    answered = {claim for verdict in outcome.verdicts for claim in verdict.claims}
+    assert answered == {"A8", "A13", "A21", "C1", "C2", "C19", "C20"}
+
+
+def test_figures_and_table_are_written(outcome):
+    names = {path.name for path in outcome.folder.iterdir()}
+    assert {"plane.png", "growth.svg", "phase-diagram.csv", "verdicts.json"} <= names
+    rows = (outcome.folder / "phase-diagram.csv").read_text().splitlines()
+    assert len(rows) == 1 + 4 * 2
+
+
+def test_settings_that_leave_no_layers_are_refused():
+    with pytest.raises(ValueError, match="depth: got 9; write at least 11"):
+        replace(SMALL, depth=9)
+    with pytest.raises(ValueError, match="did you mean tanh"):
+        replace(SMALL, activation=("tanhh",))
