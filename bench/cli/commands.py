@@ -199,11 +199,12 @@ def _shard(text: str) -> tuple[int, int] | None:
 def _run_all(chosen: Sequence[Any], out: Path, *, strict: bool, shard: tuple[int, int] | None) -> int:
     from signalprop.bench import pipeline
     from signalprop.bench.engine import store
+    from signalprop.bench.engine.provenance import code_hash
 
     disagree = 0
     for experiment, settings in chosen:
         path = pipeline.run_path(out, experiment, settings)
-        if path.exists() and store.code_changed(path):
+        if path.exists() and store.code_changed(path, code_hash(experiment, settings)):
             console.print(f"{experiment.name}: stored by other code than this; --fresh computes it again")
         began = time.perf_counter()
         with _progress(experiment.name) as progress:

@@ -21,7 +21,6 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from signalprop.bench.engine import machine
 from signalprop.bench.engine.errors import StoreError
 from signalprop.bench.engine.grid import Block, Grid, block_slices, blocks
 
@@ -37,30 +36,6 @@ def identity(experiment: str, settings: Any) -> str:
     """Hash of an experiment's settings: the name of its run."""
     text = json.dumps({"experiment": experiment, "schema": SCHEMA, **asdict(settings)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def code_hash(root: Path = Path(__file__).parents[1]) -> str:
-    """Hash of the modules that decide numbers: tells a result that was computed by other code."""
-    folders = (root / "analysis", root / "models", root / "bench" / "experiments")
-    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
-
-
-def provenance(experiment: str, settings: Any, device_kind: str) -> dict[str, Any]:
-    """Everything that decides the numbers of a run; no host name and no user name."""
-    commit, dirty = machine.commit()
-    return {
-        "experiment": experiment,
-        "settings": json.dumps(asdict(settings)),
-        "settings_hash": identity(experiment, settings),
-        "schema": SCHEMA,
-        "code_hash": code_hash(),
-        "commit": commit,
-        "dirty": int(dirty),
-        "versions": json.dumps(machine.versions()),
-        "device_kind": device_kind,
-        "wall_seconds": 0.0,
-    }
 
 
 def create(
@@ -195,9 +170,9 @@ def is_finished(path: Path) -> bool:
     return bool(np.asarray(_open(path, "r")[MARKER][...]).all())  # type: ignore[index]
 
 
-def code_changed(path: Path) -> bool:
-    """Whether the run was started by other code than this."""
-    return bool(_open(path, "r").attrs.get("code_hash") != code_hash())
+def code_changed(path: Path, code_hash: str) -> bool:
+    """Whether the run was started by other code than that of this hash."""
+    return bool(_open(path, "r").attrs.get("code_hash") != code_hash)
 
 
 def load(path: str | Path) -> xr.Dataset:

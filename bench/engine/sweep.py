@@ -20,6 +20,7 @@ from signalprop.bench.engine.errors import Interrupted
 from signalprop.bench.engine.grid import Block, Grid, Static
 from signalprop.bench.engine.plan import plan
 from signalprop.bench.engine.programs import Programs
+from signalprop.bench.engine.provenance import provenance
 from signalprop.bench.experiment import Experiment
 
 Report = Callable[[str, int, int], None]
@@ -57,7 +58,7 @@ def run(
     settings_hash = store.identity(experiment.name, settings)
     if not path.exists():
         chunk = chunk or plan(programs).chunk
-        attrs = store.provenance(experiment.name, settings, programs.devices[0].device_kind)
+        attrs = provenance(experiment, settings, programs.devices[0].device_kind)
         store.create(path, programs.grid, chunk, programs.shapes(), experiment.theory(settings), attrs)
     record = store.Run(path, programs.grid, tuple(experiment.variables), settings_hash)
     share = shard or (jax.process_index(), jax.process_count())

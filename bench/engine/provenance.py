@@ -1,0 +1,86 @@
+"""Which code decided the numbers of a run: its measurement and theory, and every module that these import."""
+
+import ast
+import hashlib
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from signalprop.bench.engine import machine, store
+from signalprop.bench.experiment import Experiment
+
+ROOT = Path(__file__).parents[2]  # where analysis, models and bench lie, in a checkout and when installed
+DRAWS = ("signalprop.bench.engine.grid", "signalprop.bench.engine.programs")  # keys, scalars, dtypes
+NO_NUMBERS = {  # how an experiment is declared, the list of them, and what is said of bad input
+    "signalprop.bench.experiment",
+    "signalprop.bench.experiments",
+    "signalprop.bench.engine.errors",
+}
+
+
+def provenance(experiment: Experiment, settings: Any, device_kind: str) -> dict[str, Any]:
+    """Everything that decides the numbers of a run; no host name and no user name."""
+    commit, dirty = machine.commit()
+    return {
+        "experiment": experiment.name,
+        "settings": json.dumps(asdict(settings)),
+        "settings_hash": store.identity(experiment.name, settings),
+        "schema": store.SCHEMA,
+        "code_hash": code_hash(experiment, settings),
+        "commit": commit,
+        "dirty": int(dirty),
+        "versions": json.dumps(machine.versions()),
+        "device_kind": device_kind,
+        "wall_seconds": 0.0,
+    }
+
+
+def code_hash(experiment: Experiment, settings: Any, root: Path = ROOT) -> str:
+    """Hash of the code that decides the numbers of an experiment.
+
+    It covers the files of its grid, measurement, theory and settings, whatever these import from the suite,
+    and the engine's draws. Figures, verdicts and other experiments are not among them.
+    """
+    parts = (experiment.grid, experiment.measure, experiment.theory, type(settings))
+    digest = hashlib.sha256()
+    for path in deciding_files({part.__module__ for part in parts}, root):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def deciding_files(modules: Iterable[str], root: Path = ROOT) -> list[Path]:
+    """Sorted files of some modules, of all that they import from the suite, and of the engine's draws."""
+    found = {path for name in DRAWS if (path := _file(name, root))}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        path = _file(name, root)
+        if path and path not in found and name not in NO_NUMBERS:
+            found.add(path)
+            for module, member in _imported(path, path.stat().st_mtime_ns):
+                inside = f"{module}.{member}"
+                waiting.append(inside if _file(inside, root) else module)
+    return sorted(found)
+
+
+def _file(module: str, root: Path) -> Path | None:
+    """Source of a module: of the suite under ``root``, of a user's own wherever it was loaded from."""
+    head, *rest = module.split(".")
+    if head != "signalprop":
+        own = getattr(sys.modules.get(module), "__file__", None)
+        return Path(own) if own else None
+    place = root.joinpath(*rest)
+    return next((p for p in (place.with_suffix(".py"), place / "__init__.py") if p.is_file()), None)
+
+
+@cache
+def _imported(path: Path, changed: int) -> tuple[tuple[str, str], ...]:
+    """Modules of the suite that a file imports from, each with the name that it takes."""
+    del changed  # a file that was edited is read again
+    found = [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.ImportFrom)]
+    ours = [(node, str(node.module)) for node in found if str(node.module).startswith("signalprop.")]
+    return tuple((module, alias.name) for node, module in ours for alias in node.names)
