@@ -82,7 +82,7 @@ class Report:
 
 @dataclass(frozen=True)
 class List:
-    """The experiments, one line each: question and state of the stored result."""
+    """The experiments by chapter, one line each: question and state of the stored result."""
 
     out: Path = Path("results")
     """Folder of stores, figures and verdicts."""

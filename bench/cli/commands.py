@@ -18,7 +18,7 @@ from rich.table import Table
 from signalprop.bench.cli import arguments
 from signalprop.bench.engine import machine
 from signalprop.bench.engine.errors import InputError, StoreError
-from signalprop.bench.experiments import EXPERIMENTS
+from signalprop.bench.experiments import CHAPTERS, EXPERIMENTS
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -98,21 +98,24 @@ def report(options: arguments.Report) -> int:
 
 def list(options: arguments.List) -> int:
     """``signalprop list``."""
-    from signalprop.bench.experiments import find
-    from signalprop.bench.record import verdict
-
-    table = Table(box=None, pad_edge=False)
-    for column in ("experiment", "question", "stored result"):
-        table.add_column(column)
-    for experiment in map(find, EXPERIMENTS):
-        path = options.out / experiment.name / "verdicts.json"
-        state = "none"
-        if path.exists():
-            agreements = [v.agreement for v in verdict.read(path)]
-            state = ", ".join(f"{agreements.count(a)} {a}" for a in sorted(set(agreements)))
-        table.add_row(experiment.name, experiment.question, state)
-    Console(highlight=False).print(table)
+    out = Console(highlight=False)
+    for title, questions in CHAPTERS.items():
+        table = Table(box=None, pad_edge=False, show_header=False, title=title, title_justify="left")
+        table.add_column(min_width=max(map(len, EXPERIMENTS)))
+        table.add_column(ratio=1)
+        table.add_column(no_wrap=True)
+        for name, question in questions.items():
+            table.add_row(name, question, _state(options.out / name / "verdicts.json"))
+        out.print(table, "")
     return 0
+
+
+def _state(verdicts: Path) -> str:
+    """How many of the stored verdicts agree with theory, disagree, or have none."""
+    if not verdicts.exists():
+        return "no result"
+    agreements = [verdict["agreement"] for verdict in json.loads(verdicts.read_text())]
+    return ", ".join(f"{agreements.count(a)} {a}" for a in sorted(set(agreements)))
 
 
 def theory(args: Sequence[str]) -> int:

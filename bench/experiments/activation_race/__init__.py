@@ -1,4 +1,4 @@
-r"""Which activation learns fastest when every network starts at criticality, and does a zero slope help?
+r"""Which activation learns fastest at equal criticality, and does relu's zero slope help?
 
 Plain classifiers of ten classes of four clusters each, 5 and 20 hidden layers, SGD with momentum. Every
 activation has the weights and biases at which wide networks keep gradients (chi_1 = 1) and lengths, q = 1,

@@ -1,4 +1,4 @@
-r"""Where do gradients of a transformer vanish: at pre-LN or post-LN, and when its tokens collapse?
+r"""Where do gradients of a transformer vanish: at pre-LN or post-LN, and when tokens collapse?
 
 Blocks of self-attention and a relu network of two layers, at initialization (Xavier matrices, no biases),
 with layer norm before each part, after it, or nowhere, with and without skip connections, attention and relu

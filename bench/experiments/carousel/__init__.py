@@ -1,4 +1,4 @@
-r"""What keeps the gradient of an LSTM: the constant error carousel, its gates, or the paths around it?
+r"""What keeps the gradient of an LSTM: the carousel, its gates, or the paths around it?
 
 Recurrent cells of equal width, driven by x_t ~ N(0, I) that adds noise of standard deviation 1 to every gate,
 for many forget biases and gains of the recurrent weights. A small change of the state is followed along the

@@ -1,4 +1,4 @@
-"""Which of six limits on depth binds first, and does the smallest one predict what can be trained?
+"""Which of six limits on depth binds first, and does the smallest predict what can be trained?
 
 Named networks that differ in activation, scale, width, normalization and optimizer. Of each the largest depth
 at which it can still be trained is found by bisection: 1 to 63 hidden layers, the same weights and batches

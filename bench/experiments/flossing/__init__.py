@@ -1,4 +1,4 @@
-r"""Does pushing Lyapunov exponents to zero make a recurrent network learn what it cannot learn otherwise?
+r"""Does pushing Lyapunov exponents to zero make a recurrent network learn?
 
 A tanh network learns the delayed XOR. Before training, or before and again half way, gradient flossing pushes
 its k leading Lyapunov exponents to zero by gradient descent on the mean of their squares (Engelken 2023,

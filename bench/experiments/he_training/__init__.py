@@ -1,4 +1,4 @@
-r"""Why do deep relu networks stall with Xavier's weights and train with He's, and what exactly was lost?
+r"""Why do deep relu networks stall with Xavier's weights, and what exactly was lost?
 
 Relu classifiers of 22 and 30 hidden layers on ten Gaussian classes, trained by SGD with momentum as in
 figures 2 and 3 of He et al. (2015), arXiv:1502.01852, with the same draws and batches for every start:

@@ -1,4 +1,4 @@
-r"""Where do the eigenvalues and the singular values of a freshly initialized square layer lie?
+r"""Where do the eigenvalues and singular values of a freshly initialized layer lie?
 
 Square kernels of every initialization scheme, and the popular wrong recipe for orthogonal ones: Q of a QR
 factorization as the library returns it (``qr_unsigned``). Measured: all eigenvalues and singular values, the

@@ -1,4 +1,4 @@
-r"""How many decades does a gradient lose on its way to the first layer, by activation and initialization?
+r"""How many decades does a gradient lose, for each activation and initialization?
 
 Network: fully connected, square, without biases, at initialization. All activations and inputs travel through
 the same random matrices; gradients start from a fresh random read-out at each of several depths. One example

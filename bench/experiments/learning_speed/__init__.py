@@ -1,4 +1,4 @@
-r"""Do the layers near the input learn more slowly than those near the output, and what evens them out?
+r"""Do the layers near the input learn more slowly than those near the output?
 
 Nielsen's experiment: sigmoid networks with hidden layers of 30 units, weights N(0, 1/n), biases N(0, 1) and
 ten sigmoid outputs with cross-entropy are trained on the first 1,000 images, all in one batch, with learning

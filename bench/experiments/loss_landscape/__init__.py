@@ -1,4 +1,4 @@
-r"""Does batch norm make the loss smoother along the gradient, and is that why networks train faster with it?
+r"""Does batch norm make the loss smoother along the gradient, and training faster?
 
 Relu classifiers of five hidden layers train by stochastic gradient descent: plain, with batch norm before
 every activation, and with batch norm followed by noise whose mean and scale change from step to step, which

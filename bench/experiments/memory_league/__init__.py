@@ -1,4 +1,4 @@
-r"""Which remedies make a recurrent network learn what it must remember for 50 steps, under one protocol?
+r"""Which remedies make a recurrent network learn what it must remember for 50 steps?
 
 The third network of the remedy league: a tanh network on the adding problem, trained by plain gradient
 descent, which fails. Every remedy of ``bench.competitors`` changes one thing about it, a combination two.

@@ -1,4 +1,4 @@
-r"""What does greedy layerwise pretraining change: the gradient, saturation, or the optimum that is found?
+r"""What does greedy pretraining change: the gradient, saturation, or the optimum that is found?
 
 Classifiers of several hidden layers start from random weights of six kinds, or from weights that were trained
 layer by layer without labels, as restricted Boltzmann machines (one step of contrastive divergence) or as

@@ -1,4 +1,4 @@
-r"""Do the eigenvalues of the recurrent weights tell whether gradients through time vanish or explode?
+r"""Do the eigenvalues of recurrent weights tell whether gradients vanish or explode?
 
 Random networks h_t = phi(g W h_{t-1} + s x_t), x_t ~ N(0, I), of every activation, ensemble of W, gain g and
 input s; W is Gaussian, orthogonal, the identity, Pascanu's sparse matrices of given spectral radius ("smart

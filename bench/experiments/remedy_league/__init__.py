@@ -1,4 +1,4 @@
-r"""Which remedies make a network trainable whose gradients vanish or explode, under one protocol for all?
+r"""Which remedies make a network trainable whose gradients vanish or explode?
 
 Two networks that fail: 30 sigmoid layers with Xavier weights, whose gradient shrinks by 18 decades from the
 last layer to the first, and 30 tanh layers with sigma_w^2 = 9, whose gradient grows by 3.7. Every remedy of
