@@ -1,7 +1,7 @@
 """Singular values of the input-output Jacobian at many depths, from one pass through each network.
 
-``python -m signalprop.bench.spectra [fast|exact]`` runs the workload spectra-1440 once, from process start to
-result: 4 activations, 6 weight scales, 10 seeds, width 128, 6 depths up to 64.
+``python -m signalprop.bench.measure.spectra [fast|exact]`` runs the workload spectra-1440 once, from process
+start to result: 4 activations, 6 weight scales, 10 seeds, width 128, 6 depths up to 64.
 """
 
 import os

@@ -22,7 +22,7 @@ class Verdict:
     """One judged statement.
 
     Attributes:
-        claims: Ids in ``bench.claims`` that it answers.
+        claims: Ids in ``bench.record.claims`` that it answers.
         statement: What is judged, as a sentence.
         source: Where the claim or the formula comes from.
         predicted: Theory's number (of the worst of many checks); None where there is no theory.

@@ -89,7 +89,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
 
 @cache
 def problem(name: str) -> Problem:
-    """Find a problem: a mixture of ``PROBLEMS`` or a data set of `signalprop.bench.data`.
+    """Find a problem: a mixture of ``PROBLEMS`` or a data set of `signalprop.bench.measure.data`.
 
     Raises:
         InputError: If the name is unknown, a file is missing or damaged, or a label is outside the classes.

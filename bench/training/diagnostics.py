@@ -15,7 +15,7 @@ SLOPE_GRID = np.linspace(-8, 8, 1601)  # where the largest slope of an activatio
 
 
 def by_layer(model: Classifier, gradients: Any, updates: Any, batch: Any) -> dict[str, jax.Array]:
-    """Observe one step of `signalprop.bench.training.train` on a classifier of L hidden layers.
+    """Observe one step of `signalprop.bench.training.trainer.train` on a classifier of L hidden layers.
 
     Returns:
         Natural logs of Frobenius norms, (L + 1,) with the read-out last, -inf of an exact zero:

@@ -42,7 +42,7 @@ def optimizer(
 
     ``w <- w - learning_rate (direction(clip(g) + l2 w + l1 sign(w)) + decay w)``: ``l2`` is coupled (the
     penalty ``l2 |w|^2 / 2``), ``decay`` decoupled (AdamW, arXiv 1711.05101). Clipping by norm is
-    `signalprop.bench.training.train`'s.
+    `signalprop.bench.training.trainer.train`'s.
 
     Args:
         name: ``sgd``; ``heavy_ball`` and ``nesterov`` with ``momentum``; ``adagrad``; ``rmsprop`` with decay

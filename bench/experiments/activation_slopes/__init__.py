@@ -12,7 +12,7 @@ the sigmoid passes 1 at sigma_w = 10.149. At width N the mean logarithm is lower
 (3 mu_2 / mu_1^2 - 1) / (4 N) per layer, mu_k = E phi'^{2k} (for relu the 5 / (4 N) of Hanin and Nica, arXiv
 1812.05994).
 
-Sources of the claims: see ``bench.claims``, A1 to A25.
+Sources of the claims: see ``bench.record.claims``, A1 to A25.
 """
 
 from dataclasses import dataclass

@@ -47,7 +47,7 @@ class Settings:
     batch_size: int = 32
     """Examples per step."""
     data: str = "gm10"
-    """Training examples, by their name in ``bench.classification``."""
+    """Training examples, by their name in ``bench.training.classification``."""
     seeds: int = 2
     """Networks per setting."""
     seed: int = 0

@@ -2,7 +2,7 @@ r"""What keeps the gradient of an LSTM: the carousel, its gates, or the paths ar
 
 Recurrent cells of equal width, driven by x_t ~ N(0, I) that adds noise of standard deviation 1 to every gate,
 for many forget biases and gains of the recurrent weights. A small change of the state is followed along the
-trajectory by several paths, in the log domain (``bench.memory``):
+trajectory by several paths, in the log domain (``bench.measure.memory``):
 
 * the LSTM of 1997 has two gates and no forget gate. With its truncated gradient dc_t/dc_{t-1} = 1 exactly;
   without truncation it is not (Hochreiter & Schmidhuber 1997, Neural Computation 9, 1735);

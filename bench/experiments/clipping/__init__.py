@@ -1,6 +1,6 @@
 r"""What does clipping do to gradients that explode, and what do penalties do?
 
-Gradient descent on four kinds of networks (``bench.clipped``): the error surface with a cliff of one
+Gradient descent on four kinds of networks (``scenes.py``): the error surface with a cliff of one
 recurrent unit, a deep tanh classifier, a recurrent tanh network, and one value learnt from errors far from
 0. Every gradient is left alone, clipped to a norm c, clipped entry by entry, or joined by an L2 or L1
 penalty. All treatments of a seed share weights and batches.
@@ -37,7 +37,7 @@ class Settings:
     """Settings of ``clipping``."""
 
     network: tuple[str, ...] = ("deep", "recurrent", "cliff", "td_clipped", "td_huber")
-    """Networks of ``bench.clipped``."""
+    """Networks of ``scenes.py``."""
     treatment: tuple[str, ...] = ("none", "norm-1", "value-0.01", "l2-0.1")
     """What happens to the gradient: none, norm-c, value-c, l2-c or l1-c with a number c above 0."""
     gain: tuple[float, ...] = (0.5, 2.5)

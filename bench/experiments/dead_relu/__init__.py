@@ -4,7 +4,7 @@ A unit is dead if its slope phi'(z) is exactly 0 on every training example. Clas
 are trained on an uncentred, pixel-like problem and on the same one centred, by plain gradient descent and the
 usual optimizers, at learning rates up to those where nothing is learned; beside relu, leaky relu, ELU and
 batch norm. Every network gets the same number of learning rates, the same multiples of a largest one
-(``bench.rectifiers``: found in a pilot with two seeds, save for three networks that take that of plain
+(``rectifiers.py``: found in a pilot with two seeds, save for three networks that take that of plain
 descent), and the same seeds; no rate is chosen afterwards.
 
 Measured on the whole training set, at a stride: the share of dead units of every layer; deaths and revivals
@@ -37,7 +37,7 @@ class Settings:
     """Settings of ``dead-relu``."""
 
     network: tuple[str, ...] = ("sgd", "adam")
-    """Networks with their training, of ``bench.rectifiers``."""
+    """Networks with their training, of ``rectifiers.py``."""
     rate: tuple[float, ...] = (1 / 16, 1 / 4, 1 / 2, 1)
     """Learning rates, over the largest one of each network."""
     centred: tuple[int, ...] = (0, 1)
@@ -45,7 +45,7 @@ class Settings:
     bias: tuple[float, ...] = (0.0, -0.5, -1.0, -2.0, -4.0)
     """Initial biases whose dead units are counted before training; all training starts at 0."""
     data: str = "gm10_plus"
-    """Problem of ``bench.classification``."""
+    """Problem of ``bench.training.classification``."""
     width: int = 32
     """Units of a hidden layer."""
     batch_size: int = 64

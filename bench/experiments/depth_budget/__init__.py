@@ -43,13 +43,13 @@ class Settings:
     """Settings of ``depth-budget``."""
 
     network: tuple[str, ...] = ("tanh_ordered_16",)
-    """Networks of ``bench.budgets``."""
+    """Networks of ``limits.py``."""
     top: int = 7
     """Largest depth, one less than a power of two."""
     probe: tuple[int, ...] = (2, 7)
     """Depths at which gradient and sharpness are measured before training."""
     data: str = "gm10"
-    """Training examples, by their name in ``bench.classification``."""
+    """Training examples, by their name in ``bench.training.classification``."""
     threshold: float = 0.5
     """Training accuracy above which a network counts as trained."""
     steps: int = 100

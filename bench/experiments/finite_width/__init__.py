@@ -4,7 +4,7 @@ Relu networks at He variance and linear ones at variance 1/fan_in, no bias, with
 a profile: equal ones, and random ones of equal numbers of weights. u is the first unit vector of the input
 and x the input of ones. Measured on many networks through all depths: log |Ju|^2 of the Jacobian J and
 log |y|^2 of the forward signal; on small square networks also the traces of J J^T and of its square. The
-profiles share their draws (`signalprop.bench.gains`).
+profiles share their draws (``gains.py``).
 
 Theory: the open gates are fair coins whatever the input, so |Ju|^2 is exactly a product over layers of
 (2/n_{l-1}) chi^2 with Binomial(n_l, 1/2) degrees, and |y|^2 has the same law. So

@@ -1,7 +1,7 @@
 r"""Which layers go on learning when one of them passes no gradient?
 
 A relu classifier is trained by plain gradient descent. All units of its layer k become binary steps, or are
-silenced by an offset of -100; or only a share of the middle layer's units is silenced (`bench.frozen`).
+silenced by an offset of -100; or only a share of the middle layer's units is silenced.
 Measured: the length of every layer's way, the sum of |update| over all steps, which is exactly 0 where no
 step moved it, and the accuracy on test examples.
 

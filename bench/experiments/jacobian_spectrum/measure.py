@@ -106,7 +106,8 @@ def follow(
         dtype: Of weights and signal.
         form: ``exact`` finds every singular value; ``fast`` leaves those below eps times the largest NaN, and
             with them the rank.
-        source: The input: ``gaussian``, or a data set of `signalprop.bench.data`, turned to ``width`` units.
+        source: The input: ``gaussian``, or a data set of `signalprop.bench.measure.data`, turned to
+            ``width`` units.
 
     Returns:
         ``log_singular_values``, ``log_mean_square`` (of s), ``relative_variance`` (of s^2) and ``rank`` per

@@ -41,7 +41,7 @@ class Settings:
     """Settings of ``learning-speed``."""
 
     network: tuple[str, ...] = ("sigmoid-4", "relu-4")
-    """Networks of ``bench.learners`` with the hidden layers that are trained, as ``sigmoid-4``."""
+    """Networks of ``learners.py`` with the hidden layers that are trained, as ``sigmoid-4``."""
     data: str = "digits"
     """Images: digits, or mnist, fashion_mnist, cifar10 where present."""
     examples: int = 200

@@ -47,7 +47,7 @@ class Settings:
     steps: int = 200
     """Largest number of steps."""
     data: str = "gm10"
-    """What tanh networks classify, by its name in ``bench.classification``."""
+    """What tanh networks classify, by its name in ``bench.training.classification``."""
     batch_size: int = 32
     """Examples per step."""
     seeds: int = 2

@@ -1,8 +1,8 @@
 r"""Which recurrent networks learn to use what they saw many steps ago?
 
 Recurrent networks, with and without gates, are trained on sequence tasks whose answer depends on early steps:
-the adding problem, temporal order, copying and digits shown a row or a pixel at a time (``bench.tasks`` has
-rules and sources). Every network of a task gets the same sequences, optimizer, number of updates and learning
+the adding problem, temporal order, copying and digits shown a row or a pixel at a time
+(``bench.training.tasks`` has rules and sources). Every network of a task gets the same sequences, optimizer, number of updates and learning
 rates, once with the gradient's norm clipped and once without. The better learning rate counts, where more
 seeds solve the task or, at equal numbers, with the smaller median loss. At the standard size there is one
 rate for all, 0.001: of 0.001 and 0.003 the better for tanh and IRNN in a pilot on the adding problem with two
@@ -43,7 +43,7 @@ class Settings:
     task: tuple[str, ...] = ("adding-20",)
     """Tasks with their length T, as ``adding-50``; digits have a length of their own, as ``digits_rows``."""
     network: tuple[str, ...] = ("tanh", "irnn", "lstm_1997", "lstm_forget_0", "lstm_forget_1")
-    """Networks of ``bench.remedies``, or any cell of ``models.cells``."""
+    """Networks of ``bench.training.remedies``, or any cell of ``models.cells``."""
     learning_rate: tuple[float, ...] = (0.003,)
     """Learning rates; the better one counts."""
     clip_norm: tuple[float, ...] = (0.0, 1.0)

@@ -1,7 +1,7 @@
 r"""Which remedies make a recurrent network learn what it must remember for 50 steps?
 
 The third network of the remedy league: a tanh network on the adding problem, trained by plain gradient
-descent, which fails. Every remedy of ``bench.competitors`` changes one thing about it, a combination two.
+descent, which fails. Every remedy of ``competitors.py`` changes one thing about it, a combination two.
 Remedies that are no optimizer are run twice, with plain gradient descent as the failing network is, and with
 Adam, because nearly nothing learns with plain gradient descent in this budget; momentum, Adagrad, RMSProp and
 Adam are run without another remedy.
@@ -44,11 +44,11 @@ class Settings:
     """Settings of ``memory-league``."""
 
     remedy: tuple[str, ...] = ("none", "clip_norm", "gru")
-    """Remedies of ``bench.competitors``; several at once as ``gru+clip_norm``."""
+    """Remedies of ``competitors.py``; several at once as ``gru+clip_norm``."""
     optimizer: tuple[str, ...] = ("sgd", "rmsprop", "adam")
     """Optimizers; momentum, Adagrad and RMSProp are run without another remedy only."""
     task: str = "adding-10"
-    """A task of ``bench.tasks`` with one number as its answer, and its length T."""
+    """A task of ``bench.training.tasks`` with one number as its answer, and its length T."""
     multiple: tuple[float, ...] = (0.1, 1.0)
     """Learning rates, in units of the optimizer: 1 for sgd, 0.1, or 0.01."""
     units: int = 16

@@ -211,7 +211,7 @@ def _exceptions() -> list[Verdict]:
 
 
 def power_verdicts(zoo: xr.Dataset) -> list[Verdict]:
-    """Judge what `signalprop.bench.powers` followed."""
+    """Judge what ``matrices.py`` followed."""
     return [*_powers(zoo), *_bounds(zoo), *_blind(zoo)]
 
 

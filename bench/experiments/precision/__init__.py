@@ -12,10 +12,10 @@ bits, and whether this device flushes subnormal numbers to 0, which is measured 
   still converges (it diverges only above 2).
 * Products. r^L ends at 0, at infinity, or at a few subnormal numbers for ever.
 * Networks. The gradient of a deep network is kept in each format on its way back, beside the log domain, and
-  lost after log(limit of the format) / log sqrt(chi_1) layers (`bench.underflow`; arXiv 1611.01232); a plain
+  lost after log(limit of the format) / log sqrt(chi_1) layers (``underflow.py``; arXiv 1611.01232); a plain
   sum of squares is lost at half the depth.
 * Singular values. J J^T takes half of their digits; the diagonal of one QR sweep has others
-  (`bench.shortcuts`).
+  (``shortcuts.py``).
 
 Sources: IEEE 754-2019; Goldberg (1991), What every computer scientist should know about floating-point
 arithmetic.

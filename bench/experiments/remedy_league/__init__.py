@@ -2,7 +2,7 @@ r"""Which remedies make a network trainable whose gradients vanish or explode?
 
 Two networks that fail: 30 sigmoid layers with Xavier weights, whose gradient shrinks by 18 decades from the
 last layer to the first, and 30 tanh layers with sigma_w^2 = 9, whose gradient grows by 3.7. Every remedy of
-``bench.league`` changes one thing about them, a combination two. One rule for all: an initialisation remedy
+``recipes.py`` changes one thing about them, a combination two. One rule for all: an initialisation remedy
 keeps the activation, an activation brings a critical initialisation of its own, everything else keeps
 activation and sigma_w.
 
@@ -15,7 +15,7 @@ the smaller rate. They are then left out: all scores are of the other seeds. A n
 diverge and its accuracy on 1,000 training examples is above the threshold after the last step.
 
 Measured before and after training: the decades between |dE/dy^1| and |dE/dy^L|, in the log domain. Theory
-predicts them before training (``bench.league_theory``), and calls a network trainable if its depth is within
+predicts them before training (``theory.py``), and calls a network trainable if its depth is within
 reach, six depth scales of the correlation or sixteen of the gradient with batch norm, and its gradient is
 uniform to two decades. Optimizers, clipping and penalties change neither. Costs are operations per step by
 XLA's count, never a clock.
@@ -45,11 +45,11 @@ class Settings:
     network: tuple[str, ...] = tuple(NETWORKS)
     """Networks that fail."""
     remedy: tuple[str, ...] = ("none", "xavier", "orthogonal", "critical", "l2", "clip_norm")
-    """Remedies of ``bench.league``."""
+    """Remedies of ``recipes.py``."""
     rate: tuple[float, ...] = (0.1,)
     """Learning rates, in units of the class of the optimizer; the best of the tuning seeds counts."""
     data: str = "gm10"
-    """Classification problem of ``bench.classification``."""
+    """Classification problem of ``bench.training.classification``."""
     width: int = 32
     """Units per hidden layer."""
     depth: int = 30

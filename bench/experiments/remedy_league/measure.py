@@ -51,7 +51,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
 
 
 class Numbers(NamedTuple):
-    """The traced part of a recipe; see `signalprop.bench.league.Recipe`."""
+    """The traced part of a recipe; see ``recipes.Recipe``."""
 
     scheme: Any
     sigma_w: Any

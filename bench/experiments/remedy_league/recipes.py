@@ -23,7 +23,7 @@ class Recipe:
     Attributes:
         activation: Name in ``models.activations``.
         architecture: Name in ``ARCHITECTURES``.
-        optimizer: Name in ``bench.optimizers``; gradient descent is ``heavy_ball`` without momentum.
+        optimizer: Name in ``bench.training.optimizers``; gradient descent is ``heavy_ball`` without momentum.
         scheme: ``gaussian``, ``orthogonal``, or ``lsuv`` (arXiv 1511.06422), which sets its own scale.
         sigma_w: Scale of the weights.
         sigma_b: Standard deviation of the biases.

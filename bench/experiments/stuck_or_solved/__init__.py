@@ -1,6 +1,6 @@
 r"""Is a network whose gradient is small stuck, or has it solved its task?
 
-Networks of equal shape in seven conditions (`bench.stuck`): four that are stuck, with a dead layer,
+Networks of equal shape in seven conditions (``conditions.py``): four that are stuck, with a dead layer,
 saturated, beside the saddle at 0 or with vanishing gradients; three that are not, solved, converged on
 contradicting labels, or healthy and early. From each, four numbers: the norm of the gradient; the loss over
 that of the base rate; the smallest eigenvalue of the Hessian; and a restart, how much better a fresh relu
@@ -8,7 +8,7 @@ network is after a few steps than this one after as many more. Which of them tel
 pairs (area under the ROC curve)?
 
 Then: do local minima matter, on XOR, where tiny nets are started again and again and every end is judged by
-its Hessian (`bench.xor`)? And do signals from inside the layers, early in training, foretell how it ends, for
+its Hessian (``xor.py``)? And do signals from inside the layers, early in training, foretell how it ends, for
 networks of random activation and scale?
 
 No theory gives these numbers; what is exact is that a dead layer has no gradient. Sources: Dauphin et al.

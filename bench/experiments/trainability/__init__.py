@@ -40,7 +40,7 @@ class Settings:
     """Settings of ``trainability``."""
 
     data: tuple[str, ...] = ("gm10",)
-    """Training examples, by their name in ``bench.classification``."""
+    """Training examples, by their name in ``bench.training.classification``."""
     depth: tuple[int, ...] = (10, 30)
     """Numbers of hidden layers, increasing."""
     sigma_w_squared: tuple[float, ...] = (1.0, 1.75, 2.5, 4.0)

@@ -1,13 +1,13 @@
 r"""What leaves a plateau where the gradient is exactly zero?
 
 A relu layer with W x + b < 0 on every example gets no gradient, and no curvature. Many random instances, the
-same start for every route out (`bench.plateaus`): plain gradient descent, momentum and Adam with and without
+same start for every route out (``plateaus.py``): plain gradient descent, momentum and Adam with and without
 something to remember, weight decay of four kinds, noise, norms before the relu, two Newton methods. Each is
 the suite's own optimizer run on the network, beside the closed form that knows no network
 (`analysis.plateau`), instance by instance.
 
 Then the places where curvature or patience would help: smooth saddles of second and higher order, a sigmoid
-that is only slow (`bench.saddles`); and losses whose own derivative is zero.
+that is only slow (``saddles.py``); and losses whose own derivative is zero.
 
 Sources: Polyak (1964), USSR Comput. Math. 4(5) (heavy ball); Kingma & Ba (2014), arXiv:1412.6980 (Adam);
 Loshchilov & Hutter (2017), arXiv:1711.05101 (decoupled decay); Ioffe & Szegedy (2015), arXiv:1502.03167
@@ -28,7 +28,7 @@ class Settings:
     """Settings of ``zero-gradient-plateau``."""
 
     route: tuple[str, ...] = tuple(ROUTES)
-    """Routes out of the plateau, of ``bench.plateaus``."""
+    """Routes out of the plateau, of ``plateaus.py``."""
     instances: int = 4
     """Random starts per seed."""
     steps: int = 150

@@ -2,7 +2,7 @@
 
 One hidden layer of relu units reads separable examples with positive features; all w x + b are below 0, so
 the gradient of w and b is exactly 0. A route is an optimizer of the suite, with what it remembers and how it
-decays, or a norm before the relu; `bench.escapes` runs them.
+decays, or a norm before the relu; ``escapes.py`` runs them.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class Route:
 
     Attributes:
         label: For figures and tables.
-        method: Name in ``bench.optimizers.OPTIMIZERS`` (SGD is heavy ball with momentum 0), or ``newton``.
+        method: Name in ``bench.training.optimizers`` (SGD is heavy ball with momentum 0), or ``newton``.
         start: Index into ``STARTS``.
         momentum: Of the optimizer; Adam's b1.
         count: Steps that Adam has behind it.
