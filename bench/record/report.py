@@ -8,7 +8,7 @@ from typing import get_args
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from signalprop.bench.engine.errors import StoreError
-from signalprop.bench.experiments import EXPERIMENTS
+from signalprop.bench.experiments import CHAPTERS, EXPERIMENTS, QUESTIONS
 from signalprop.bench.record import league_table, verdict
 from signalprop.bench.record.claims import CLAIMS, Claim
 from signalprop.bench.record.verdict import Agreement, Standing, Verdict
@@ -66,6 +66,11 @@ def write(folder: Path) -> list[Path]:
     if not found:
         raise StoreError(f"no verdicts under {folder}; start with: signalprop reproduce")
     sections = [_section(folder, name) for name in found]
+    chapters = {
+        title: [section for section in sections if section.name in questions]
+        for title, questions in CHAPTERS.items()
+        if any(section.name in questions for section in sections)
+    }
     answers = _answers(sections)
     environment = Environment(
         loader=PackageLoader("signalprop.bench.record", "templates"),
@@ -80,7 +85,11 @@ def write(folder: Path) -> list[Path]:
     for template, name in (("README.md.jinja", "README.md"), ("report.html.jinja", "report.html")):
         path = folder / name
         text = environment.get_template(template).render(
-            sections=sections, answers=answers, count=_count, league=league_table.markdown(folder)
+            sections=sections,
+            chapters=chapters,
+            answers=answers,
+            count=_count,
+            league=league_table.markdown(folder),
         )
         try:
             path.write_text(text)
@@ -91,11 +100,9 @@ def write(folder: Path) -> list[Path]:
 
 
 def _section(folder: Path, name: str) -> Section:
-    from signalprop.bench.experiments import find
-
     images = sorted((folder / name).glob("*.svg"))
     figures = [(p.stem, base64.b64encode(p.read_bytes()).decode()) for p in images]
-    return Section(name, find(name).question, figures, verdict.read(folder / name / "verdicts.json"))
+    return Section(name, QUESTIONS[name], figures, verdict.read(folder / name / "verdicts.json"))
 
 
 def _answers(sections: list[Section]) -> list[Answer]:

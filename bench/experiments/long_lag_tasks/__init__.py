@@ -2,12 +2,12 @@ r"""Which recurrent networks learn to use what they saw many steps ago?
 
 Recurrent networks, with and without gates, are trained on sequence tasks whose answer depends on early steps:
 the adding problem, temporal order, copying and digits shown a row or a pixel at a time
-(``bench.training.tasks`` has rules and sources). Every network of a task gets the same sequences, optimizer, number of updates and learning
-rates, once with the gradient's norm clipped and once without. The better learning rate counts, where more
-seeds solve the task or, at equal numbers, with the smaller median loss. At the standard size there is one
-rate for all, 0.001: of 0.001 and 0.003 the better for tanh and IRNN in a pilot on the adding problem with two
-seeds. No network was tuned by itself, and Omega keeps the weight of 4 that its authors used with plain
-gradient descent.
+(``bench.training.tasks`` has rules and sources). Every network of a task gets the same sequences, optimizer,
+number of updates and learning rates, once with the gradient's norm clipped and once without. The better
+learning rate counts, where more seeds solve the task or, at equal numbers, with the smaller median loss. At
+the standard size there is one rate for all, 0.001: of 0.001 and 0.003 the better for tanh and IRNN in a pilot
+on the adding problem with two seeds. No network was tuned by itself, and Omega keeps the weight of 4 that its
+authors used with plain gradient descent.
 
 Measured on sequences that training never saw: whether the task is solved, by the criterion of its source. And
 during training the loss, the norm of the gradient, how often clipping engaged and whether the run diverged;

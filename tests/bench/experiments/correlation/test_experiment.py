@@ -13,7 +13,7 @@ from signalprop.bench import pipeline
 from signalprop.bench.experiments import correlation as experiment
 from signalprop.bench.experiments.correlation.measure import inputs
 from signalprop.bench.experiments.correlation.theory import cosines
-from signalprop.bench.measure import rates
+from signalprop.bench.experiments.correlation.verdicts import _fit
 from signalprop.models.activations import ACTIVATIONS
 from signalprop.models.mlp import MLP
 
@@ -73,10 +73,10 @@ def test_a_fit_recovers_the_rate_of_an_exponential_and_ignores_what_is_lost_in_n
         dims=("seed", "layer"),
         coords={"layer": layer},
     )
-    fit = rates._fit(values, xr.DataArray(clean, dims="layer"))
+    fit = _fit(values, xr.DataArray(clean, dims="layer"))
     assert fit["predicted"] == pytest.approx(-0.4)
     assert abs(fit["rate"] + 0.4) < 5 * fit["error"]
-    assert rates._fit(values.isel(layer=slice(9, None)), xr.DataArray(clean[9:], dims="layer")) is None
+    assert _fit(values.isel(layer=slice(9, None)), xr.DataArray(clean[9:], dims="layer")) is None
 
 
 def test_theory_and_measurement_agree_from_sweep_to_verdict(outcome):

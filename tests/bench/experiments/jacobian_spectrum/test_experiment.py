@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from signalprop.analysis import products
-from signalprop.bench import experiment, pipeline
+from signalprop.bench import pipeline
 from signalprop.bench.engine import store
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import jacobian_spectrum as js
@@ -27,7 +27,7 @@ SMALL = js.Settings(("linear", "relu", "tanh", "sigmoid"), width=12, depth=(1, 2
 @cache
 def outcome() -> tuple[pipeline.Outcome, xr.Dataset]:
     """One small run for all tests of this file."""
-    found = pipeline.run(experiment.find("jacobian-spectrum"), SMALL, Path(mkdtemp()))
+    found = pipeline.run(js.EXPERIMENT, SMALL, Path(mkdtemp()))
     assert found is not None
     return found, store.load(found.run)
 

@@ -12,6 +12,7 @@ from signalprop.bench import pipeline
 from signalprop.bench.experiments import normalization
 from signalprop.bench.experiments.normalization.measure import SATURATED, cases
 from signalprop.bench.experiments.normalization.theory import share_saturated
+from signalprop.models.activations import activation
 
 SMALL = replace(
     normalization.SIZES["quick"], activation=("relu", "tanh"), batch_size=(8,), width=64, depth=12, skipped=5
@@ -48,7 +49,7 @@ def test_batches_of_one_run_are_normalized_by_themselves():
 @pytest.mark.parametrize("name", SATURATED)
 def test_units_are_saturated_where_the_slope_is_below_a_tenth_of_the_largest(name):
     is_saturated, least = SATURATED[name]
-    phi = normalization.activation(name)
+    phi = activation(name)
     z = jnp.array([0.99, 1.01]) * least
     np.testing.assert_array_equal(is_saturated(phi(z)), [False, True])
     largest = phi.derivative(jnp.zeros(()))

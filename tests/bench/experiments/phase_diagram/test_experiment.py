@@ -17,7 +17,7 @@ from signalprop.bench.experiments.phase_diagram.measure import (
     separation,
     unit,
 )
-from signalprop.bench.measure import rates
+from signalprop.bench.experiments.phase_diagram.verdicts import crossing
 from signalprop.models.activations import ACTIVATIONS
 from signalprop.models.mlp import MLP
 
@@ -79,8 +79,8 @@ def test_separation_stops_where_the_distance_can_no_longer_be_measured():
 
 def test_the_crossing_of_a_straight_line_is_found_and_none_is_invented():
     x = np.array([0.0, 1.0, 2.0])
-    assert rates.crossing(x, np.array([-2.0, -0.5, 1.0]))[:2] == pytest.approx((4 / 3, 1.5))
-    assert rates.crossing(x, np.array([1.0, 2.0, 3.0])) is None
+    assert crossing(x, np.array([-2.0, -0.5, 1.0]))[:2] == pytest.approx((4 / 3, 1.5))
+    assert crossing(x, np.array([1.0, 2.0, 3.0])) is None
 
 
 def test_a_ratio_of_one_is_the_critical_sigma_w():

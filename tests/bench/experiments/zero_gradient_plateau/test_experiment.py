@@ -10,6 +10,7 @@ from signalprop.bench import pipeline
 from signalprop.bench.engine import store
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import zero_gradient_plateau as experiment
+from signalprop.bench.experiments.zero_gradient_plateau import saddles
 from signalprop.bench.experiments.zero_gradient_plateau.escapes import escapes
 from signalprop.bench.experiments.zero_gradient_plateau.plateaus import RATE, ROUTES, draw_instance
 from signalprop.bench.record.verdict import Verdict
@@ -117,3 +118,12 @@ def test_every_route_has_a_label_and_a_known_program():
 def test_settings_that_cannot_be_run_are_refused_in_one_line(field, value, message):
     with pytest.raises(InputError, match=message):
         replace(SMALL, **{field: value})
+
+
+def test_damped_newton_on_an_unstable_orbit_is_not_foretold():
+    """sqrt(2/5 damping) = 0.02 is a fixed orbit of period two at depth 4, whose fate rounding decides."""
+    orbit = (2 * saddles.DAMPING / 5) ** 0.5
+    assert orbit == pytest.approx(saddles.STARTS[1])
+    descent, newton, saddle_free = saddles.foresee_chain(4, orbit)
+    assert (descent, np.isnan(newton), saddle_free) == (np.inf, True, 15)
+    np.testing.assert_array_equal(saddles.foresee_chain(2, 0.2), [17, np.inf, 2])
