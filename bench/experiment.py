@@ -3,6 +3,7 @@
 settings -> sweep -> measured arrays -> store -> figure and verdicts, with theory beside the measurement.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -28,6 +29,8 @@ PARTS = {
     "table": "figures",
 }
 """The functions of an experiment, and the files of its folder in which they stand."""
+COMPILE_LIGHTLY = {"xla_backend_optimization_level": 1}
+"""Compiler options for programs that train: half the time to compile, and few kernels to make faster."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,23 @@ class Experiment:
         object.__setattr__(self, "variables", MappingProxyType(dict(self.variables)))
 
 
-def in_folder(package: str, **declared: Any) -> Experiment:
-    """The experiment whose functions stand in the files of a folder, each imported when it is first called.
+def in_folder(
+    package: str, sizes: Mapping[str, Any], variables: Mapping[str, Variable], **more: Any
+) -> Experiment:
+    """The experiment of a folder: named after it, with the question that its docstring begins with.
+
+    Its functions stand in the files of the folder and are imported when they are first called.
 
     Args:
         package: The folder as a package: ``__name__`` in its ``__init__.py``.
-        declared: The attributes of ``Experiment`` that are no functions.
+        sizes: Settings of ``quick``, ``standard`` and ``full``.
+        variables: What ``measure`` returns.
+        more: Further attributes of ``Experiment``.
     """
-    parts: dict[str, Any] = {name: _when_called(f"{package}.{file}", name) for name, file in PARTS.items()}
-    return Experiment(**parts, **declared)
+    name = package.rpartition(".")[2].replace("_", "-")
+    question = (sys.modules[package].__doc__ or name).splitlines()[0]
+    parts: dict[str, Any] = {part: _when_called(f"{package}.{file}", part) for part, file in PARTS.items()}
+    return Experiment(name=name, question=question, sizes=sizes, variables=variables, **parts, **more)
 
 
 def _when_called(module: str, name: str) -> Callable[..., Any]:

@@ -17,6 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from signalprop.analysis.statistics import share_interval
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h", "d", "8", "H")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 SEQUENTIAL, DIVERGING = "viridis", "vlag"
@@ -61,6 +63,28 @@ def canvas(
     return figure, axes
 
 
+def panels(names: Sequence[str], columns: int = 3, **more: Any) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with one titled panel per name, at most ``columns`` in a row; ``more`` as of ``canvas``."""
+    columns = min(columns, len(names))
+    figure, grid = canvas(-(-len(names) // columns), columns, **more)
+    for spare in grid.ravel()[len(names) :]:
+        spare.set_visible(False)
+    by_name = dict(zip(names, grid.ravel(), strict=False))
+    for name, axes in by_name.items():
+        axes.set_title(name)
+    return figure, by_name
+
+
+def legend(figure: Figure, *axes: Axes, where: str = "lower", **more: Any) -> None:
+    """One legend outside the panels, ``lower``, ``upper`` or ``right``, with every label of the axes once."""
+    found: dict[str, Any] = {}
+    for one in axes:
+        handles, labels = one.get_legend_handles_labels()
+        found = dict(zip(labels, handles, strict=True)) | found
+    place: Any = "outside right center" if where == "right" else f"outside {where} center"
+    figure.legend(list(found.values()), list(found), loc=place, **more)
+
+
 def series(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Colour, marker and line style of each named series, the same in every panel."""
     colours = sns.color_palette("colorblind", max(10, len(names)))
@@ -96,6 +120,20 @@ def measured(
         yerr=bars,
         **{"linestyle": "none", "zorder": 3, **face, **kept, **more},
     )
+
+
+def shares(
+    axes: Axes,
+    x: ArrayLike,
+    counts: ArrayLike,
+    total: int,
+    look: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> None:
+    """Draw shares of ``total`` networks as points with their exact 95 % intervals."""
+    number = np.asarray(counts, int)
+    ends = np.array([share_interval(int(k), total) for k in number]).T
+    measured(axes, x, number / total, np.abs(ends - number / total), look, **more)
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

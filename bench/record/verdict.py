@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike
 from scipy import stats
+
+from signalprop.bench.measure.estimates import standard_error
 
 FIVE_SIGMA = 2 * stats.norm.sf(5)
 FEWEST = 8  # networks: from fewer, Student's factor at five sigma is so large that no check can fail
@@ -105,6 +108,53 @@ def judge(
         tuple(claims), statement, source, float(p[worst]), float(m[worst]), float(u[worst]), float(t[worst]),
         checks, agreement, claim, correction,
     )  # fmt: skip
+
+
+def compare(
+    claims: Sequence[str],
+    statement: str,
+    source: str,
+    samples: xr.DataArray,
+    predicted: xr.DataArray | float,
+    *,
+    over: str = "seed",
+    slack: xr.DataArray | float = 0.0,
+    tolerance_from: str = "five standard errors over networks",
+    claim: Standing = "right",
+    correction: str = "",
+) -> list[Verdict]:
+    """Compare the mean of some samples with its prediction at every place; no verdict where none is defined.
+
+    The tolerance is ``slack`` and as many standard errors as ``sampling_factor`` allows for that many places
+    and samples. A place counts if all its samples are finite and its prediction is known.
+
+    Args:
+        claims: Ids that the verdict answers.
+        statement: What is judged.
+        source: Paper or formula.
+        samples: One number per network along ``over``.
+        predicted: What their mean should be, on the other dimensions or some of them; NaN where unknown.
+        over: Dimension of the networks.
+        slack: Systematic part of the tolerance.
+        tolerance_from: Its origin in words.
+        claim: Standing of the popular statement.
+        correction: How it should read.
+    """
+    kept = samples.where((abs(samples) < np.inf).all(over))
+    columns = (kept.mean(over, skipna=False), standard_error(kept, over), predicted, slack)
+    numbers = [c.values.ravel() for c in xr.broadcast(*map(xr.DataArray, columns))]
+    known = ~np.isnan(numbers[0]) & ~np.isnan(numbers[2])
+    if not known.any():
+        return []
+    measured, error, expected, allowed = (values[known] for values in numbers)
+    factor = sampling_factor(measured.size, samples.sizes[over])
+    return [
+        judge(
+            claims, statement, source, measured=measured, predicted=expected, uncertainty=error,
+            tolerance=allowed + factor * error, tolerance_from=tolerance_from, claim=claim,
+            correction=correction,
+        )
+    ]  # fmt: skip
 
 
 def observe(

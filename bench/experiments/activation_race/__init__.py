@@ -20,8 +20,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError, nearest
 from signalprop.bench.engine.grid import require_count, require_scale, require_values
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.experiments.activation_race.racers import RACERS
 from signalprop.bench.training.classification import problem
 from signalprop.bench.training.optimizers import require_learning_rates
@@ -89,15 +88,13 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="activation-race",
-    question=QUESTIONS["activation-race"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "mean_activity": Variable((), "mean activity of layer 1 before training"),
         "zero_slopes": Variable((), "share of slopes of layer 1 that are exactly 0 before training"),
         "accuracy": Variable(("update",), "training accuracy, mean over a record that ends at the update"),
         "test_accuracy": Variable((), "accuracy on examples not trained on"),
         "diverged_at": Variable((), "update at which the run left float range; 0: never"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.models.activations import ACTIVATIONS
 
 FOUR = ("sigmoid", "tanh", "relu", "linear")
@@ -64,8 +63,6 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="activation-slopes",
-    question=QUESTIONS["activation-slopes"],
-    sizes=SIZES,
-    variables={"log_delta": Variable(("layer",), "log norm of dE/dz in a layer", "nats")},
+    SIZES,
+    {"log_delta": Variable(("layer",), "log norm of dE/dz in a layer", "nats")},
 )

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.training import bisection
 from signalprop.bench.training.optimizers import require_learning_rates
 
@@ -86,15 +85,13 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="adam-epsilon",
-    question=QUESTIONS["adam-epsilon"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "log_step": Variable(
             ("layer",), "log rms of the first step over the learning rate, by kernel", "nats"
         ),
         "log_gradient": Variable(("layer",), "log rms of the first gradient, by kernel", "nats"),
         "trainable_depth": Variable((), "largest depth that reaches the threshold, by bisection", "layers"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

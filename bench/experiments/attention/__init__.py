@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 
 
 @dataclass(frozen=True)
@@ -64,10 +63,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="attention",
-    question=QUESTIONS["attention"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "residual": Variable(("block",), "log10 of |x - mean over tokens| / |x|", "decades"),
         "gradient": Variable(("block",), "log10 of |dE/dx^l| per unit, relative to the output's", "decades"),
         "query": Variable(("block",), "log10 of the norm of the query matrix' gradient", "decades"),

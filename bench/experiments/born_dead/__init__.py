@@ -18,8 +18,7 @@ Sources: Lu, Shin, Su & Karniadakis (2019), arXiv:1903.06733 (born dead networks
 from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.experiments.born_dead.starts import STARTS
 from signalprop.bench.training.optimizers import require_learning_rates
 
@@ -84,10 +83,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="born-dead",
-    question=QUESTIONS["born-dead"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "dead_at_input": Variable(("network", "features"), "first layer that is off at one input; 0: none"),
         "dead_at_all": Variable(("network", "features"), "depth at which every input is dead; 0: none"),
         "unit_dead": Variable(("ratio", "examples"), "share of units of layer 1 off on all examples"),
@@ -95,5 +92,5 @@ EXPERIMENT = in_folder(
         "collapsed": Variable((), "1 if it is constant after training"),
         "loss": Variable((), "mean square error after training"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

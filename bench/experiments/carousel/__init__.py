@@ -21,7 +21,6 @@ import numpy as np
 
 from signalprop.bench.engine.grid import require_count, require_finite, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 
 UNTIED = "lstm_untied"
 CELLS = ("lstm", UNTIED, "lstm_1997", "lstm_1997_full", "gru", "minimal_rnn", "tanh")
@@ -98,10 +97,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="carousel",
-    question=QUESTIONS["carousel"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "log_norm": Variable(("path", "time"), "log of the size of a change along each path", "nats"),
         "cell_square": Variable(("time",), "mean square of the cell state"),
         "terms": Variable(

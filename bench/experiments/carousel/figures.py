@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from signalprop.bench.experiments.carousel.verdicts import exponents
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.measure.memory import PATHS, TERMS
-from signalprop.bench.measure.rates import standard_error
 from signalprop.bench.record import figures as draw
 
 PANELS = {

@@ -9,7 +9,7 @@ import xarray as xr
 from flax import nnx
 
 from signalprop.analysis import gatedfield, gaussian
-from signalprop.bench.measure.rates import exp, standard_error
+from signalprop.bench.measure.estimates import exp, standard_error
 from signalprop.bench.record.verdict import Standing, Verdict, judge, observe, sampling_factor, surely
 from signalprop.models.cells import CELLS
 from signalprop.models.recurrent import Gate

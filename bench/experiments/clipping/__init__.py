@@ -24,8 +24,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale, require_values
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.experiments.clipping.scenes import SCENES, treatment
 from signalprop.bench.training.optimizers import require_learning_rates
 
@@ -106,10 +105,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="clipping",
-    question=QUESTIONS["clipping"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "log_first_gradient": Variable(("probe",), "log gradient norm over batches, before training", "nats"),
         "cosine": Variable(("probe",), "cosine of a gradient with itself clipped, before training"),
         "penalty_error": Variable((), "largest deviation of the slope of alpha |W|^2 from 2 alpha W"),
@@ -122,5 +119,5 @@ EXPERIMENT = in_folder(
         "radius": Variable(("moment",), "spectral radius of the recurrent weights"),
         "diverged_at": Variable((), "update at which the run left float range; 0: never"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

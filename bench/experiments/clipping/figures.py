@@ -15,7 +15,7 @@ from signalprop.bench.experiments.clipping.scores import (
     initial_share,
     solved,
 )
-from signalprop.bench.measure.rates import exp
+from signalprop.bench.measure.estimates import exp
 from signalprop.bench.record import figures as draw
 
 

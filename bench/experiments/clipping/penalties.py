@@ -5,7 +5,7 @@ import xarray as xr
 
 from signalprop.bench.experiments.clipping.scenes import label
 from signalprop.bench.experiments.clipping.scores import EXPLODES, LN10, epsilon, named
-from signalprop.bench.measure.rates import exp
+from signalprop.bench.measure.estimates import exp
 from signalprop.bench.record.verdict import Verdict, judge, observe
 
 CALCULUS = "calculus"

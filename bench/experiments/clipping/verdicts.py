@@ -15,7 +15,7 @@ from signalprop.bench.experiments.clipping.scores import (
     log,
     named,
 )
-from signalprop.bench.measure.rates import exp
+from signalprop.bench.measure.estimates import exp
 from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor
 
 PASCANU = "Pascanu, Mikolov & Bengio (2013), arXiv:1211.5063"

@@ -21,7 +21,6 @@ import numpy as np
 
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.models.activations import ACTIVATIONS
 
 DENSE = (0.8, 0.9, *np.sqrt([1.0, 1.1, 1.25, 1.4, 1.5, 1.6, 1.7]).round(4).tolist(), 1.327)
@@ -80,10 +79,8 @@ SIZES = {"quick": Settings(), "standard": replace(PAPER, width=512, depth=48, se
 
 EXPERIMENT = in_folder(
     __name__,
-    name="correlation",
-    question=QUESTIONS["correlation"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "log_q": Variable(("q_0", "layer"), "log of the mean squared pre-activation", "nats"),
         "distance": Variable(("pair", "layer"), "1 - c of a pair of inputs"),
         "log_delta": Variable(("layer",), "log of |delta^l| / |delta^L|", "nats"),

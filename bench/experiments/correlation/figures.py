@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from signalprop.bench.experiments.correlation import HE, MAPS, XAVIER
 from signalprop.bench.experiments.correlation.verdicts import measured_scales, near_input, position
-from signalprop.bench.measure.rates import exp, standard_error
+from signalprop.bench.measure.estimates import exp, standard_error
 from signalprop.bench.record import figures as draw
 
 KINDS = {

@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from signalprop.bench.experiments.correlation import HE, XAVIER
-from signalprop.bench.measure.rates import exp, run_width, standard_error
+from signalprop.bench.measure.estimates import exp, run_width, standard_error
 from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 
 LENGTH_BIAS, CORRELATION_BIAS = 8.0, 6.0  # times 1/N: 2 % of q and 0.015 of c at width 400

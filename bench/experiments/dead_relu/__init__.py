@@ -25,8 +25,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_finite
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.experiments.dead_relu.rectifiers import RECTIFIERS, require_rectifiers
 from signalprop.bench.training.classification import problem
 from signalprop.bench.training.optimizers import require_learning_rates
@@ -101,10 +100,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="dead-relu",
-    question=QUESTIONS["dead-relu"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "dead": Variable(("update", "layer"), "share of units never active on the training set"),
         "deaths": Variable(("layer",), "units that died between two looks"),
         "revivals": Variable(("layer",), "dead units that were active again at the next look"),
@@ -114,5 +111,5 @@ EXPERIMENT = in_folder(
         "diverged_at": Variable((), "update at which the run left float range; 0: never"),
         "dead_by_bias": Variable(("initial_bias", "layer"), "share of dead units before training"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

@@ -27,8 +27,7 @@ from signalprop.analysis.sharpness import curvature
 from signalprop.analysis.statistics import log_norm
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.experiments.depth_budget.limits import NETWORKS
 from signalprop.bench.training import bisection
 from signalprop.bench.training.classification import Problem
@@ -111,14 +110,12 @@ def _log_rms(matrix: jax.Array) -> jax.Array:
 
 EXPERIMENT = in_folder(
     __name__,
-    name="depth-budget",
-    question=QUESTIONS["depth-budget"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "trainable_depth": Variable((), "largest depth that reaches the threshold, by bisection", "layers"),
         "log_gradient": Variable(("probe",), "log rms of the first kernel's gradient, untrained", "nats"),
         "log_sharpness": Variable(("probe",), "log of the Hessian's largest eigenvalue, untrained", "nats"),
         "log_weight": Variable((), "log rms of the first kernel", "nats"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

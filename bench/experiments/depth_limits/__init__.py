@@ -24,7 +24,6 @@ from typing import Any
 
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.models.convolutional import draw_convolution
 from signalprop.models.mlp import draw_layer
 
@@ -72,10 +71,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="depth-limits",
-    question=QUESTIONS["depth-limits"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "signal": Variable(("layer",), "log10 of the rms of y^l", "decades"),
         "gradient": Variable(("layer",), "log10 of |dE/dy^l| / |dE/dy^L|", "decades"),
         "lost_at": Variable((), "first layer whose output left the dtype's range, 0 if none"),

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from signalprop.analysis import chaos
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.models.activations import ACTIVATIONS
 
 FAMILIES: tuple[chaos.Weights, ...] = ("gaussian", "orthogonal")
@@ -101,10 +100,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="edge-of-chaos-rnn",
-    question=QUESTIONS["edge-of-chaos-rnn"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "exponent": Variable(("scheme",), "largest Lyapunov exponent", "nats per step"),
         "q": Variable(("scheme",), "mean square of the pre-activations over units and time"),
         "radius": Variable(("scheme",), "spectral radius of the recurrent weights at gain 1"),

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from signalprop.analysis.meanfield import critical_line
 from signalprop.bench.experiments.edge_of_chaos_rnn.theory import Activation
 from signalprop.bench.experiments.edge_of_chaos_rnn.verdicts import log_radius, own_spectra
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.measure.exponents import dimension, entropy, places
-from signalprop.bench.measure.rates import standard_error
 from signalprop.bench.record import figures as draw
 from signalprop.models.activations import activation
 

@@ -8,8 +8,8 @@ import xarray as xr
 
 from signalprop.bench.experiments.edge_of_chaos_rnn import FAMILIES
 from signalprop.bench.experiments.edge_of_chaos_rnn.theory import Activation, predicted
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.measure.exponents import dimension, entropy
-from signalprop.bench.measure.rates import standard_error
 from signalprop.bench.record.verdict import FEWEST, Verdict, judge, sampling_factor, surely
 from signalprop.models.activations import activation
 

@@ -25,7 +25,6 @@ import numpy as np
 
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.bench.experiments.finite_width.gains import SCHEMES
 
 
@@ -98,10 +97,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="finite-width",
-    question=QUESTIONS["finite-width"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "log_gain": Variable(("network", "profile", "draw", "depth"), "log |Ju|^2, u a unit vector", "nats"),
         "log_forward": Variable(("profile", "draw", "depth"), "log |y|^2 / |x|^2 of relu networks", "nats"),
         "traces": Variable(("layer", "network", "trace"), "means of (tr JJ^T / n)^2 and tr (JJ^T)^2 / n"),

@@ -9,8 +9,8 @@ from scipy import stats
 
 from signalprop.analysis import finitewidth
 from signalprop.bench.experiments.finite_width.gains import NETWORKS
+from signalprop.bench.measure.estimates import exp
 from signalprop.bench.measure.kernels import KURTOSIS
-from signalprop.bench.measure.rates import exp
 from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 
 HANIN, HANIN_NICA = "Hanin (arXiv 1801.03744)", "Hanin & Nica (arXiv 1812.05994)"

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.bench.training.flossing import SCHEDULES, STARTS
 
 
@@ -110,10 +109,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="flossing",
-    question=QUESTIONS["flossing"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "exponents": Variable(("moment", "index"), "Lyapunov exponents along one long sequence", "nats"),
         "exponent_error": Variable(("moment", "index"), "their standard errors over time", "nats"),
         "log_gradient": Variable(("moment", "lag"), "log of |dL/dh_{T-k}|", "nats"),

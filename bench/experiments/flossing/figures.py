@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from signalprop.analysis.statistics import share_interval
-from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record import figures as draw
 from signalprop.bench.training.flossing import MOMENTS, STARTS
 

@@ -5,7 +5,7 @@ import xarray as xr
 from scipy import stats
 
 from signalprop.analysis.statistics import share_interval
-from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record.verdict import FEWEST, Verdict, judge, observe, sampling_factor, surely
 from signalprop.bench.training.flossing import COUNTED, LONG
 

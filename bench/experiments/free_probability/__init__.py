@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.models.activations import ACTIVATIONS
 
 
@@ -77,10 +76,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="free-probability",
-    question=QUESTIONS["free-probability"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "log_singular_values": Variable(
             ("depth", "index"),
             "log of the singular values of dy^L/dy^0; NaN below 2e-16 of the largest",

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_values
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.training.classification import problem
 
 
@@ -72,10 +71,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="frozen-layers",
-    question=QUESTIONS["frozen-layers"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "way": Variable(("replaced", "at", "layer"), "log of the sum of |update| of a kernel", "nats"),
         "bias_way": Variable(("replaced", "at", "layer"), "log of the sum of |update| of a bias", "nats"),
         "learnt": Variable(("replaced", "at"), "test accuracy with a layer replaced"),
@@ -83,5 +80,5 @@ EXPERIMENT = in_folder(
         "share_bias_way": Variable(("share", "layer"), "log of the sum of |update| of a bias", "nats"),
         "share_accuracy": Variable(("share",), "test accuracy with a share of the middle layer silent"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

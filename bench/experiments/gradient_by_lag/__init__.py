@@ -22,7 +22,6 @@ from dataclasses import dataclass, replace
 
 from signalprop.bench.engine.grid import require_count, require_finite, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.models.cells import CELLS
 
 SHORT = 20  # steps of the sequence whose weight gradient is summed lag by lag
@@ -88,10 +87,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="gradient-by-lag",
-    question=QUESTIONS["gradient-by-lag"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "log_norm": Variable(("lag",), "log of |dL/dh_{T-k}|, whole carry", "nats"),
         "live": Variable(("lag",), "share of the units (c of an LSTM) whose gradient is not exactly 0"),
         "heat": Variable(("shown_lag", "unit"), "log10 of a unit's gradient (c of an LSTM)", "decades"),

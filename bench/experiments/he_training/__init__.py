@@ -26,8 +26,7 @@ from typing import NamedTuple
 
 from signalprop.bench.engine.errors import InputError, nearest
 from signalprop.bench.engine.grid import require_count, require_scale, require_values
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.training.classification import problem
 from signalprop.bench.training.optimizers import require_learning_rates
 
@@ -118,10 +117,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="he-training",
-    question=QUESTIONS["he-training"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "log_signal": Variable(("layer",), "log |y^l| / |x| before training, mean over examples", "nat"),
         "direction_gap": Variable((), "largest distance of unit activities of the top layer from He's"),
         "log_gradient": Variable(("layer",), "log |dE/dW^l| before training", "nat"),
@@ -131,5 +128,5 @@ EXPERIMENT = in_folder(
         "diverged_at": Variable((), "update at which the run left float range; 0: never"),
         "twin_gap": Variable((), "largest difference of the twins' losses over ten updates", "nat"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

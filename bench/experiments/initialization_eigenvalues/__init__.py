@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.bench.measure.kernels import UNSIGNED
 from signalprop.models.initializers import SCHEMES
 
@@ -70,10 +69,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="initialization-eigenvalues",
-    question=QUESTIONS["initialization-eigenvalues"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "real": Variable(("scheme", "draw", "index"), "real parts of the eigenvalues"),
         "imaginary": Variable(("scheme", "draw", "index"), "imaginary parts of the eigenvalues"),
         "singular": Variable(("scheme", "draw", "index"), "singular values"),

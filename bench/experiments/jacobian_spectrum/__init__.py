@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.bench.measure import data
 from signalprop.bench.measure.spectra import FORMS
 from signalprop.models.activations import ACTIVATIONS
@@ -100,8 +99,6 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="jacobian-spectrum",
-    question=QUESTIONS["jacobian-spectrum"],
-    sizes=SIZES,
-    variables=VARIABLES,
+    SIZES,
+    VARIABLES,
 )

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.bench.measure import data
 from signalprop.models.activations import ACTIVATIONS
 from signalprop.models.initializers import SCHEMES
@@ -99,8 +98,6 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="layer-profiles",
-    question=QUESTIONS["layer-profiles"],
-    sizes=SIZES,
-    variables=VARIABLES,
+    SIZES,
+    VARIABLES,
 )

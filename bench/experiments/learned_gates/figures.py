@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from signalprop.bench.experiments.learned_gates.measure import PARTS
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.measure.memory import TERMS
-from signalprop.bench.measure.rates import standard_error
 from signalprop.bench.record import figures as draw
 
 TERM_NAMES = {

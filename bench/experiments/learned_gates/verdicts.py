@@ -3,7 +3,7 @@
 import xarray as xr
 
 from signalprop.bench.experiments.learned_gates.measure import OFFSETS, STAGES
-from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record.verdict import Standing, Verdict, observe
 
 CLEAR = 5  # standard errors beyond which a difference counts as seen

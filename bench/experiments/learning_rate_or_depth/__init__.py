@@ -21,8 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.measure.data import INPUTS
 from signalprop.bench.training.classification import PROBLEMS
 from signalprop.bench.training.optimizers import require_learning_rates
@@ -97,10 +96,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="learning-rate-or-depth",
-    question=QUESTIONS["learning-rate-or-depth"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "decades": Variable(
             ("when",), "log10 of the gradient at the first over the last hidden layer", "decades"
         ),
@@ -114,5 +111,5 @@ EXPERIMENT = in_folder(
         "diverged_at": Variable((), "updates after which the loss had left float range; 0: never"),
         "rate": Variable(("multiple",), "growth per update of the steepest direction's error", "nats"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

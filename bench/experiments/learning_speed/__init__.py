@@ -28,8 +28,7 @@ import jax.numpy as jnp
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import Static, require_count, require_scale, require_values
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.experiments.learning_speed.learners import find_learner, first_examples
 from signalprop.bench.training.optimizers import require_learning_rates
 
@@ -96,10 +95,8 @@ def examples(static: Static) -> tuple[jax.Array, jax.Array]:
 
 EXPERIMENT = in_folder(
     __name__,
-    name="learning-speed",
-    question=QUESTIONS["learning-speed"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "speed": Variable(("epoch", "layer"), "log of the norm of the mean error of a layer", "nats"),
         "weight_speed": Variable(("epoch", "layer"), "log of the norm of the weights' gradient", "nats"),
         "moved": Variable(("epoch", "layer"), "|W - W_0| / |W_0| of a layer"),
@@ -110,5 +107,5 @@ EXPERIMENT = in_folder(
         "mean_output": Variable(("start", "depth"), "log norm of the output's mean error", "nats"),
         "rms_output": Variable(("start", "depth"), "log rms error of the output, one example", "nats"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

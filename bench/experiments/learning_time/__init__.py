@@ -23,8 +23,7 @@ import numpy as np
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.training.optimizers import require_learning_rates
 
 LENGTHS = {"linear": 1.0, "tanh_small": 1 / 16, "tanh_large": 1.0}  # q* of every network
@@ -92,13 +91,11 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="learning-time",
-    question=QUESTIONS["learning-time"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "time": Variable((), "steps until the network has learned; inf: not within the steps", "steps"),
         "spread": Variable((), "relative variance of squared singular values of the Jacobian, untrained"),
         "strength": Variable(("moment", "mode"), "strength of decoupled modes"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

@@ -28,8 +28,7 @@ import optax
 
 from signalprop.bench.engine.errors import InputError, nearest
 from signalprop.bench.engine.grid import require_count, require_scale, require_values
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.training.remedies import REMEDIES, remedy
 from signalprop.bench.training.tasks import find_task
 
@@ -120,10 +119,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="long-lag-tasks",
-    question=QUESTIONS["long-lag-tasks"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "test_loss": Variable((), "loss on sequences not trained on"),
         "correct": Variable((), "share of right answers on them"),
         "solved": Variable((), "1 if the task is solved"),
@@ -134,5 +131,5 @@ EXPERIMENT = in_folder(
         "lag_before": Variable(("lag",), "log gradient by lag over that at lag 0, untrained", "nats"),
         "lag_after": Variable(("lag",), "log gradient by lag over that at lag 0, trained", "nats"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

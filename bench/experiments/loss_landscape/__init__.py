@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.measure.data import INPUTS
 from signalprop.bench.training.classification import PROBLEMS
 from signalprop.bench.training.optimizers import require_learning_rates
@@ -78,15 +77,13 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="loss-landscape",
-    question=QUESTIONS["loss-landscape"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "loss": Variable(("update",), "training loss, mean over the updates of a record", "nats"),
         "loss_range": Variable(("update",), "range of the loss along the gradient", "nats"),
         "gradient_change": Variable(("update",), "largest relative change of the gradient there"),
         "smoothness": Variable(("update",), "largest change of the gradient per distance moved"),
         "diverged_at": Variable((), "update at which the run left float range; 0: never"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

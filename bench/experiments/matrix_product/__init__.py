@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="matrix-product",
-    question=QUESTIONS["matrix-product"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "decades": Variable(("draw", "depth"), "log10 of the norm of the product's first column", "decades"),
         "entry_decades": Variable(("draw", "depth"), "log10 of the size of its first entry", "decades"),
         "lost_at": Variable(("draw", "format"), "factors at which the column, kept in a format, is lost"),

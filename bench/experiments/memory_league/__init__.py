@@ -30,8 +30,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_values
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.experiments.memory_league.competitors import ALONE, PARTS, competitor
 from signalprop.bench.training.optimizers import require_learning_rates, require_optimizers
 from signalprop.bench.training.tasks import find_task
@@ -118,10 +117,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="memory-league",
-    question=QUESTIONS["memory-league"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "rate": Variable(("optimizer",), "learning rate that the held-out networks chose"),
         "test_loss": Variable(("optimizer",), "loss on sequences not trained on"),
         "solved": Variable(("optimizer",), "1 if the task is solved"),
@@ -137,5 +134,5 @@ EXPERIMENT = in_folder(
             ("optimizer", "moment"), "log10 of the answer's gradient over the sequence", "decades"
         ),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

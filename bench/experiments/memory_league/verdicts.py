@@ -9,7 +9,7 @@ from scipy import stats
 
 from signalprop.bench.experiments.memory_league.competitors import ALONE, PARTS
 from signalprop.bench.experiments.memory_league.scores import scores
-from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor, surely
 
 PASCANU = "Pascanu, Mikolov & Bengio (2013), arXiv:1211.5063"

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.models.activations import ACTIVATIONS
 
 EACH = ("norm", "activation")
@@ -77,10 +76,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="normalization",
-    question=QUESTIONS["normalization"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "log_gradient": Variable((*EACH, "layer"), "log of |dE/dy^l|^2 over |dE/dy^L|^2", "nat"),
         "log_signal": Variable((*EACH, "layer"), "log of the mean square of y^l", "nat"),
         "saturated": Variable(

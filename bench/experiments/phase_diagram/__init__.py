@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.models.activations import ACTIVATIONS
 
 WIDE = ("tanh", "erf", "relu", "gelu", "sigmoid", "selu")
@@ -79,10 +78,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="phase-diagram",
-    question=QUESTIONS["phase-diagram"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "growth": Variable(("input",), "mean growth of log |delta|^2 per layer towards the input", "nats"),
         "separation": Variable(
             ("input",), "mean growth of log q (1 - c) per layer of two close inputs", "nats"

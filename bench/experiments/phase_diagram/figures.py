@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from signalprop.bench.experiments.phase_diagram.verdicts import REACHED, SETTLED, measured_critical
-from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record import figures as draw
 
 LOOK: dict[str, Any] = {"cmap": draw.DIVERGING, "vmin": -2, "vmax": 2}

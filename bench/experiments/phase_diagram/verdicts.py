@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 
 SLOPE = (0.03, 0.05)  # agreed accuracy of a growth rate: absolute, relative

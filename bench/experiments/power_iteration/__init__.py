@@ -26,7 +26,6 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.bench.experiments.power_iteration.matrices import KINDS
 
 LONG = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 25, 32, 40, 50, 64, 80, 100, 120, 140, 160, 180, 200)
@@ -80,10 +79,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="power-iteration",
-    question=QUESTIONS["power-iteration"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "log_norm": Variable(("matrix", "k"), "log of the norm of A^k", "nats"),
         "log_vector": Variable(("matrix", "k"), "log of |A^k x| / |x|", "nats"),
         "log_blind": Variable(("format", "k"), "the same without the leading eigenvector, normal A", "nats"),

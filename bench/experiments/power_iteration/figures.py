@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from signalprop.bench.experiments.power_iteration.matrices import FORMATS, SECOND
 from signalprop.bench.experiments.power_iteration.recurrences import HE, driven_nilpotent
-from signalprop.bench.measure.rates import exp, standard_error
+from signalprop.bench.measure.estimates import exp, standard_error
 from signalprop.bench.record import figures as draw
 
 LN10 = float(np.log(10))

@@ -5,7 +5,7 @@ import xarray as xr
 
 from signalprop.bench.experiments.power_iteration.matrices import FORMATS, SECOND
 from signalprop.bench.experiments.power_iteration.recurrences import HE, WEIGHTS, driven_nilpotent
-from signalprop.bench.measure.rates import exp, standard_error
+from signalprop.bench.measure.estimates import exp, standard_error
 from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor, surely
 
 TIED = (

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.bench.measure.rounding import VARIANTS
 from signalprop.models.activations import ACTIVATIONS
 
@@ -66,10 +65,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="precision",
-    question=QUESTIONS["precision"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "slope_edge": Variable(("format", "activation", "side"), "|z| from which on the slope is exactly 0"),
         "value_edge": Variable(("format", "activation", "side"), "|z| from which on the value is constant"),
         "number_edge": Variable(("format", "activation", "side"), "|z| from which on the slope is NaN"),

@@ -22,8 +22,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.experiments.pretraining.starts import STARTS
 from signalprop.bench.measure.data import INPUTS
 from signalprop.bench.training.classification import PROBLEMS
@@ -113,10 +112,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="pretraining",
-    question=QUESTIONS["pretraining"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "curve": Variable(("update",), "training loss, mean of the updates before", "nats"),
         "saturated": Variable(("update",), "share of saturated units of the last hidden layer"),
         "top_mean": Variable(("update",), "mean activity of the last hidden layer"),
@@ -132,5 +129,5 @@ EXPERIMENT = in_folder(
         "greedy_error": Variable(("method", "layer"), "mean square reconstruction error of greedy training"),
         "joint_error": Variable(("method", "when"), "the same of the whole stack, and after joint training"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

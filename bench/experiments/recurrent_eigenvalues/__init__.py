@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.bench.measure.ensembles import NILPOTENT
 from signalprop.models.activations import ACTIVATIONS
 from signalprop.models.initializers import SCHEMES
@@ -127,10 +126,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="recurrent-eigenvalues",
-    question=QUESTIONS["recurrent-eigenvalues"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "slope": Variable(_NETWORK, "growth of the gradient per step of lag", "nats"),
         "lyapunov": Variable(_NETWORK, "exponent over 100 steps of other inputs", "nats per step"),
         "real": Variable(("ensemble", "index"), "real parts of the eigenvalues at gain 1"),

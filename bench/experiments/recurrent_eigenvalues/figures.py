@@ -20,7 +20,7 @@ from signalprop.bench.experiments.recurrent_eigenvalues.audit import (
     settings_table,
     trained_radius,
 )
-from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record import figures as draw
 
 NAMES = {"scaled_identity": "identity", "smart_tanh": "smart tanh"}

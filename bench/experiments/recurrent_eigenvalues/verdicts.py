@@ -16,7 +16,7 @@ from signalprop.bench.experiments.recurrent_eigenvalues.audit import (
     trained_radius,
 )
 from signalprop.bench.measure.ensembles import NILPOTENT, RULES
-from signalprop.bench.measure.rates import standard_error
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor, surely
 from signalprop.models.activations import activation
 

@@ -31,8 +31,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_values
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.experiments.remedy_league.recipes import NETWORKS, REMEDIES
 from signalprop.bench.training.classification import problem
 from signalprop.bench.training.optimizers import require_learning_rates
@@ -113,10 +112,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="remedy-league",
-    question=QUESTIONS["remedy-league"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "accuracy": Variable(("member",), "accuracy on 1,000 training examples after the last step"),
         "solved": Variable(("member",), "1 if it is above the threshold and the network did not diverge"),
         "curve": Variable(("member", "step"), "mean accuracy on the batches up to the step"),
@@ -125,5 +122,5 @@ EXPERIMENT = in_folder(
         ),
         "diverged_at": Variable(("member",), "step at which the run left float range; 0: never"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 from signalprop.bench.experiments.residual.architectures import ARCHITECTURES
 
 
@@ -61,10 +60,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="residual",
-    question=QUESTIONS["residual"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "log_signal": Variable(("depth", "architecture", "block"), "log of the mean square of y^l", "nat"),
         "log_gradient": Variable(
             ("depth", "architecture", "block"), "log of |dE/dy^l|^2 over |dE/dy^L|^2", "nat"

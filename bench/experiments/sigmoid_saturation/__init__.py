@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="sigmoid-saturation",
-    question=QUESTIONS["sigmoid-saturation"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "std": Variable((), "root mean square of h"),
         "saturated": Variable((), "fraction of units with |h| > 5"),
         "slope": Variable((), "mean slope"),

@@ -20,8 +20,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_scale
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.experiments.stuck_or_solved.xor import WIDEST
 
 
@@ -87,10 +86,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="stuck-or-solved",
-    question=QUESTIONS["stuck-or-solved"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "loss": Variable(("network",), "training loss at the end", "nats"),
         "base": Variable(("network",), "loss of the base rate", "nats"),
         "log_gradient": Variable(("network",), "log of the norm of the gradient at the end", "nats"),
@@ -111,5 +108,5 @@ EXPERIMENT = in_folder(
         "xor_least": Variable(("restart", "xor_width", "penalty"), "smallest eigenvalue of the Hessian"),
         "xor_minimum": Variable(("restart", "xor_width", "penalty"), "1 if a strict minimum is certified"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

@@ -27,8 +27,7 @@ import numpy as np
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.measure.data import INPUTS
 from signalprop.bench.training.classification import PROBLEMS
 from signalprop.bench.training.optimizers import require_learning_rates
@@ -123,10 +122,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="trainability",
-    question=QUESTIONS["trainability"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "accuracy": Variable(("step",), "share of watched training examples that are right after the step"),
         "loss": Variable(("step",), "mean training loss over the steps up to this one", "nats"),
         "log_moved": Variable((), "log of the first kernel's change over its size", "nats"),
@@ -137,5 +134,5 @@ EXPERIMENT = in_folder(
         "gradient_rate": Variable(("network",), "change of log |delta|^2 per layer down", "nats"),
         "product": Variable(("way", "network"), "v^T J u / |J u| in three ways"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

@@ -23,8 +23,7 @@ from typing import NamedTuple
 
 from signalprop.bench.engine.errors import InputError, nearest
 from signalprop.bench.engine.grid import require_count, require_values
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.training.classification import problem
 from signalprop.bench.training.optimizers import require_learning_rates
 
@@ -139,9 +138,7 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="xavier-training",
-    question=QUESTIONS["xavier-training"],
-    sizes=SIZES,
-    variables=VARIABLES,
-    compiler_options={"xla_backend_optimization_level": 1},
+    SIZES,
+    VARIABLES,
+    compiler_options=COMPILE_LIGHTLY,
 )

@@ -18,8 +18,7 @@ Loshchilov & Hutter (2017), arXiv:1711.05101 (decoupled decay); Ioffe & Szegedy 
 from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known
-from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.experiments.zero_gradient_plateau.plateaus import ROUTES
 
 
@@ -63,10 +62,8 @@ SIZES = {
 
 EXPERIMENT = in_folder(
     __name__,
-    name="zero-gradient-plateau",
-    question=QUESTIONS["zero-gradient-plateau"],
-    sizes=SIZES,
-    variables={
+    SIZES,
+    {
         "escape": Variable(
             ("instance", "route"), "first step after which a unit is awake; inf: none", "steps"
         ),
@@ -88,5 +85,5 @@ EXPERIMENT = in_folder(
         "chain_hessian": Variable(("chain",), "largest second derivative at the origin"),
         "sigmoid_steps": Variable(("sigmoid_start",), "steps of gradient descent to b = 0", "steps"),
     },
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options=COMPILE_LIGHTLY,
 )

@@ -1,0 +1,37 @@
+"""Estimates over networks: means with their standard errors, and what a result says of its own run."""
+
+import json
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+
+def standard_error(values: xr.DataArray, over: str = "seed") -> xr.DataArray:
+    """Standard error of the mean over networks: s / sqrt(n), with n - 1 in the variance s^2.
+
+    Lost networks (NaN) do not count. NaN where fewer than two are left, or one is infinite.
+    """
+    with np.errstate(invalid="ignore"):  # an infinite network has no distance from an infinite mean
+        spread = values.std(over, ddof=1)
+    count = values.notnull().sum(over)
+    error: xr.DataArray = spread / (count**0.5).astype(spread.dtype)
+    return error
+
+
+def mean_and_error(values: ArrayLike) -> tuple[float, float]:
+    """Mean of independent numbers and its standard error; the error of a single one is NaN."""
+    numbers = np.asarray(values, np.float64)
+    error = numbers.std(ddof=1) / numbers.size**0.5 if numbers.size > 1 else np.nan
+    return float(numbers.mean()), float(error)
+
+
+def exp(values: xr.DataArray) -> xr.DataArray:
+    """Exponential, typed: NumPy's own promises an array."""
+    result: xr.DataArray = xr.apply_ufunc(np.exp, values)
+    return result
+
+
+def run_width(result: xr.Dataset) -> int:
+    """Units of every layer, as the settings have it."""
+    return int(json.loads(result.attrs["settings"])["width"])
