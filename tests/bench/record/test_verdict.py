@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy import stats
 
 from signalprop.bench.record import verdict
-from signalprop.bench.record.verdict import judge
+from signalprop.bench.record.verdict import compare, judge, sampling_factor
 
 
 def one(**numbers):
@@ -59,3 +60,24 @@ def test_verdicts_survive_the_file(tmp_path) -> None:
     ]
     verdict.write(tmp_path / "verdicts.json", written)
     assert verdict.read(tmp_path / "verdicts.json") == written
+
+
+def test_means_are_compared_where_all_networks_and_the_prediction_are_known() -> None:
+    rng = np.random.default_rng(2)
+    samples = xr.DataArray(rng.normal(size=(4, 30)), dims=("place", "seed"))
+    samples[0, 3], samples[1, 5] = np.nan, -np.inf
+    predicted = xr.DataArray([9.0, 9.0, 0.0, np.nan], dims="place")
+    (found,) = compare(["C7"], "They are drawn so.", "normal law", samples, predicted)
+    assert found.agreement == "agrees"
+    assert found.measured == pytest.approx(float(samples[2].mean()))
+    assert found.uncertainty == pytest.approx(stats.sem(samples[2].values))
+    assert found.tolerance == pytest.approx(found.uncertainty * sampling_factor(1, 30))
+    assert compare(["C7"], "Nothing is known.", "-", samples[:2], predicted[:2]) == []
+
+
+def test_a_wrong_prediction_disagrees_unless_the_slack_allows_it() -> None:
+    samples = xr.DataArray(np.random.default_rng(3).normal(size=(5, 50)), dims=("place", "draw"))
+    (apart,) = compare(["C7"], "Off by 2.", "-", samples, 2.0, over="draw")
+    (allowed,) = compare(["C7"], "Off by 2.", "-", samples, 2.0, over="draw", slack=2.0)
+    assert (apart.agreement, allowed.agreement) == ("disagrees", "agrees")
+    assert allowed.tolerance > 2

@@ -1,0 +1,39 @@
+"""Estimates over networks: known answers, and what lost and infinite networks count as."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+from signalprop.bench.measure.estimates import mean_and_error, standard_error
+
+NORMAL = np.random.default_rng(0).normal(size=(3, 40))
+
+
+def test_the_standard_error_is_that_of_scipy() -> None:
+    error = standard_error(xr.DataArray(NORMAL, dims=("place", "seed")))
+    np.testing.assert_allclose(error, stats.sem(NORMAL, axis=1), rtol=1e-12)
+    np.testing.assert_allclose(
+        mean_and_error(NORMAL[0]), (NORMAL[0].mean(), stats.sem(NORMAL[0])), rtol=1e-12
+    )
+
+
+def test_lost_networks_do_not_count() -> None:
+    some = NORMAL.copy()
+    some[0, ::3] = np.nan
+    error = standard_error(xr.DataArray(some, dims=("place", "seed")))
+    kept = some[0][~np.isnan(some[0])]
+    np.testing.assert_allclose(error[0], stats.sem(kept), rtol=1e-12)
+
+
+def test_infinite_and_single_networks_have_no_error_and_raise_no_warning() -> None:
+    values = xr.DataArray([[-np.inf, -np.inf, 1.0], [1.0, 2.0, 3.0]], dims=("place", "seed"))
+    error = standard_error(values)
+    assert np.isnan(error[0])
+    assert float(error[1]) == pytest.approx(1 / np.sqrt(3))
+    assert mean_and_error([2.5]) == (2.5, pytest.approx(np.nan, nan_ok=True))
+
+
+def test_networks_may_lie_along_any_dimension_and_keep_their_precision() -> None:
+    values = xr.DataArray(NORMAL.astype("float32"), dims=("place", "draw"))
+    assert standard_error(values, "draw").dtype == np.float32
