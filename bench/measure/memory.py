@@ -22,6 +22,12 @@ from signalprop.models.cells import zero_carry
 
 PATHS = ("carry", "hidden", "four_terms", "best_unit", "typical_unit")
 TERMS = ("carousel", "forget", "input", "candidate", "sum")
+TERM_LABELS = {
+    "carousel": r"diag $f_t$",
+    "forget": "by the forget gate",
+    "input": "by the input gate",
+    "candidate": "by the candidate",
+}
 
 CellAt = Callable[[jax.Array], Any]  # from the key of a step to the cell of that step
 

@@ -110,6 +110,33 @@ def judge(
     )  # fmt: skip
 
 
+def judge_zero(
+    claims: Sequence[str],
+    statement: str,
+    source: str,
+    measured: ArrayLike,
+    *,
+    tolerance_from: str = "exact",
+    claim: Standing = "right",
+    correction: str = "",
+) -> Verdict:
+    """Judge that every one of these numbers is exactly 0, as the gradients of what passes none.
+
+    Args:
+        claims: Ids that the verdict answers.
+        statement: What is judged.
+        source: Paper or formula.
+        measured: One or many numbers.
+        tolerance_from: Why no difference is allowed.
+        claim: Standing of the popular statement.
+        correction: How it should read.
+    """
+    return judge(
+        claims, statement, source, measured=measured, predicted=0.0, tolerance=0.0,
+        tolerance_from=tolerance_from, claim=claim, correction=correction,
+    )  # fmt: skip
+
+
 def compare(
     claims: Sequence[str],
     statement: str,

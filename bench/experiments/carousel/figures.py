@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from signalprop.bench.experiments.carousel.verdicts import exponents
 from signalprop.bench.measure.estimates import standard_error
-from signalprop.bench.measure.memory import PATHS, TERMS
+from signalprop.bench.measure.memory import PATHS, TERM_LABELS, TERMS
 from signalprop.bench.record import figures as draw
 
 PANELS = {
@@ -27,12 +27,6 @@ NAMES = {
     "gru": "GRU",
     "minimal_rnn": "minimalRNN",
     "tanh": "tanh, no gate",
-}
-LABELS = {
-    "carousel": r"diag $f_t$",
-    "forget": "by the forget gate",
-    "input": "by the input gate",
-    "candidate": "by the candidate",
 }
 PATH_NAMES = {
     "carry": "whole carry $(c, h)$",
@@ -63,16 +57,16 @@ def _at(result: xr.Dataset, **wanted: float) -> xr.Dataset:
 
 def _factors(result: xr.Dataset, shown: list[str]) -> Figure:
     figure, (row,) = draw.canvas(1, len(shown), height=2.9, sharey=True)
-    looks = draw.series(list(LABELS))
+    looks = draw.series(list(TERM_LABELS))
     for axes, name in zip(row, shown, strict=True):
         at = _at(result, forget_bias=1.0, gain=2.0).sel(cell=name)
         terms, step = at["terms"].mean("seed"), at["step"].values
-        heights = [np.nan_to_num(terms.sel(term=term)) for term in LABELS]
+        heights = [np.nan_to_num(terms.sel(term=term)) for term in TERM_LABELS]
         axes.stackplot(
             step,
             *heights,
-            labels=LABELS.values(),
-            colors=[looks[t]["color"] for t in LABELS],
+            labels=TERM_LABELS.values(),
+            colors=[looks[t]["color"] for t in TERM_LABELS],
             alpha=0.75,
             linewidth=0,
         )

@@ -8,15 +8,8 @@ from matplotlib.figure import Figure
 
 from signalprop.bench.experiments.learned_gates.measure import PARTS
 from signalprop.bench.measure.estimates import standard_error
-from signalprop.bench.measure.memory import TERMS
+from signalprop.bench.measure.memory import TERM_LABELS, TERMS
 from signalprop.bench.record import figures as draw
-
-TERM_NAMES = {
-    "carousel": r"diag $f_t$",
-    "forget": "by the forget gate",
-    "input": "by the input gate",
-    "candidate": "by the candidate",
-}
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
@@ -69,14 +62,14 @@ def _training(at: xr.Dataset) -> Figure:
 def _terms(axes: Axes, at: xr.Dataset) -> None:
     """Stacked squares of the four terms, before and after training, for every bias."""
     bias = np.arange(at.sizes["forget_bias"])
-    looks = draw.series(list(TERM_NAMES))
+    looks = draw.series(list(TERM_LABELS))
     for stage, shift in ((0, -0.21), (1, 0.21)):
         below = np.zeros(len(bias))
         for term, look in looks.items():
             height = at["terms"].isel(stage=stage).sel(term=term).mean("seed").values
             axes.bar(
                 bias + shift, height, 0.36, bottom=below, color=look["color"], alpha=0.45 + 0.45 * stage,
-                label=TERM_NAMES[term] if stage else None,
+                label=TERM_LABELS[term] if stage else None,
             )  # fmt: skip
             below = below + height
     axes.set_xticks(bias, [f"{b:g}" for b in at["forget_bias"].values])
