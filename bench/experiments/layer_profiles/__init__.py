@@ -96,8 +96,4 @@ SIZES = {
 }
 
 
-EXPERIMENT = in_folder(
-    __name__,
-    SIZES,
-    VARIABLES,
-)
+EXPERIMENT = in_folder(__name__, SIZES, VARIABLES)

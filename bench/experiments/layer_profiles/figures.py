@@ -1,4 +1,4 @@
-"""Figures of layer-profiles: a table of all pairs, profiles, and the pictures of the classical sources."""
+"""Figures: a table of all pairs, profiles, and the pictures of the classical sources; the table of totals."""
 
 import math
 from typing import Any
@@ -11,8 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from signalprop.bench.experiments.layer_profiles.profiles import deviation, standard_error
-from signalprop.bench.record.figures import DIVERGING, canvas, measured, series, theory
+from signalprop.bench.experiments.layer_profiles.verdicts import deviation
+from signalprop.bench.measure.estimates import standard_error
+from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 SATURATED = 5  # decades where the colour scale of the table ends
 PANELS = ("sigmoid", "tanh", "relu", "linear", "gelu", "selu")
@@ -44,10 +46,10 @@ def _table(result: xr.Dataset) -> Figure:
     at_depth = result.sel(depth=depth)
     mean = at_depth["total_decades"].mean(["seed", "input"], skipna=False).transpose("activation", "scheme")
     wide = at_depth["decades_predicted"].sel(layer=1).transpose("activation", "scheme")
-    figure, ((ax,),) = canvas(height=1.0 + 0.33 * result.sizes["activation"])
+    figure, ((ax,),) = draw.canvas(height=1.0 + 0.33 * result.sizes["activation"])
     sns.heatmap(
         np.clip(mean.values, -99, 99), ax=ax, annot=np.vectorize(_cell)(mean.values, wide.values), fmt="",
-        annot_kws={"size": 5.5}, cmap=DIVERGING, vmin=-SATURATED, vmax=SATURATED, linewidths=0.5,
+        annot_kws={"size": 5.5}, cmap=draw.DIVERGING, vmin=-SATURATED, vmax=SATURATED, linewidths=0.5,
         cbar_kws={"label": "decades", "extend": "both", "extendfrac": 0.02},
         yticklabels=list(mean["activation"].values),
         xticklabels=[str(name).replace("_", "\n") for name in mean["scheme"].values],
@@ -75,21 +77,19 @@ def _profiles(result: xr.Dataset) -> Figure:
     names = [name for name in PANELS if name in result["activation"]] or list(result["activation"].values)[:1]
     schemes = [name for name in DRAWN if name in result["scheme"]] or list(result["scheme"].values)[:5]
     depth = int(result["depth"].max())
-    columns = 2 if len(names) in (2, 4) else min(3, len(names))
-    figure, axes = canvas(math.ceil(len(names) / columns), columns, height=2.4)
-    for name, ax in zip(names, axes.flat, strict=False):
-        for chosen, look in series(schemes).items():
+    columns = 2 if len(names) in (2, 4) else 3
+    figure, panels = draw.panels(names, columns, height=2.4)
+    for name, ax in panels.items():
+        for chosen, look in draw.series(schemes).items():
             pair = result.sel(activation=name, scheme=chosen, depth=depth)
             profile = pair["decades"].isel(input=0, layer=slice(0, None, max(1, depth // 8)))
-            theory(ax, pair["layer"], pair["decades_predicted"], look, linewidth=1.0)
+            draw.theory(ax, pair["layer"], pair["decades_predicted"], look, linewidth=1.0)
             mean = profile.mean("seed", skipna=False)
-            measured(ax, profile["layer"], mean, deviation(profile), look, label=chosen, markersize=3)
-        ax.set(title=name, xlabel="layer l")
-    for ax in axes[:, 0]:
-        ax.set_ylabel(r"$\log_{10} |\delta^l| / |\delta^L|$")
-    for ax in axes.flat[len(names) :]:
-        ax.set_axis_off()
-    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+            draw.measured(ax, profile["layer"], mean, deviation(profile), look, label=chosen, markersize=3)
+        ax.set(xlabel="layer l")
+    for name in names[::columns]:
+        panels[name].set_ylabel(r"$\log_{10} |\delta^l| / |\delta^L|$")
+    draw.legend(figure, *panels.values(), ncols=6)
     figure.suptitle(
         f"Gradients in {depth} layers: infinitely wide (lines), networks (points: mean and spread)"
     )
@@ -100,7 +100,7 @@ def _glorot(result: xr.Dataset) -> Figure:
     """Glorot & Bengio's figures 6 to 8, and what their equation 14 says about weight gradients."""
     plain = "uniform_standard" if "uniform_standard" in result["scheme"] else str(result["scheme"].values[0])
     depth = int(result["depth"].min())
-    figure, axes = canvas(2, 4, height=2.1)
+    figure, axes = draw.canvas(2, 4, height=2.1)
     for row, chosen in zip(axes, (plain, "glorot_uniform"), strict=True):
         pair = result.sel(activation="tanh", scheme=chosen, depth=depth, layer=slice(1, depth)).isel(input=0)
         for ax, name in zip(row, ("activity", "gradient", "weight_gradient"), strict=False):
@@ -115,16 +115,16 @@ def _glorot(result: xr.Dataset) -> Figure:
     for top, bottom, title, label in zip(*axes, titles, labels, strict=True):
         top.set_title(title, fontsize=8.5)
         bottom.set_xlabel(label)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    draw.legend(figure, axes[0, 0], ncols=6)
     figure.suptitle(f"tanh, {depth} layers, at initialization")
     return figure
 
 
 def _histograms(ax: Axes, histogram: xr.DataArray) -> None:
-    looks = series([f"layer {layer}" for layer in histogram["histogram_layer"].values])
+    looks = draw.series([f"layer {layer}" for layer in histogram["histogram_layer"].values])
     share = histogram.mean("seed").transpose("histogram_layer", "bin")
     for (label, look), density in zip(looks.items(), share / _bin_width(histogram), strict=True):
-        theory(ax, histogram["bin"], density, look, label=label, linewidth=1.0)
+        draw.theory(ax, histogram["bin"], density, look, label=label, linewidth=1.0)
 
 
 def _bin_width(histogram: xr.DataArray) -> float:
@@ -132,14 +132,14 @@ def _bin_width(histogram: xr.DataArray) -> float:
 
 
 def _norms(ax: Axes, pair: xr.Dataset) -> None:
-    signal, weight = series(["signal", "weight"]).values()
-    theory(ax, pair["layer"], pair["decades_predicted"], signal)
+    signal, weight = draw.series(["signal", "weight"]).values()
+    draw.theory(ax, pair["layer"], pair["decades_predicted"], signal)
     for name, label, look in (
         ("decades", r"$\delta^l$", signal),
         ("weight_decades", r"$\partial E / \partial W^l$", weight),
     ):
         values = pair[name]
-        measured(ax, pair["layer"], values.mean("seed"), standard_error(values), look, label=label)
+        draw.measured(ax, pair["layer"], values.mean("seed"), standard_error(values), look, label=label)
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.legend()
 
@@ -148,12 +148,12 @@ def _activities(result: xr.Dataset, pairs: list[tuple[str, str]]) -> Figure:
     """The activation statistics of CS231n: the spread in every layer, and histograms of some layers."""
     layers = result["histogram_layer"].values
     ratios = {"width_ratios": [3.2, *(1 for _ in layers)]}
-    figure, axes = canvas(len(pairs), 1 + len(layers), height=0.75, sharex="col", gridspec_kw=ratios)
+    figure, axes = draw.canvas(len(pairs), 1 + len(layers), height=0.75, sharex="col", gridspec_kw=ratios)
     for ax in axes[:, 0]:
         ax.remove()
     left = figure.add_subplot(axes[0, 0].get_gridspec()[:, 0])
     left.set(yscale="log", xlabel="layer l", title="standard deviation of y")
-    looks = series([f"{phi}, {chosen}" for phi, chosen in pairs])
+    looks = draw.series([f"{phi}, {chosen}" for phi, chosen in pairs])
     for row, (label, look), (phi, chosen) in zip(axes, looks.items(), pairs, strict=True):
         pair = result.sel(activation=phi, scheme=chosen)
         _spread(left, pair, look, label)
@@ -172,8 +172,8 @@ def _activities(result: xr.Dataset, pairs: list[tuple[str, str]]) -> Figure:
 def _spread(ax: Axes, pair: xr.Dataset, look: dict[str, Any], label: str) -> None:
     values = pair["log_std"].mean("input", skipna=False).sel(layer=slice(1, 10))
     spread = np.exp(values.mean("seed", skipna=False))
-    theory(ax, values["layer"], np.exp(pair["log_std_predicted"].sel(layer=values["layer"])), look)
-    measured(ax, values["layer"], spread, spread * standard_error(values), look, label=label)
+    draw.theory(ax, values["layer"], np.exp(pair["log_std_predicted"].sel(layer=values["layer"])), look)
+    draw.measured(ax, values["layer"], spread, spread * standard_error(values), look, label=label)
 
 
 def _bars(ax: Axes, share: xr.DataArray, colour: Any) -> None:
@@ -185,39 +185,39 @@ def _bars(ax: Axes, share: xr.DataArray, colour: Any) -> None:
 
 def _finite_width(result: xr.Dataset) -> Figure:
     """What a finite width adds to the mean of the total, and its spread over networks."""
-    figure, ((left, right),) = canvas(1, 2, height=3.4)
-    seeds = result.sizes["seed"]
-    for name, look in series(list(result["activation"].values)).items():
+    figure, ((left, right),) = draw.canvas(1, 2, height=3.4)
+    for name, look in draw.series(list(result["activation"].values)).items():
         one = result.sel(activation=name).isel(input=0)
         wide, predicted = one["decades_predicted"].sel(layer=1), one["total_decades_predicted"]
         mean = one["total_decades"].mean("seed", skipna=False)
         kept = np.isfinite((predicted + mean).values)
         shift, expected = (mean - wide).values[kept], (predicted - wide).values[kept]
-        spread = deviation(one["total_decades"]).values[kept]
-        law = one["total_decades_spread"].values[kept]
-        measured(left, -expected, -shift, spread / math.sqrt(seeds), look, label=name)
-        measured(right, law, spread, spread / math.sqrt(2 * seeds), look)
+        error = standard_error(one["total_decades"]).values[kept]
+        spread, law = deviation(one["total_decades"]).values[kept], one["total_decades_spread"].values[kept]
+        draw.measured(left, -expected, -shift, error, look, label=name)
+        draw.measured(right, law, spread, error / math.sqrt(2), look)
     titles = "Decades below the infinitely wide network", "Standard deviation over networks, decades"
     for ax, title in zip((left, right), titles, strict=True):
         ends = [0.0, 1.3 * ax.get_xlim()[1]]
-        theory(ax, ends, ends)
+        draw.theory(ax, ends, ends)
         ax.set_xscale("symlog", linthresh=0.1)
         ax.set_yscale("symlog", linthresh=0.1)
         ax.set(xlabel="predicted to first order in 1/N", ylabel="measured", title=title)
-    figure.legend(loc="outside lower center", ncols=6)
+    draw.legend(figure, left, ncols=6)
     return figure
 
 
 def table(result: xr.Dataset) -> pd.DataFrame:
     """Totals of every pair, input and depth: measured, predicted, and in the infinitely wide network."""
-    measured = result["total_decades"]
+    totals = result["total_decades"]
+    mean = totals.mean("seed", skipna=False)
     columns = {
-        "decades": measured.mean("seed", skipna=False),
-        "standard_error": standard_error(measured),
+        "decades": mean,
+        "standard_error": standard_error(totals).where(mean.notnull()),
         "decades_predicted": result["total_decades_predicted"],
         "decades_wide": result["decades_predicted"].sel(layer=1, drop=True),
-        "spread": deviation(measured),
+        "spread": deviation(totals),
         "spread_predicted": result["total_decades_spread"],
         "lost": (result["forward_lost_at"] > 0).mean("seed"),
     }
-    return xr.Dataset(columns).to_dataframe().reset_index()
+    return tidy(columns)

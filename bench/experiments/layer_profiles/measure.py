@@ -1,4 +1,4 @@
-"""The sweep of ``layer-profiles``, and the measurement of one network."""
+"""One walk through the weights of each scheme, for all activations, inputs and depths."""
 
 import math
 from collections.abc import Mapping, Sequence

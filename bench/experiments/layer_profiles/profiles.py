@@ -1,4 +1,4 @@
-"""Layer profiles of signal and gradient: measured for many activations on the same weights, and predicted.
+"""Layer profiles of signal and gradient, measured for many activations on the same weights.
 
 `signalprop.models.stream` walks one network. Here the kernels of a whole network meet a stack of activations,
 inputs and read-outs, so that a comparison draws every matrix once and compiles one program. Signals are
@@ -12,18 +12,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jaxtyping import Array, Bool, Float
 
-from signalprop.analysis.finitewidth import LogGain
-from signalprop.analysis.fluctuations import LayerMoments, fluctuations
 from signalprop.models.activations import Activation, derivative
 from signalprop.models.stream import Signal, rescale
 
 # Edges for activities, and for gradients in units of their rms in the top layer; 0 and +-1 are inside a bin.
 BINS = np.linspace(-3.05, 3.05, 62)
-TO_DECADES = 1 / (2 * math.log(10))  # natural log of a square -> log10 of a norm
-LARGEST_INDIRECT = 0.5  # nat: beyond it the expansion in 1/N says nothing
 
 
 class Forward(NamedTuple):
@@ -193,69 +188,6 @@ def _histograms(
         "gradient_histogram": histogram(gradients),
         "weight_gradient_histogram": histogram(gradients * below),
     }
-
-
-def predict(
-    moments: LayerMoments,
-    width: int,
-    depths: Sequence[int],
-    orthogonal: bool,
-    exact: Callable[[tuple[int, ...]], LogGain] | None = None,
-) -> xr.Dataset:
-    """Profiles of one activation and one scheme, with the law of the totals at width N.
-
-    Args:
-        moments: Of the deepest network.
-        width: Units N of every layer.
-        depths: Layers of each network.
-        orthogonal: Whether weights are orthogonal.
-        exact: Law of log |delta^1|^2 / |delta^L|^2 in place of its expansion in 1/N.
-
-    Returns:
-        ``log_q_predicted``, ``log_std_predicted``: (layer,), with their 1/N shift.
-        ``decades_predicted``: (depth, layer), infinitely wide; NaN above the last layer.
-        ``total_decades_predicted``, ``total_decades_spread``: (depth,), mean and standard deviation over
-        networks; the mean is NaN where the expansion breaks down.
-        ``total_decades_next_order``: (depth,), how far the next order may move the mean.
-    """
-    last = np.array(depths) - 1
-    with np.errstate(over="ignore", invalid="ignore"):
-        law = fluctuations(moments, width, orthogonal)
-        wide = _wide_decades(np.asarray(moments.log_chi), last)
-    shift, indirect, variance = law.shift[last], law.indirect[last], law.variance[last]
-    next_order = abs(indirect) / 2 + abs(shift - indirect) / 20
-    if exact is not None:
-        shift, variance = np.array([exact((width,) * depth) for depth in depths]).T
-        next_order = np.zeros(len(depths))
-    shift = np.where(abs(indirect) > LARGEST_INDIRECT, np.nan, shift)
-    totals = {
-        "total_decades_predicted": wide[:, 0] + TO_DECADES * shift,
-        "total_decades_spread": TO_DECADES * np.sqrt(np.maximum(variance, 0)),
-        "total_decades_next_order": TO_DECADES * next_order,
-    }
-    log_q = law.log_q - (not orthogonal) / width  # mean log of chi^2_N / N
-    layers = {"log_q_predicted": log_q, "log_std_predicted": law.log_std}
-    variables = {k: ("depth", v) for k, v in totals.items()} | {k: ("layer", v) for k, v in layers.items()}
-    return xr.Dataset({**variables, "decades_predicted": (("depth", "layer"), wide)})
-
-
-def _wide_decades(log_chi: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Infinitely wide profile below each last layer, (depth, layer); NaN above it."""
-    below = np.append(0, np.cumsum(log_chi[:-1]))  # log of the gain of the layers below
-    ratio = TO_DECADES * (below[last][:, None] - below)
-    ratio = np.where(np.isnan(ratio), -np.inf, ratio)  # blocked on both sides
-    layer, last = np.arange(len(below)), last[:, None]
-    return np.select([layer < last, layer == last], [ratio, 0.0], np.nan)
-
-
-def deviation(values: xr.DataArray) -> xr.DataArray:
-    """Standard deviation over networks; NaN where one of them lost its gradient."""
-    return values.where(np.isfinite(values.values)).std("seed", ddof=1, skipna=False)
-
-
-def standard_error(values: xr.DataArray) -> xr.DataArray:
-    """Standard error of the mean over networks; NaN as in `deviation`."""
-    return deviation(values) / math.sqrt(values.sizes["seed"])
 
 
 def _each(f: Callable[[Activation, Array], Array], phis: Sequence[Activation], z: Array) -> Array:

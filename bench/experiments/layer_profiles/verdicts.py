@@ -1,17 +1,17 @@
-"""Verdicts of ``layer-profiles``."""
+"""Verdicts: totals of all pairs of activation and scheme, and what is said of single ones."""
 
 import inspect
-import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import xarray as xr
 
-from signalprop.bench.experiments.layer_profiles.profiles import deviation, standard_error
-from signalprop.bench.record.verdict import Standing, Verdict, judge, observe, sampling_factor
+from signalprop.bench.measure.estimates import run_width, standard_error
+from signalprop.bench.record.verdict import Standing, Verdict, compare, judge, observe, sampling_factor
 
 MEAN_FIELD = "Schoenholz et al. (arXiv 1611.01232), with 1/N terms"
 TOLERANCE = "half of the indirect 1/N terms, 5% of the direct ones, five standard errors of predicted spread"
@@ -70,7 +70,7 @@ SPREADS = (
 
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """All pairs at once, then claim by claim; what was not measured is left out."""
-    judged: list[tuple[str, str, Callable[[xr.Dataset], Verdict | None]]] = [
+    judged: list[tuple[str, str, Callable[[xr.Dataset], list[Verdict]]]] = [
         ("relu", "he_normal", _relu_spread),
         ("sigmoid", "glorot_uniform", _smallest_layer),
         ("relu", "he_normal", _relu_mean),
@@ -78,111 +78,109 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     ]
     judged += [(case.activation, case.scheme, partial(_total, case)) for case in TOTALS]
     judged += [(case.activation, case.scheme, partial(_activity_spread, case)) for case in SPREADS]
-    found = [_all_pairs(result)] + [
-        judge_pair(result.sel(activation=phi, scheme=name))
-        for phi, name, judge_pair in judged
-        if phi in result["activation"] and name in result["scheme"]
-    ]
-    return [verdict for verdict in found if verdict is not None] + [_count_schemes()]
+    everywhere = "all activations, schemes, inputs and depths within reach of 1/N terms"
+    found = _judged_totals(_totals(result), ["C1", "C2", "C20"], f"log10 |delta^1| / |delta^L|, {everywhere}")
+    for phi, name, judge_pair in judged:
+        if phi in result["activation"] and name in result["scheme"]:
+            found += judge_pair(result.sel(activation=phi, scheme=name))
+    return [*found, _count_schemes()]
 
 
 def _totals(result: xr.Dataset) -> dict[str, Any]:
     """Measured and predicted totals with tolerances, flat, without what was lost or is not predicted."""
-    measured, predicted = result["total_decades"], result["total_decades_predicted"]
-    mean = measured.mean("seed", skipna=False)
-    error = standard_error(measured).fillna(0)
-    kept = (mean.notnull() & predicted.notnull()).transpose(*mean.dims).values
-    factor = sampling_factor(max(1, int(kept.sum()))) / math.sqrt(measured.sizes["seed"])
-    tolerance = result["total_decades_next_order"] + factor * result["total_decades_spread"] + ROUNDING
-    columns = {"measured": mean, "predicted": predicted, "tolerance": tolerance, "uncertainty": error}
-    return {k: v.broadcast_like(mean).transpose(*mean.dims).values[kept] for k, v in columns.items()}
+    samples = result["total_decades"]
+    columns = (
+        samples.mean("seed", skipna=False),
+        result["total_decades_predicted"],
+        standard_error(samples).fillna(0),
+        result["total_decades_spread"] / math.sqrt(samples.sizes["seed"]),
+        result["total_decades_next_order"],
+    )
+    numbers = np.array([column.values.ravel() for column in xr.broadcast(*columns)])
+    mean, predicted, error, expected_error, next_order = numbers[:, ~np.isnan(numbers[:2]).any(0)]
+    factor = sampling_factor(max(1, mean.size))
+    return {
+        "measured": mean,
+        "predicted": predicted,
+        "uncertainty": error,
+        "tolerance": next_order + factor * expected_error + ROUNDING,
+    }
 
 
-def _all_pairs(result: xr.Dataset) -> Verdict | None:
-    if (totals := _totals(result))["measured"].size == 0:
-        return None
-    return judge(
-        ["C1", "C2", "C20"],
-        "log10 |delta^1| / |delta^L|, all activations, schemes, inputs and depths within reach of 1/N terms",
-        MEAN_FIELD, **totals, tolerance_from=TOLERANCE,
-    )  # fmt: skip
+def _judged_totals(
+    totals: dict[str, Any], claims: Sequence[str], statement: str, **standing: Any
+) -> list[Verdict]:
+    if totals["measured"].size == 0:
+        return []
+    return [judge(claims, statement, MEAN_FIELD, **totals, tolerance_from=TOLERANCE, **standing)]
 
 
-def _total(case: Case, pair: xr.Dataset) -> Verdict | None:
-    """The deepest network whose signal survived and whose total is predicted."""
-    for depth in sorted(pair["depth"].values, reverse=True):
-        totals = _totals(pair.sel(depth=depth))
-        if totals["measured"].size == pair.sizes["input"]:
-            return judge(
-                case.claims, f"{case.statement}: log10 |delta^1| / |delta^{depth}|", MEAN_FIELD, **totals,
-                tolerance_from=TOLERANCE, claim=case.claim, correction=case.correction,
-            )  # fmt: skip
-    return None
-
-
-def _activity_spread(case: Case, pair: xr.Dataset) -> Verdict:
-    values = pair["log_std"].mean("input", skipna=False).sel(layer=slice(1, 10))
-    error, last = standard_error(values), values.sizes["layer"]
-    factor = sampling_factor(last, values.sizes["seed"])
-    return judge(
-        case.claims, f"Log of the spread of activities, {case.activation} with {case.scheme}, {last} layers",
-        "CS231n activation statistics; length map (arXiv 1606.05340) with its 1/N shift",
-        measured=values.mean("seed", skipna=False), uncertainty=error,
-        predicted=pair["log_std_predicted"].sel(layer=values["layer"]),
-        tolerance=0.01 + factor * error, claim=case.claim,
-        tolerance_from="1% for higher orders, five standard errors over networks", correction=case.correction,
-    )  # fmt: skip
-
-
-def _relu_spread(pair: xr.Dataset) -> Verdict:
+def _relu_spread(pair: xr.Dataset) -> list[Verdict]:
     pair = pair.sel(depth=pair["depth"].max())
     predicted = float(pair["total_decades_spread"])
     error = predicted / math.sqrt(2 * (pair.sizes["seed"] - 1))
-    return judge(
+    verdict = judge(
         ["B3", "C13"], f"He relu: spread over networks of log10 |delta^1| / |delta^{int(pair.depth)}|",
         "Hanin & Nica (arXiv 1812.05994), exact law", measured=deviation(pair["total_decades"]),
         predicted=predicted, uncertainty=error, tolerance=sampling_factor(pair.sizes["input"]) * error,
         tolerance_from="five standard errors of a standard deviation", claim="wrong",
         correction="Even at the critical scale log |delta|^2 walks at random, with a variance of 5 L/N.",
     )  # fmt: skip
+    return [verdict]
 
 
-def _smallest_layer(pair: xr.Dataset) -> Verdict:
+def _smallest_layer(pair: xr.Dataset) -> list[Verdict]:
     depth = int(pair["depth"].min())
     smallest = pair["weight_decades"].sel(depth=depth, layer=slice(1, depth)).argmin("layer") + 1
-    return judge(
+    verdict = judge(
         ["A15"], f"Which of {depth} Xavier sigmoid layers has the smallest weight gradient (mean)",
         "chain rule: the lowest layer has the longest product", measured=float(smallest.mean()), predicted=1,
         tolerance=0, tolerance_from="neighbouring layers differ by half a decade", claim="wrong",
         correction="The layers nearest the input get no gradient; the deepest get the most.",
     )  # fmt: skip
+    return [verdict]
 
 
-def _relu_mean(pair: xr.Dataset) -> Verdict:
-    means = pair["relative_mean"].mean(["input", "layer"])
-    error = float(standard_error(means))
-    width = json.loads(pair.attrs["settings"])["width"]
-    return judge(
+def _relu_mean(pair: xr.Dataset) -> list[Verdict]:
+    return compare(
         ["B12"], "Mean of relu's output over the rms of its input, 1 / sqrt(2 pi), in a He network",
-        "Gaussian integral", measured=float(means.mean()), uncertainty=error,
-        predicted=1 / math.sqrt(2 * math.pi),
-        tolerance=1 / width + sampling_factor(1, pair.sizes["seed"]) * error,
+        "Gaussian integral", pair["relative_mean"].mean(["input", "layer"]), 1 / math.sqrt(2 * math.pi),
+        slack=1 / run_width(pair),
         tolerance_from="1/N for the fluctuating rms, five standard errors over networks",
     )  # fmt: skip
 
 
-def _paradox(pair: xr.Dataset) -> Verdict:
+def _paradox(pair: xr.Dataset) -> list[Verdict]:
     depth = int(pair["depth"].min())
-    ratio = pair["weight_decades"].sel(depth=depth, layer=1)
-    error = standard_error(ratio)
-    return judge(
+    return compare(
         ["C12", "B3"], f"All {depth} layers of a Xavier relu network have equal weight gradients although "
         "activities and back-propagated gradients lose sqrt(2) per layer: log10 of first over last",
-        "Glorot & Bengio (2010), equation 14: |dE/dW^l| = |delta^l| |y^(l-1)|", measured=ratio.mean("seed"),
-        predicted=0.0, uncertainty=error,
-        tolerance=sampling_factor(ratio.sizes["input"], pair.sizes["seed"]) * error,
-        tolerance_from="five standard errors over networks", claim="right after repair",
+        "Glorot & Bengio (2010), equation 14: |dE/dW^l| = |delta^l| |y^(l-1)|",
+        pair["weight_decades"].sel(depth=depth, layer=1), 0.0, claim="right after repair",
         correction="Equal weight gradients are no sign of health: the signal is lost all the same.",
+    )  # fmt: skip
+
+
+def _total(case: Case, pair: xr.Dataset) -> list[Verdict]:
+    """The deepest network whose signal survived and whose total is predicted."""
+    for depth in sorted(pair["depth"].values, reverse=True):
+        totals = _totals(pair.sel(depth=depth))
+        if totals["measured"].size == pair.sizes["input"]:
+            statement = f"{case.statement}: log10 |delta^1| / |delta^{depth}|"
+            return _judged_totals(
+                totals, case.claims, statement, claim=case.claim, correction=case.correction
+            )
+    return []
+
+
+def _activity_spread(case: Case, pair: xr.Dataset) -> list[Verdict]:
+    values = pair["log_std"].mean("input", skipna=False).sel(layer=slice(1, 10))
+    return compare(
+        case.claims, f"Log of the spread of activities, {case.activation} with {case.scheme}, "
+        f"{values.sizes['layer']} layers",
+        "CS231n activation statistics; length map (arXiv 1606.05340) with its 1/N shift",
+        values, pair["log_std_predicted"].sel(layer=values["layer"]), slack=0.01, claim=case.claim,
+        tolerance_from="1% for higher orders, five standard errors over networks", correction=case.correction,
     )  # fmt: skip
 
 
@@ -193,3 +191,8 @@ def _count_schemes() -> Verdict:
         ["C16"], "Distinct functions in jax.nn.initializers; aliases such as xavier and kaiming count once",
         f"jax {jax.__version__}", measured=len(distinct),
     )  # fmt: skip
+
+
+def deviation(values: xr.DataArray) -> xr.DataArray:
+    """Standard deviation over networks; NaN where one of them lost its gradient."""
+    return values.where(np.isfinite(values.values)).std("seed", ddof=1, skipna=False)
