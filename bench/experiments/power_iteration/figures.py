@@ -7,9 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from signalprop.bench.experiments.power_iteration.matrices import FORMATS, SECOND
-from signalprop.bench.experiments.power_iteration.recurrences import HE, driven_nilpotent
+from signalprop.bench.experiments.power_iteration.measure import HE, driven_nilpotent
+from signalprop.bench.experiments.power_iteration.verdicts import ASYMPTOTIC, rate_and_stopped
 from signalprop.bench.measure.estimates import exp, standard_error
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 LN10 = float(np.log(10))
 LABELS = {
@@ -148,7 +150,8 @@ def _tied_untied(result: xr.Dataset) -> Figure:
 
 def _relu(result: xr.Dataset) -> Figure:
     figure, (axes,) = draw.canvas(1, 3, height=2.9)
-    wide = result.isel(width=result["width"].values >= 32) if int(result["width"].max()) >= 32 else result
+    large = result["width"].values >= ASYMPTOTIC
+    wide = result.isel(width=large) if large.any() else result
     _cosines(axes[0], wide)
     _spread(axes[1], wide.isel(width=-1))
     _rule(axes[2], wide)
@@ -190,10 +193,9 @@ def _spread(axes: Axes, at: xr.Dataset) -> None:
 
 def _rule(axes: Axes, wide: xr.Dataset) -> None:
     """Late growth of tied networks against the eigenvalues of W and of the masked matrix."""
-    steps, tied = wide["step"].values, wide.sel(weights="tied")
+    tied = wide.sel(weights="tied")
     tied = tied.where(np.isfinite(tied["log_h"].isel(step=-1)))
-    rate = (tied["log_h"].isel(step=-1) - tied["log_h"].isel(step=-2)) / (steps[-1] - steps[-2])
-    stopped = tied["cosine"].isel(step=-1) > 1 - 1e-10
+    rate, stopped = rate_and_stopped(tied)
     looks = draw.series(["W", "stopped", "turning"])
     masked = tied["log_masked_radius"]
     parts = (
@@ -266,5 +268,5 @@ def _long(at: xr.Dataset, names: list[str]) -> pd.DataFrame:
         if f"{name}_predicted" in at:
             columns["predicted"] = at[f"{name}_predicted"]
         frame = xr.Dataset(columns).drop_vars("width" if "width" not in at.dims else [])
-        frames.append(frame.to_dataframe().reset_index().assign(quantity=name))
+        frames.append(tidy(frame).assign(quantity=name))
     return pd.concat(frames, ignore_index=True)

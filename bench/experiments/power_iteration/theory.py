@@ -1,7 +1,8 @@
-"""What theory predicts for ``power-iteration``, on the axes of its grid."""
+"""Exact powers, limits and laws of Gaussian products, and growth and cosine of relu networks."""
 
 import numpy as np
 import xarray as xr
+from jaxtyping import ArrayLike, Float
 
 from signalprop.analysis.finitewidth import log_gain
 from signalprop.analysis.ginibre import real_spectral_radius
@@ -10,7 +11,6 @@ from signalprop.analysis.recurrent import relu_cosines
 from signalprop.bench.experiments.power_iteration import Settings
 from signalprop.bench.experiments.power_iteration.matrices import KINDS, SECOND
 from signalprop.bench.experiments.power_iteration.measure import grid
-from signalprop.bench.experiments.power_iteration.recurrences import mean_log
 
 
 def theory(settings: Settings) -> xr.Dataset:
@@ -51,3 +51,9 @@ def _log_edge(width: int, steps: int) -> float:
     law = largest_of_product(width, steps)
     mean, variance = float(law.mean), float(law.variance)
     return float(np.log(mean) - variance / mean**2 / 2) / 2
+
+
+def mean_log(values: Float[ArrayLike, " r"], cdf: Float[ArrayLike, " r"]) -> float:
+    """Mean of log X for a positive X of which the cumulative probability is given at increasing values."""
+    x, steps = np.asarray(values)[1:], np.diff(np.asarray(cdf)[1:])
+    return float(np.sum(np.log((x[1:] + x[:-1]) / 2) * steps))

@@ -13,12 +13,8 @@ from signalprop.analysis.ginibre import real_spectral_radius
 from signalprop.bench import pipeline
 from signalprop.bench.experiments import power_iteration
 from signalprop.bench.experiments.power_iteration.matrices import KINDS, jordan_log_norms
-from signalprop.bench.experiments.power_iteration.recurrences import (
-    advance,
-    begin,
-    driven_nilpotent,
-    mean_log,
-)
+from signalprop.bench.experiments.power_iteration.measure import advance, begin, driven_nilpotent
+from signalprop.bench.experiments.power_iteration.theory import mean_log
 
 SMALL = replace(
     power_iteration.SIZES["quick"],
