@@ -184,6 +184,52 @@ def compare(
     ]  # fmt: skip
 
 
+def compare_estimates(
+    claims: Sequence[str],
+    statement: str,
+    source: str,
+    measured: xr.DataArray,
+    error: xr.DataArray | float,
+    predicted: xr.DataArray | float,
+    *,
+    num_samples: int | None = None,
+    slack: xr.DataArray | float = 0.0,
+    tolerance_from: str = "five standard errors over networks",
+    claim: Standing = "right",
+    correction: str = "",
+) -> list[Verdict]:
+    """Compare numbers whose errors are known, such as variances over networks, at every place.
+
+    A place counts if its number, error and prediction are known; no verdict where none is.
+
+    Args:
+        claims: Ids that the verdict answers.
+        statement: What is judged.
+        source: Paper or formula.
+        measured: One number per place; NaN where there is none.
+        error: Its standard error, also NaN where the number should not be judged.
+        predicted: What it should be; NaN where unknown.
+        num_samples: Number of values that the errors were estimated from; None for exact ones.
+        slack: Systematic part of the tolerance.
+        tolerance_from: Its origin in words.
+        claim: Standing of the popular statement.
+        correction: How it should read.
+    """
+    columns = xr.broadcast(*map(xr.DataArray, (measured, error, predicted, slack)))
+    numbers = np.array([column.values.ravel() for column in columns])
+    numbers = numbers[:, ~np.isnan(numbers).any(0)]
+    if numbers.size == 0:
+        return []
+    values, errors, expected, allowed = numbers
+    return [
+        judge(
+            claims, statement, source, measured=values, predicted=expected, uncertainty=errors,
+            tolerance=allowed + sampling_factor(values.size, num_samples) * errors,
+            tolerance_from=tolerance_from, claim=claim, correction=correction,
+        )
+    ]  # fmt: skip
+
+
 def observe(
     claims: Sequence[str],
     statement: str,

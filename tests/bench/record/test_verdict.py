@@ -6,7 +6,7 @@ import xarray as xr
 from scipy import stats
 
 from signalprop.bench.record import verdict
-from signalprop.bench.record.verdict import compare, judge, sampling_factor
+from signalprop.bench.record.verdict import compare, compare_estimates, judge, sampling_factor
 
 
 def one(**numbers):
@@ -81,3 +81,17 @@ def test_a_wrong_prediction_disagrees_unless_the_slack_allows_it() -> None:
     (allowed,) = compare(["C7"], "Off by 2.", "-", samples, 2.0, over="draw", slack=2.0)
     assert (apart.agreement, allowed.agreement) == ("disagrees", "agrees")
     assert allowed.tolerance > 2
+
+
+def test_estimates_are_compared_where_number_error_and_prediction_are_known() -> None:
+    measured = xr.DataArray([1.0, 2.0, np.nan, 4.0], dims="place")
+    error = xr.DataArray([0.1, np.nan, 0.1, 0.1], dims="place")
+    predicted = xr.DataArray([1.5, 9.0, 9.0, np.nan], dims="place")
+    (exact,) = compare_estimates(["C7"], "-", "-", measured, error, predicted)
+    assert (exact.agreement, exact.measured, exact.predicted) == ("agrees", 1.0, 1.5)
+    assert exact.tolerance == pytest.approx(0.5)
+    (estimated,) = compare_estimates(["C7"], "-", "-", measured, error, 1.5, num_samples=16, slack=0.1)
+    assert estimated.measured == 4.0
+    assert estimated.tolerance == pytest.approx(0.1 + 0.1 * sampling_factor(2, 16))
+    assert estimated.agreement == "disagrees"
+    assert compare_estimates(["C7"], "-", "-", measured[2:], error[2:], predicted[2:]) == []
