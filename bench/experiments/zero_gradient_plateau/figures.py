@@ -12,10 +12,11 @@ from matplotlib.patches import Rectangle
 
 from signalprop.bench.experiments.zero_gradient_plateau.plateaus import ROUTES
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 MEMORY = ("heavy_ball_rest", "ball_killed", "ball_moving", "nesterov_moving", "adam_moving", "noise")
 DECAY = ("l2_all", "l2_weights", "l2_rising", "ball_l2_slow", "ball_l2_fast", "adam_l2")
-ESCAPED, STAYED = "#0173b2", "#d9d9d9"
+ESCAPED = "#0173b2"
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
@@ -55,7 +56,9 @@ def _matrix(result: xr.Dataset) -> Figure:
         fill = (share["foreseen"], share["escape"], None, None, None, 2 * learnt - 1)
         for column, (text, strength) in enumerate(zip(texts, fill, strict=True)):
             colour = to_rgba(ESCAPED, 0.08 + 0.6 * max(strength, 0)) if strength is not None else "white"
-            axes.add_patch(_cell(column, row, colour))
+            axes.add_patch(
+                Rectangle((column - 0.47, row - 0.45), 0.94, 0.9, facecolor=colour, edgecolor="none")
+            )
             axes.text(column, row, text, ha="center", va="center", fontsize=7.2)
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(names) - 0.5, -0.5))
     axes.set_xticks(range(len(columns)), columns)
@@ -66,10 +69,6 @@ def _matrix(result: xr.Dataset) -> Figure:
         side.set_visible(False)
     axes.set_title(f"Ways out of a silent relu layer: closed form against network, {count} instances")
     return figure
-
-
-def _cell(column: int, row: int, colour: Any) -> Any:
-    return Rectangle((column - 0.47, row - 0.45), 0.94, 0.9, facecolor=colour, edgecolor="none")
 
 
 def _ways(result: xr.Dataset) -> Figure:
@@ -136,7 +135,7 @@ def table(result: xr.Dataset) -> pd.DataFrame:
         ):
             rows.append(("route", str(name), what, float(measured), float(predicted)))
     for name in ("chain_steps", "sigmoid_steps"):
-        both = result[[name, f"{name}_predicted"]].isel(seed=0).to_dataframe().reset_index()
+        both = tidy(result[[name, f"{name}_predicted"]].isel(seed=0))
         keys = [c for c in both if c not in ("seed", name, f"{name}_predicted")]
         rows += [(name, " ".join(f"{row[k]}" for k in keys), "steps", row[name], row[f"{name}_predicted"])
                  for _, row in both.iterrows()]  # fmt: skip

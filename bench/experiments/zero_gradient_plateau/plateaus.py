@@ -11,11 +11,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 from jax.typing import DTypeLike
 
-from signalprop.models.activations import activation
 from signalprop.models.mlp import Layer
 from signalprop.models.normalization import batch_norm, identity, layer_norm
 
@@ -182,37 +180,3 @@ def draw_instance(key: jax.Array, examples: int, features: int, units: int, dtyp
         second=(0.5 + uniform[2]) ** 2,
         killed_by=biased(-6) - alive,
     )  # fmt: skip
-
-
-def flatness(instance: Instance) -> dict[str, jax.Array]:
-    """How flat the loss is around a silent relu layer, one of binary steps, and a sigmoid layer at -6.
-
-    Returns:
-        ``slope`` and ``curvature`` (3,): the largest first and second derivative of the logistic loss by a
-        hidden weight or bias; ``solved_slope`` (2,): the largest first derivative by any parameter of a
-        network that is awake, of the squared error at an exact fit and of the hinge beyond all margins.
-    """
-    phis = [activation(name) for name in ("relu", "binary_step", "sigmoid")]
-    starts = jnp.stack([instance.starts[0], instance.starts[2], instance.starts[0]])
-
-    def loss(hidden: jax.Array, kind: jax.Array) -> jax.Array:
-        active = jax.lax.switch(kind, phis, layer(hidden)(instance.x))
-        out = instance.readout(active)[..., 0]
-        return jnp.mean(optax.sigmoid_binary_cross_entropy(out, instance.label))
-
-    def largest(tree: Any) -> jax.Array:
-        return jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)]))
-
-    awake = Silent(layer(instance.starts[2]), instance.readout)
-    out = awake(instance.x)
-    losses = (
-        lambda model: jnp.mean((model(instance.x) - out) ** 2),
-        lambda model: jnp.mean(
-            jax.nn.relu(1 - jnp.sign(out) * model(instance.x) * 2 / jnp.min(jnp.abs(out)))
-        ),
-    )
-    return {
-        "slope": jax.vmap(lambda *at: largest(jax.grad(loss)(*at)))(starts, jnp.arange(3)),
-        "curvature": jax.vmap(lambda *at: largest(jax.hessian(loss)(*at)))(starts, jnp.arange(3)),
-        "solved_slope": jnp.stack([largest(jax.grad(f)(awake)) for f in losses]),
-    }

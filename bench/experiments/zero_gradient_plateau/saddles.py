@@ -10,7 +10,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from signalprop.bench.training.curvature import hessian, newton
 
@@ -20,7 +19,6 @@ RATE, DAMPING = 0.1, 1e-3
 OFFSET = 1e-6  # from the ridge of x^2 - y^2
 STARTS = (0.2, 0.02)  # of every factor of the chain
 LIMIT = 600  # steps
-NUDGE = 1e-9  # of a start: far above rounding, far below what a well-behaved walk would notice
 SIGMOID_STARTS = (-1.0, -2.0, -3.0, -4.0, -5.0, -6.0, -7.0, -8.0)
 
 
@@ -104,34 +102,3 @@ def _sigmoid_steps(start: jax.Array) -> jax.Array:
         (start, jnp.zeros((), int)),
     )
     return steps
-
-
-def foresee_ridge() -> np.ndarray:
-    """Steps until |y| > 1 from ``OFFSET``: y grows by a constant factor; damped Newton shrinks it."""
-    growth = np.array([1 + 2 * RATE, 1 - 2 / (2 - DAMPING), 1 + 2 / (2 + DAMPING)])
-    return np.array([np.floor(-np.log(OFFSET) / np.log(g)) + 1 if g > 1 else np.inf for g in growth])
-
-
-def foresee_chain(depth: int, start: float) -> np.ndarray:
-    """Steps of the same methods on the one number w that all factors share; NaN where rounding decides.
-
-    With p = w^L the slope is ``(p - 1) p / w`` and the curvature along (1, ..., 1)
-    ``(p^2 + (L - 1)(2 p^2 - p)) / w^2``. Near w^2 = damping / (L - 1) damped Newton divides by almost 0 and
-    its walk is chaotic: for L = 4 it jumps between +-sqrt(2/5 damping), an unstable orbit on which the start
-    0.02 lies exactly. Steps count only if a start that differs by ``NUDGE`` of itself ends at the same w.
-    """
-    steps, ends = np.array([_walk(method, depth, start) for method in range(len(METHODS))]).T
-    _, nudged = np.array([_walk(method, depth, start * (1 + NUDGE)) for method in range(len(METHODS))]).T
-    return np.where(np.isclose(ends, nudged, rtol=1e-3, atol=NUDGE), steps, np.nan)
-
-
-def _walk(method: int, depth: int, w: float) -> tuple[float, float]:
-    """Steps of a method until the product passes 1/2, infinite beyond ``LIMIT``, and where it ends."""
-    steps = 0
-    while 0 < w**depth <= 0.5 and steps < LIMIT:
-        p = w**depth
-        slope, curvature = (p - 1) * p / w, (p**2 + (depth - 1) * (2 * p**2 - p)) / w**2
-        stiffness = abs(curvature) if method == 2 else curvature
-        w -= RATE * slope if method == 0 else slope / (stiffness + DAMPING)
-        steps += 1
-    return (steps if w**depth > 0.5 and steps < LIMIT else np.inf), w

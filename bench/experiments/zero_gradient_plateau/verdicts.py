@@ -10,10 +10,9 @@ from scipy import special
 
 from signalprop.analysis.plateau import oscillation_threshold
 from signalprop.bench.experiments.zero_gradient_plateau.escapes import SECOND
-from signalprop.bench.experiments.zero_gradient_plateau.plateaus import MOMENTUM, POSITIVE, ROUTES
-from signalprop.bench.record.verdict import Verdict, judge
+from signalprop.bench.experiments.zero_gradient_plateau.plateaus import MOMENTUM, POSITIVE, RATE, ROUTES
+from signalprop.bench.record.verdict import Verdict, judge, judge_zero
 
-EXACT = "exact"
 REST = ("sgd", "heavy_ball_rest", "adam_rest")
 MEMORY = ("ball_moving", "nesterov_moving", "adam_moving_10", "adam_moving", "ball_killed")
 ALIKE = ("l2_all", "adamw_all", "ball_l2_slow", "l2_weights")
@@ -73,22 +72,21 @@ def _plateau(result: xr.Dataset) -> list[Verdict]:
     """No gradient, nothing moves by itself, and the output bias goes on."""
     flat = result["slope"].sel(unit="relu")
     found = [
-        judge(
+        judge_zero(
             ["B17", "B27"], "Largest derivative of the loss by a weight or bias of a relu layer with W x + "
             f"b < 0 on all examples, {flat.size} instances",
-            "chain rule", measured=flat, predicted=0.0, tolerance=0.0,
-            tolerance_from=EXACT,
+            "chain rule", flat,
         )
     ]  # fmt: skip
     resting = _run(result, REST)
     if resting is not None:
-        found.append(judge(
+        found.append(judge_zero(
             ["B18", "B34"], "Largest change of a weight or bias of the silent layer under SGD, heavy ball "
             f"and Adam without memory, over {result.sizes['step']} steps and all instances", "zero gradient",
-            measured=resting["moved"], predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
-            claim="right after repair", correction="The silent layer never changes again by plain gradient "
-            "descent, or momentum and Adam at rest, while its inputs are fixed. The output bias goes on "
-            "learning; memory, unequal decay, noise and norms can move the layer.",
+            resting["moved"], claim="right after repair",
+            correction="The silent layer never changes again by plain gradient descent, or momentum and Adam "
+            "at rest, while its inputs are fixed. The output bias goes on learning; memory, unequal decay, "
+            "noise and norms can move the layer.",
         ))  # fmt: skip
     noisy = _run(result, ("noise",))
     if noisy is not None:
@@ -104,8 +102,9 @@ def _plateau(result: xr.Dataset) -> list[Verdict]:
 
 
 def _output_bias(result: xr.Dataset) -> Verdict:
+    """What goes on learning above a silent layer."""
     logit = float(result["base_rate_logit"])
-    rate = 0.1 * POSITIVE * (1 - POSITIVE)
+    rate = RATE * POSITIVE * (1 - POSITIVE)
     left = abs(logit) * (1 - rate) ** result.sizes["step"]
     return judge(
         ["B18"], "Output bias of the network above a silent layer after SGD: it learns the logit of "
@@ -157,6 +156,7 @@ def _memory(result: xr.Dataset) -> list[Verdict]:
 
 
 def _decay(result: xr.Dataset) -> list[Verdict]:
+    """Decay of weights and biases, alike and unlike."""
     found = []
     alike, unlike = _run(result, ALIKE), _run(result, UNLIKE)
     law = "Loshchilov & Hutter (2017), arXiv:1711.05101; (1 - eta lambda)^t"
@@ -180,6 +180,7 @@ def _decay(result: xr.Dataset) -> list[Verdict]:
 
 
 def _norms(result: xr.Dataset) -> list[Verdict]:
+    """Layers awake by a norm before the relu."""
     at = _run(result, NORMS)
     if at is None:
         return []
@@ -195,24 +196,25 @@ def _norms(result: xr.Dataset) -> list[Verdict]:
 
 
 def _newton(result: xr.Dataset) -> list[Verdict]:
+    """No curvature either where the network is locally constant."""
     flat = {name: result[name].sel(unit=["relu", "binary_step"]) for name in ("slope", "curvature")}
     where = f"by the weights of silent relu units and of binary steps, {result.sizes['seed']} instances each"
     found = [
-        judge(
+        judge_zero(
             ["B26", "B27"], f"Largest derivative of the loss {where}", "the network is locally constant",
-            measured=flat["slope"], predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
+            flat["slope"],
         ),
-        judge(
+        judge_zero(
             ["B38"], f"Largest second derivative of the loss {where}", "the network is locally constant",
-            measured=flat["curvature"], predicted=0.0, tolerance=0.0, tolerance_from=EXACT, claim="wrong",
+            flat["curvature"], claim="wrong",
             correction="Where the function is locally constant every derivative is zero, the second as well.",
         ),
     ]  # fmt: skip
     at = _run(result, NEWTON)
     if at is not None:
-        found.append(judge(
+        found.append(judge_zero(
             ["B38"], "Largest change of a silent layer under damped and saddle-free Newton steps", DAUPHIN,
-            measured=at["moved"], predicted=0.0, tolerance=0.0, tolerance_from=EXACT, claim="wrong",
+            at["moved"], claim="wrong",
             correction="Curvature moves nothing on the plateau of relu or a step.",
         ))  # fmt: skip
     return found
@@ -221,10 +223,10 @@ def _newton(result: xr.Dataset) -> list[Verdict]:
 def _solved(result: xr.Dataset) -> list[Verdict]:
     """Losses whose own derivative is zero."""
     return [
-        judge(
+        judge_zero(
             ["B25", "B29"], "Largest derivative by any parameter of an awake network where the loss is "
             "solved: squared error at an exact fit, hinge beyond all margins", "chain rule",
-            measured=result["solved_slope"], predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
+            result["solved_slope"],
             claim="right after repair", correction="A unit with zero slope is passed by; where the loss "
             "itself has zero slope nothing that follows gradients moves, solved or not.",
         )
@@ -234,13 +236,11 @@ def _solved(result: xr.Dataset) -> list[Verdict]:
 def _saddles(result: xr.Dataset) -> list[Verdict]:
     """Smooth saddles and the slow sigmoid."""
     at = result.isel(seed=0)
-    orders = at["chain_derivative"]
     order, depth = xr.broadcast(at["order"], at["chain"])
-    first = order.copy(
-        data=-special.factorial(order.values)
-    )  # the derivative of order L of (t^L - 1)^2 / 2 at 0
-    low = (order <= depth).transpose(*orders.dims)
-    predicted = first.where(order == depth, 0.0).transpose(*orders.dims)
+    # Of (t^L - 1)^2 / 2 the first derivative at 0 that is not 0 is that of order L.
+    derivative = xr.where(order == depth, -special.factorial(order), 0.0)
+    measured, derivative = xr.broadcast(at["chain_derivative"].where(order <= depth), derivative)
+    low = measured.notnull().values
     slow = at["sigmoid_steps"] / at["sigmoid_steps_predicted"]
     walks, foreseen = xr.broadcast(at["chain_steps"], at["chain_steps_predicted"])
     certain = foreseen.notnull().values
@@ -262,8 +262,8 @@ def _saddles(result: xr.Dataset) -> list[Verdict]:
         ),
         judge(
             ["B38"], "Derivatives of a chain of L factors at the origin, up to order L",
-            "Kawaguchi (2016), arXiv:1605.07110", measured=orders.values[low.values],
-            predicted=predicted.values[low.values], tolerance=0.0, tolerance_from=EXACT,
+            "Kawaguchi (2016), arXiv:1605.07110", measured=measured.values[low],
+            predicted=derivative.values[low], tolerance=0.0, tolerance_from="exact",
             claim="right after repair", correction="At the origin itself gradient and, for L > 2, Hessian "
             "are 0: the first derivative that is not is of order L.",
         ),
