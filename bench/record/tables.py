@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 
-def tidy(columns: Mapping[str, Any]) -> pd.DataFrame:
+def tidy(columns: Mapping[str, Any] | xr.Dataset) -> pd.DataFrame:
     """One row per point of all dimensions together, one column per variable and coordinate.
 
     The order of rows and columns is that of the dimensions and columns as they are named, with other
