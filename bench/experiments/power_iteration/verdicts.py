@@ -8,7 +8,7 @@ import xarray as xr
 from signalprop.bench.experiments.power_iteration.matrices import FORMATS, SECOND
 from signalprop.bench.experiments.power_iteration.measure import HE, driven_nilpotent
 from signalprop.bench.measure.estimates import exp, standard_error
-from signalprop.bench.record.verdict import Verdict, compare, judge, observe, sampling_factor, surely
+from signalprop.bench.record.verdict import Verdict, compare, compare_estimates, judge, observe, surely
 
 SPECTRAL: dict[str, Any] = {
     "claim": "right after repair",
@@ -152,13 +152,12 @@ def _products(result: xr.Dataset) -> list[Verdict]:
         **TIED,
     )  # fmt: skip
     vector = result["log_power_vector"].sel(weights="untied")
-    error = result["log_power_vector_sd_predicted"] / np.sqrt(result.sizes["seed"])
-    found.append(judge(
+    found += compare_estimates(
         ["D2"], "Untied Gaussian products: mean of log |W_k ... W_1 x|, k times Newman's largest "
         "exponent, which is below 0 at every N", "exact law, Newman (1986)",
-        measured=vector.mean("seed"), predicted=result["log_power_vector_predicted"], uncertainty=error,
-        tolerance=error * sampling_factor(error.size), tolerance_from="five exact standard errors", **TIED,
-    ))  # fmt: skip
+        vector.mean("seed"), result["log_power_vector_sd_predicted"] / np.sqrt(vector.sizes["seed"]),
+        result["log_power_vector_predicted"], tolerance_from="five exact standard errors", **TIED,
+    )  # fmt: skip
     return found
 
 
@@ -177,13 +176,12 @@ def _edge(wide: xr.Dataset) -> list[Verdict]:
 def _new_weights(wide: xr.Dataset) -> list[Verdict]:
     """Growth of relu networks that draw new weights in each step."""
     untied = wide["log_gain"].sel(weights="untied")
-    error = wide["log_gain_sd_predicted"] / np.sqrt(wide.sizes["seed"])
-    return [judge(
+    return compare_estimates(
         ["D3"], "relu network with new weights in each step, variance 2/N, N >= 32: mean of log |J u|",
         "exact law, Hanin & Nica (arXiv 1812.05994)",
-        measured=untied.mean("seed"), predicted=wide["log_gain_predicted"], uncertainty=error,
-        tolerance=error * sampling_factor(error.size), tolerance_from="five exact standard errors", **MASKED,
-    )]  # fmt: skip
+        untied.mean("seed"), wide["log_gain_sd_predicted"] / np.sqrt(untied.sizes["seed"]),
+        wide["log_gain_predicted"], tolerance_from="five exact standard errors", **MASKED,
+    )  # fmt: skip
 
 
 def _stopped(wide: xr.Dataset) -> list[Verdict]:

@@ -1,10 +1,8 @@
-"""The audit of rules about recurrent weights: one network of it, and what each rule says of a result."""
+"""The audit of rules about recurrent weights: what each says of every network, and what is true."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -14,27 +12,6 @@ from signalprop.models.activations import activation
 
 OUTCOMES = ("vanishes", "stays", "explodes")
 CLEAR = 1.0  # nats by which a gradient changes over all lags before it counts as vanished or exploded
-PLACE = ("ensemble", "activation", "gain", "input_std")
-
-
-def recurrence(
-    phi: Callable[[jax.Array], jax.Array], weights: jax.Array, gain: jax.Array, noise: jax.Array
-) -> Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
-    """One step; gains and inputs under ``vmap`` share the matrix W, so they meet in one product."""
-
-    def step(h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        h = phi(gain * (weights @ h) + noise * x)
-        return h, h
-
-    return step
-
-
-def slope(log_norms: jax.Array) -> jax.Array:
-    """Growth per step from a fifth of the lags to the last; -inf if the gradient has become exactly 0."""
-    lags = len(log_norms) - 1
-    first = lags // 5
-    grown = (log_norms[-1] - log_norms[first]) / (lags - first)
-    return jnp.where(log_norms[-1] == -jnp.inf, -jnp.inf, grown)
 
 
 def rules(result: xr.Dataset) -> dict[str, xr.DataArray]:
@@ -100,35 +77,14 @@ def audit(result: xr.Dataset, where: Mapping[str, Any] | None = None) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def shares_by_seed(result: xr.Dataset, name: str, where: Mapping[str, Any] | None = None) -> np.ndarray:
+def shares_by_seed(result: xr.Dataset, name: str) -> xr.DataArray:
     """Accuracy of a rule for the networks of each seed, which share their draws."""
-    kind, values = outcome(result).sel(where or {}), rules(result)[name].sel(where or {})
-    per_seed = [accuracy(confusion(kind.sel(seed=s), values.sel(seed=s)))[0] for s in result["seed"].values]
-    return np.array(per_seed)
+    kind, log_rule = outcome(result), rules(result)[name]
+    shares = [accuracy(confusion(kind.sel(seed=s), log_rule.sel(seed=s)))[0] for s in result["seed"].values]
+    return xr.DataArray(shares, dims="seed")
 
 
 def rank_correlation(log_rule: xr.DataArray, slope: xr.DataArray) -> float:
     """Spearman's correlation of what a rule compares with the measured growth, where both are finite."""
     kept = np.isfinite(log_rule.values) & np.isfinite(slope.values)
     return float(stats.spearmanr(log_rule.values[kept], slope.values[kept]).statistic)
-
-
-def settings_table(result: xr.Dataset) -> pd.DataFrame:
-    """Numbers of every setting, averaged over seeds: what the rules look at, and what gradients do."""
-    kind = outcome(result)
-    exploding, vanishing = ((kind == i).sum("seed") for i in (2, 0))
-    finite = result["slope"].where(np.isfinite(result["slope"]))
-    columns = {
-        "spectral_radius": (result["gain"] * result["radius"]).mean("seed"),
-        "largest_singular_value": (result["gain"] * result["largest"]).mean("seed"),
-        "numerical_radius": (result["gain"] * result["numerical"]).mean("seed"),
-        "log_sqrt_chi_1": result["mean_field"],
-        "slope_predicted": result["slope_predicted"],
-        "slope": finite.mean("seed"),
-        "slope_error": finite.std("seed", ddof=1) / np.sqrt(finite.count("seed")),
-        "exponent": result["lyapunov"].mean("seed"),
-        "vanished": vanishing,
-        "exploded": exploding,
-    }
-    frame = xr.Dataset(columns).reset_coords(drop=True).to_dataframe(dim_order=list(PLACE)).reset_index()
-    return frame.assign(part="settings")

@@ -1,4 +1,4 @@
-"""Figures of ``recurrent-eigenvalues``: the eigenvalue myth, every rule, growth by gain, eigenvalues."""
+"""Figures of ``recurrent-eigenvalues`` (the myth, every rule, growth by gain, eigenvalues), and its table."""
 
 from typing import Any
 
@@ -17,11 +17,11 @@ from signalprop.bench.experiments.recurrent_eigenvalues.audit import (
     outcome,
     rank_correlation,
     rules,
-    settings_table,
     trained_radius,
 )
 from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 NAMES = {"scaled_identity": "identity", "smart_tanh": "smart tanh"}
 LABELS = {
@@ -31,14 +31,29 @@ LABELS = {
     "chi_1": r"$\sqrt{\chi_1}$",
     "other": "100 other steps",
 }
-FLOOR = -1.4  # growth per step below which points are drawn at the edge
-CEILING = 1.6
+FLOOR, CEILING = -1.4, 1.6  # growth per step beyond which points are drawn at the edge
+DOTS: dict[str, Any] = {
+    "linestyle": "none",
+    "markersize": 2.6,
+    "alpha": 0.35,
+    "markeredgewidth": 0.4,
+    "rasterized": True,
+}
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
     """The scatter of the myth, every rule against the growth, growth by gain, and eigenvalues."""
     at = result.isel(width=0)
     return {"myth": _myth(at), "rules": _rules(at), "gain": _gain(at), "eigenvalues": _eigenvalues(at)}
+
+
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Accuracy of every rule, over all networks and by activation and ensemble; then every setting."""
+    at = result.isel(width=0)
+    parts = [audit(at).assign(part="all")]
+    for axis in ("activation", "ensemble"):
+        parts += [audit(at, {axis: name}).assign(part=str(name)) for name in at[axis].values]
+    return pd.concat([pd.concat(parts), _settings_table(at)])
 
 
 def _looks(at: xr.Dataset) -> dict[str, dict[str, Any]]:
@@ -48,25 +63,14 @@ def _looks(at: xr.Dataset) -> dict[str, dict[str, Any]]:
 
 def _dots(axes: Axes, x: np.ndarray, y: np.ndarray, look: dict[str, Any]) -> None:
     """One point per network; growth beyond the panel lies on its edge."""
-    style: dict[str, Any] = {
-        "linestyle": "none",
-        "markersize": 2.6,
-        "alpha": 0.35,
-        "markeredgewidth": 0.4,
-        "rasterized": True,
-    }
-    kept = {k: v for k, v in look.items() if k in ("color", "marker")}
-    axes.plot(x, np.clip(y, FLOOR, CEILING), **kept, **style)
+    axes.plot(x, np.clip(y, FLOOR, CEILING), color=look["color"], marker=look["marker"], **DOTS)
 
 
 def _legend(figure: Figure, looks: dict[str, dict[str, Any]], axes: Axes) -> None:
-    handles = [
-        axes.plot(
-            [], [], linestyle="none", markersize=5, **{k: v for k, v in look.items() if k != "linestyle"}
-        )[0]
-        for look in looks.values()
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(looks))
+    """Marks of the ensembles, larger than in the panels."""
+    for look in looks.values():
+        axes.plot([], [], **{**look, "linestyle": "none", "markersize": 5})
+    draw.legend(figure, axes, ncols=len(looks))
 
 
 def _myth(at: xr.Dataset) -> Figure:
@@ -200,7 +204,7 @@ def _eigenvalues(at: xr.Dataset) -> Figure:
         axes.set_xlabel(r"Re $\lambda$")
     for axes in (upper[0], lower[0]):
         axes.set_ylabel(r"Im $\lambda$")
-    figure.legend(*lower[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    draw.legend(figure, lower[0], ncols=2)
     figure.suptitle(
         "Eigenvalues of $W$: the disc of the circular law; below, before and after the adding problem",
         fontsize=9,
@@ -208,10 +212,21 @@ def _eigenvalues(at: xr.Dataset) -> Figure:
     return figure
 
 
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Accuracy of every rule, over all networks and by activation and ensemble; then every setting."""
-    at = result.isel(width=0)
-    parts = [audit(at).assign(part="all")]
-    for axis in ("activation", "ensemble"):
-        parts += [audit(at, {axis: name}).assign(part=str(name)) for name in at[axis].values]
-    return pd.concat([pd.concat(parts), settings_table(at)])
+def _settings_table(result: xr.Dataset) -> pd.DataFrame:
+    """Numbers of every setting, averaged over seeds: what the rules look at, and what gradients do."""
+    kind = outcome(result)
+    exploding, vanishing = ((kind == i).sum("seed") for i in (2, 0))
+    finite = result["slope"].where(np.isfinite(result["slope"]))
+    columns = {
+        "spectral_radius": (result["gain"] * result["radius"]).mean("seed"),
+        "largest_singular_value": (result["gain"] * result["largest"]).mean("seed"),
+        "numerical_radius": (result["gain"] * result["numerical"]).mean("seed"),
+        "log_sqrt_chi_1": result["mean_field"],
+        "slope_predicted": result["slope_predicted"],
+        "slope": finite.mean("seed"),
+        "slope_error": standard_error(finite),
+        "exponent": result["lyapunov"].mean("seed"),
+        "vanished": vanishing,
+        "exploded": exploding,
+    }
+    return tidy(xr.Dataset(columns).reset_coords(drop=True)).assign(part="settings")

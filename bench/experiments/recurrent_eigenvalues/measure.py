@@ -1,5 +1,6 @@
-"""The sweep of ``recurrent-eigenvalues``, and the measurement of one network."""
+"""Eigenvalues and growth by lag of random networks of every setting, and of five that are trained."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,6 @@ from signalprop.bench.experiments.recurrent_eigenvalues import (
     Settings,
     trained_cells,
 )
-from signalprop.bench.experiments.recurrent_eigenvalues.audit import recurrence, slope
 from signalprop.bench.measure.ensembles import ensemble
 from signalprop.bench.training import tasks
 from signalprop.bench.training.trainer import train
@@ -93,6 +93,18 @@ def _follow_all(key: jax.Array, weights: jax.Array, static: Static) -> tuple[jax
     return jnp.swapaxes(slopes, 0, 1), jnp.swapaxes(exponents, 0, 1)
 
 
+def recurrence(
+    phi: Callable[[jax.Array], jax.Array], weights: jax.Array, gain: jax.Array, noise: jax.Array
+) -> Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+    """One step; gains and inputs under ``vmap`` share the matrix W, so they meet in one product."""
+
+    def step(h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        h = phi(gain * (weights @ h) + noise * x)
+        return h, h
+
+    return step
+
+
 def _follow(key: jax.Array, step: Step, steps: int, like: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Growth of a random gradient by lag, and of a change over other inputs, of one network."""
     length = TRANSIENT + steps
@@ -101,6 +113,14 @@ def _follow(key: jax.Array, step: Step, steps: int, like: jax.Array) -> tuple[ja
     profile = gradient_by_lag(step, start, inputs, vector, steps)
     exponent = lyapunov.spectrum(step, start, other, 1, transient=TRANSIENT).exponents[0]
     return slope(profile.log_norm), exponent
+
+
+def slope(log_norms: jax.Array) -> jax.Array:
+    """Growth per step from a fifth of the lags to the last; -inf if the gradient has become exactly 0."""
+    lags = len(log_norms) - 1
+    first = lags // 5
+    grown = (log_norms[-1] - log_norms[first]) / (lags - first)
+    return jnp.where(log_norms[-1] == -jnp.inf, -jnp.inf, grown)
 
 
 def _train_all(key: jax.Array, weights: jax.Array, static: Static) -> dict[str, jax.Array]:
@@ -123,15 +143,9 @@ def _train(key: jax.Array, kernel: jax.Array, phi: Any, static: Static) -> dict[
     model = SequenceModel(cell, draw_layer(keys[1], 1, units, 1, dtype=dtype))
     optimizer, clip_norm = optax.adam(static["learning_rate"]), jnp.asarray(1.0, dtype)
     trained = train(
-        keys[2],
-        model,
-        tasks.squared_error,
-        draw_batch,
-        optimizer,
-        static["updates"],
-        RECORDS,
+        keys[2], model, tasks.squared_error, draw_batch, optimizer, static["updates"], RECORDS,
         clip_norm=clip_norm,
-    )
+    )  # fmt: skip
     batch = tasks.draw_adding(keys[3], 10 * length, static["batch_size"], dtype=dtype)
     vector = jax.random.normal(keys[4], (units,), dtype)
 

@@ -1,4 +1,4 @@
-"""What theory predicts for ``recurrent-eigenvalues``, on the axes of its grid."""
+"""Exponents of mean field with 1/N terms, of the identity without input, and of nilpotent weights."""
 
 from functools import partial
 from typing import Any

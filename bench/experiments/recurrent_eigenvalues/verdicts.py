@@ -17,7 +17,7 @@ from signalprop.bench.experiments.recurrent_eigenvalues.audit import (
 )
 from signalprop.bench.measure.ensembles import NILPOTENT, RULES
 from signalprop.bench.measure.estimates import standard_error
-from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.record.verdict import Verdict, compare, judge, observe, surely
 from signalprop.models.activations import activation
 
 PASCANU = "Pascanu, Mikolov & Bengio (arXiv 1211.5063)"
@@ -83,15 +83,13 @@ def _bounds(at: xr.Dataset) -> list[Verdict]:
     excess = np.max((slope - log_bound).values, where=np.isfinite(slope.values), initial=0.0)
     below = kind.where(log_bound < 0)
     above = kind.where(log_bound > 0)
-    found = [
-        judge(
-            ["D7"], f"Of {int(below.notnull().sum())} networks with s_max(W) < 1/gamma, those whose gradient "
-            "grows, and the largest excess of its growth per step over log(gamma s_max) in any network",
-            f"{PASCANU}: |prod D_t W| <= (gamma s_max)^k",
-            measured=[float((below == 2).sum()), excess], predicted=0.0,
-            tolerance=1e-9, tolerance_from="rounding", claim="wrong", correction=ONE_SIDED,
-        )
-    ]  # fmt: skip
+    found = [judge(
+        ["D7"], f"Of {int(below.notnull().sum())} networks with s_max(W) < 1/gamma, those whose gradient "
+        "grows, and the largest excess of its growth per step over log(gamma s_max) in any network",
+        f"{PASCANU}: |prod D_t W| <= (gamma s_max)^k",
+        measured=[float((below == 2).sum()), excess], predicted=0.0, tolerance=1e-9,
+        tolerance_from="rounding", claim="wrong", correction=ONE_SIDED,
+    )]  # fmt: skip
     if above.notnull().any():
         found.append(observe(
             ["D7"], f"Of {int(above.notnull().sum())} networks with s_max(W) > 1/gamma, the share whose "
@@ -103,11 +101,8 @@ def _bounds(at: xr.Dataset) -> list[Verdict]:
 
 def _audit(at: xr.Dataset) -> list[Verdict]:
     """Accuracy of every rule, and of mean field where it is meant to hold."""
-    wide = [e for e in ("gaussian", "orthogonal") if e in at["ensemble"]]
-    clear = outcome(at).isin([0, 2])
-    if not clear.any():
-        return []
-    found = [_rule(at, name, "random networks") for name in RULES]
+    clear, wide = outcome(at).isin([0, 2]), _wide(at)
+    found = [_rule(at, name, "random networks") for name in RULES if clear.any()]
     if clear.sel(ensemble=wide).any():
         found.append(_rule(at.sel(ensemble=wide), "chi_1", "networks with Gaussian or orthogonal W"))
     return found
@@ -119,14 +114,13 @@ def _rule(at: xr.Dataset, name: str, what: str) -> Verdict:
     counts = confusion(kind, log_rule)
     share, low, high = accuracy(counts)
     clear, vanished = int(counts[[0, 2]].sum()), int(counts[0].sum())
-    per_seed, rank = shares_by_seed(at, name), rank_correlation(log_rule, at["slope"])
+    rank = rank_correlation(log_rule, at["slope"])
     return observe(
         ["D7"], f"Rule '{RULES[name]}, else vanishes' on {what}: share right of the {clear} that clearly "
         f"vanish or explode, {int(counts[1].sum())} others stay (Wilson 95 %: {low:.3f} to {high:.3f}; error "
         f"over seeds; rank correlation with the growth {rank:.3f}). Always saying 'vanishes' would be right "
         f"for {vanished / clear:.3f}", "measured", measured=share,
-        uncertainty=float(np.nanstd(per_seed, ddof=1) / np.sqrt(per_seed.size)), claim="wrong",
-        correction=ONE_SIDED,
+        uncertainty=float(standard_error(shares_by_seed(at, name))), claim="wrong", correction=ONE_SIDED,
     )  # fmt: skip
 
 
@@ -156,45 +150,38 @@ def _relu(at: xr.Dataset) -> list[Verdict]:
             tolerance_from="rounding", claim="wrong", correction=MASKS,
         ))  # fmt: skip
     frozen = float(np.log(at["half_radius"]))
-    for name in ("gaussian", "orthogonal"):
-        if name not in at["ensemble"]:
-            continue
+    for name in _wide(at):
         x = excess.sel(ensemble=name).mean("gain")
-        error = float(standard_error(x))
         radius = float(np.log(at["radius"].sel(ensemble=name)).mean())
-        found.append(judge(
+        found += compare(
             ["D3"], f"relu without input, {name} W: growth per step less log g (networks scatter by "
             f"{float(x.std('seed', ddof=1)):.3f}; log rho(W) - log g is {radius:.3f})",
-            "log(1 / sqrt 2): half of the units are active", measured=float(x.mean()),
-            predicted=-np.log(2) / 2, uncertainty=error, tolerance=frozen + sampling_factor(1, n) * error,
+            "log(1 / sqrt 2): half of the units are active", x, -np.log(2) / 2, slack=frozen,
             tolerance_from="finite width: a frozen mask leaves a matrix of N/2 units, whose log radius is "
             f"above its limit by {frozen:.3f}; {surely(n)}", claim="wrong", correction=MASKS,
-        ))  # fmt: skip
+        )  # fmt: skip
     return found
 
 
 def _mean_field(at: xr.Dataset) -> list[Verdict]:
     """Saturation fights back: driven networks follow the mean field of their activation."""
-    found = []
+    wide, found = at.sel(ensemble=_wide(at)), []
     for name in at["activation"].values:
-        wide = [e for e in ("gaussian", "orthogonal") if e in at["ensemble"]]
-        here = at.sel(activation=name, ensemble=wide)
-        known = here["slope_predicted"].notnull()
-        if not known.any():
-            continue
-        p, size = (here[v].values[known.values] for v in ("slope_predicted", "finite_width"))
-        x = here["slope"].transpose(*here["slope_predicted"].dims, "seed")
-        mean, error = (v.values[known.values] for v in (x.mean("seed"), standard_error(x)))
-        found.append(judge(
+        here = wide.sel(activation=name)
+        found += compare(
             ["D9"], f"{name} with input, Gaussian and orthogonal W of every gain: growth per step",
-            "mean field, less (3r - 1)/(4N) or 3(r - 1)/(4N), r = E phi'^4 / (E phi'^2)^2", measured=mean,
-            predicted=p, uncertainty=error,
-            tolerance=size + sampling_factor(p.size, x.sizes["seed"]) * error,
-            tolerance_from=f"size of the 1/N term; {surely(x.sizes['seed'])}",
+            "mean field, less (3r - 1)/(4N) or 3(r - 1)/(4N), r = E phi'^4 / (E phi'^2)^2",
+            here["slope"], here["slope_predicted"], slack=here["finite_width"],
+            tolerance_from=f"size of the 1/N term; {surely(at.sizes['seed'])}",
             claim="right after repair", correction="A large W explodes less than its powers: saturation "
             "fights back. A tanh network of gain 3.2 with unit input grows by 1.3 per step, linear by 3.2.",
-        ))  # fmt: skip
+        )  # fmt: skip
     return found
+
+
+def _wide(at: xr.Dataset) -> list[str]:
+    """Ensembles to which mean field applies."""
+    return [name for name in ("gaussian", "orthogonal") if name in at["ensemble"]]
 
 
 def _nilpotent(at: xr.Dataset) -> list[Verdict]:
@@ -231,14 +218,9 @@ def _nilpotent(at: xr.Dataset) -> list[Verdict]:
 
 def _common(at: xr.Dataset) -> list[Verdict]:
     """How many networks vanish, stay and explode."""
-    curved = at.sel(activation=[a for a in at["activation"].values if a != "linear"])
-    found = []
-    for what, where in (("all nonlinear networks", curved), ("tanh networks", None)):
-        if where is None:
-            if "tanh" not in at["activation"]:
-                continue
-            where = at.sel(activation="tanh")
-        kind = outcome(where)
+    names, found = at["activation"].values, []
+    for what, chosen in (("all nonlinear networks", names != "linear"), ("tanh networks", names == "tanh")):
+        kind = outcome(at.isel(activation=chosen))
         if not kind.notnull().any():
             continue
         shares = [float((kind == i).sum() / kind.notnull().sum()) for i in range(3)]

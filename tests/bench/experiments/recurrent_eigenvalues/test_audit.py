@@ -13,8 +13,8 @@ from signalprop.bench.experiments.recurrent_eigenvalues.audit import (
     confusion,
     outcome,
     shares_by_seed,
-    slope,
 )
+from signalprop.bench.experiments.recurrent_eigenvalues.measure import slope
 from signalprop.bench.measure.ensembles import NILPOTENT, ensemble
 
 
