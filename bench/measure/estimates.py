@@ -1,6 +1,7 @@
 """Estimates over networks: means with their standard errors, and what a result says of its own run."""
 
 import json
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -35,3 +36,9 @@ def exp(values: xr.DataArray) -> xr.DataArray:
 def run_width(result: xr.Dataset) -> int:
     """Units of every layer, as the settings have it."""
     return int(json.loads(result.attrs["settings"])["width"])
+
+
+def run_settings(result: xr.Dataset) -> dict[str, Any]:
+    """The settings of the run, by name."""
+    settings: dict[str, Any] = json.loads(result.attrs["settings"])
+    return settings
