@@ -46,7 +46,7 @@ class Competitor:
 
     Attributes:
         label: For figures.
-        kind: One of ``bench.training.league.KINDS``.
+        kind: One of ``bench.record.league.KINDS``.
         term: What of the gradient it changes.
         network: Cell, its start, and Omega.
         clip_norm: Largest norm of the gradient.

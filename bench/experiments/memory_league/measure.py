@@ -1,4 +1,4 @@
-"""The sweep of ``memory-league``, and the measurement of one network."""
+"""Choose a learning rate on held-out networks, then train one network with every optimizer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace

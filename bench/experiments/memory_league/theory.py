@@ -1,4 +1,4 @@
-"""What theory predicts for ``memory-league``, on the axes of its grid."""
+"""The gradient over a sequence before training by mean field, and operations counted by XLA."""
 
 from typing import Any
 

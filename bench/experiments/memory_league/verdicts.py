@@ -1,7 +1,5 @@
 """Verdicts of ``memory-league``: what each class of remedies does for memory, and what theory says before."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -9,16 +7,12 @@ from scipy import stats
 
 from signalprop.bench.experiments.memory_league.competitors import ALONE, PARTS
 from signalprop.bench.experiments.memory_league.scores import scores
-from signalprop.bench.measure.estimates import standard_error
-from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.record.verdict import FEWEST, Verdict, compare, judge, observe, surely
 
 PASCANU = "Pascanu, Mikolov & Bengio (2013), arXiv:1211.5063"
 HOCHREITER = "Hochreiter & Schmidhuber (1997), Neural Computation 9(8)"
 SAME = 1e-3  # decades between two programs that compute the same in float32
-ENOUGH = 8  # seeds from which on a standard error is trusted
-STEP_ONLY = ("clip_norm", "clip_value", "l2", "l1")  # remedies that change no gradient before training
 PATHS = ("lstm_forget_0", "lstm_forget_1", "gru")
-PENALTIES = ("l2", "l1", "omega")
 RIGHT_LIST = (
     "For memory the list is uneven: what counts is a path along which the state is added up, and an "
     "optimizer that rescales small gradients. Clipping makes steps safe, and penalties do not bring memory."
@@ -34,9 +28,9 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
         *_unchanged(result, names),
         *_descent(rows),
         *_clipping(rows, names),
-        *_exploding(rows, names),
-        *_penalties(rows, names),
-        *_paths(rows, names),
+        *_exploding(rows),
+        *_penalties(rows),
+        *_paths(rows),
         *_best(rows),
         *_rank(rows),
     ]
@@ -55,34 +49,27 @@ def _words(row: pd.Series) -> str:
 
 def _pooled(rows: pd.DataFrame) -> tuple[float, float]:
     """Share of successes over rows, and its standard error."""
-    n = int(rows["seeds"].sum())
-    share = float(rows["solved"].sum()) / n
-    return share, float(np.sqrt(share * (1 - share) / n))
+    count = int(rows["seeds"].sum())
+    share = int(rows["solved"].sum()) / count
+    return share, float(np.sqrt(share * (1 - share) / count))
 
 
-def _chosen(rows: pd.DataFrame, remedies: Sequence[str]) -> pd.DataFrame:
-    return rows[rows["remedy"].isin(list(remedies))]
+def _listed(rows: pd.DataFrame) -> str:
+    return "; ".join(_words(row) for _, row in rows.iterrows())
 
 
 def _gradient(result: xr.Dataset, names: list[str]) -> list[Verdict]:
     """Decades over the sequence before training, of plain starts, against the mean field."""
-    kept = [n for n in names if n in ("none", "orthogonal", "relu") and "+" not in n]
-    if not kept or result.sizes["seed"] < ENOUGH:
+    kept, seeds = [n for n in names if n in ("none", "orthogonal", "relu")], result.sizes["seed"]
+    if not kept or seeds < FEWEST:
         return []
-    at = _start(result).sel(remedy=kept)
-    mean, error = at.mean("seed"), standard_error(at)
-    predicted = result["decades_predicted"].sel(remedy=kept)
-    return [
-        judge(
-            ["C17"], f"Decades that the answer's gradient loses over {int(result['length'])} steps before "
-            "training (none, orthogonal, relu), against the mean field of untied weights with its "
-            "correction for the width", PASCANU,
-            measured=-mean.values, predicted=-predicted.values, uncertainty=error.values,
-            tolerance=sampling_factor(len(kept), result.sizes["seed"]) * error.values,
-            tolerance_from=surely(result.sizes["seed"]),
-            claim="right after repair", correction=RIGHT_LIST,
-        )
-    ]  # fmt: skip
+    return compare(
+        ["C17"], f"Decades that the answer's gradient loses over {int(result['length'])} steps before "
+        "training (none, orthogonal, relu), against the mean field of untied weights with its "
+        "correction for the width", PASCANU,
+        -_start(result).sel(remedy=kept), -result["decades_predicted"].sel(remedy=kept),
+        tolerance_from=surely(seeds), claim="right after repair", correction=RIGHT_LIST,
+    )  # fmt: skip
 
 
 def _start(result: xr.Dataset) -> xr.DataArray:
@@ -93,7 +80,7 @@ def _start(result: xr.Dataset) -> xr.DataArray:
 
 def _unchanged(result: xr.Dataset, names: list[str]) -> list[Verdict]:
     """Clipping and penalties change nothing before training."""
-    kept = [n for n in names if n in STEP_ONLY]
+    kept = [n for n in names if n in ("clip_norm", "clip_value", "l2", "l1")]
     if "none" not in names or not kept:
         return []
     at = _start(result)
@@ -119,8 +106,7 @@ def _descent(rows: pd.DataFrame) -> list[Verdict]:
     return [
         observe(
             ["C17"], "The tanh network without any other remedy, solved with exact 95 % intervals: "
-            + "; ".join(_words(row) for _, row in alone.iterrows())
-            + ". Share solved with the optimizers that are a remedy", PASCANU,
+            f"{_listed(alone)}. Share solved with the optimizers that are a remedy", PASCANU,
             measured=share, uncertainty=error, claim="right after repair", correction=RIGHT_LIST,
         )
     ]  # fmt: skip
@@ -128,10 +114,12 @@ def _descent(rows: pd.DataFrame) -> list[Verdict]:
 
 def _clipping(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
     """Pairs of competitors with and without clipping by norm, with each optimizer."""
-    with_it = [n for n in names if "clip_norm" in n.split("+")]
     pairs = []
-    for name in with_it:
-        bare = "+".join(p for p in name.split("+") if p != "clip_norm") or "none"
+    for name in names:
+        parts = name.split("+")
+        if "clip_norm" not in parts:
+            continue
+        bare = "+".join(part for part in parts if part != "clip_norm") or "none"
         for optimizer in ("sgd", "adam"):
             one, other = _row(rows, name, optimizer), _row(rows, bare, optimizer)
             if one is not None and other is not None:
@@ -156,10 +144,8 @@ def _clipping(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
     ]  # fmt: skip
 
 
-def _exploding(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
+def _exploding(rows: pd.DataFrame) -> list[Verdict]:
     """Relu networks, whose gradients explode with plain gradient descent, with and without clipping."""
-    if not {"relu", "relu+clip_norm"} <= set(names):
-        return []
     bare, clipped = (_row(rows, n, "sgd") for n in ("relu", "relu+clip_norm"))
     if bare is None or clipped is None:
         return []
@@ -179,19 +165,17 @@ def _exploding(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
     ]  # fmt: skip
 
 
-def _penalties(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
-    kept = _chosen(rows, [n for n in PENALTIES if n in names])
+def _penalties(rows: pd.DataFrame) -> list[Verdict]:
+    """Penalties on weights, and the regulariser Omega, with each optimizer."""
+    kept = rows[rows["remedy"].isin(["l2", "l1", "omega"])]
     if kept.empty:
         return []
     share, error = _pooled(kept)
-    base = "; ".join(
-        _words(r) for _, r in _chosen(rows, ["none"]).iterrows() if r.optimizer in ("sgd", "adam")
-    )
+    base = rows[(rows["remedy"] == "none") & rows["optimizer"].isin(["sgd", "adam"])]
     return [
         observe(
             ["C18"], "Penalties on weights, and Omega on the change of the gradient's size: "
-            + "; ".join(_words(row) for _, row in kept.iterrows())
-            + f". Without: {base}. Share solved with a penalty", PASCANU,
+            f"{_listed(kept)}. Without: {_listed(base)}. Share solved with a penalty", PASCANU,
             measured=share, uncertainty=error, claim="right after repair",
             correction="Penalties bring no memory here; they can steady a training that already works."
             if share == 0 else "Some networks learn with a penalty; compare with those without.",
@@ -199,20 +183,18 @@ def _penalties(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
     ]  # fmt: skip
 
 
-def _paths(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
+def _paths(rows: pd.DataFrame) -> list[Verdict]:
     """Cells with an additive path, with each optimizer."""
     found = []
     for optimizer, how in (("sgd", "plain gradient descent"), ("adam", "Adam")):
-        kept = _chosen(rows, [n for n in PATHS if n in names])
-        kept = kept[kept["optimizer"] == optimizer]
+        kept = rows[rows["remedy"].isin(PATHS) & (rows["optimizer"] == optimizer)]
         if kept.empty:
             continue
         share, error = _pooled(kept)
         found.append(
             observe(
-                ["C17"], f"Cells whose state is added up, with {how}: "
-                + "; ".join(_words(row) for _, row in kept.iterrows()) + ". Share solved", HOCHREITER,
-                measured=share, uncertainty=error, claim="right after repair",
+                ["C17"], f"Cells whose state is added up, with {how}: {_listed(kept)}. Share solved",
+                HOCHREITER, measured=share, uncertainty=error, claim="right after repair",
                 correction="The popular list lacks the remedy that works best for memory: gates around an "
                 "additive path. They need an optimizer that rescales gradients within this budget.",
             )

@@ -1,4 +1,4 @@
-"""The sweep of ``remedy-league``, and the measurement of one network."""
+"""Train all recipes of one structure in one program, and measure their gradient before and after."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -45,9 +45,13 @@ def grid(settings: Settings) -> Grid:
 
 
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
-    """Train one network of every recipe of a structure."""
+    """Train one network of every recipe of a structure at one learning rate, in units of each recipe.
+
+    Networks of one key share their draws and their batches.
+    """
     recipes = groups(static["network"], static["remedy"])[static["structure"]]
-    return train_all(key, point["rate"], recipes, problem(static["data"]), static)
+    one = partial(_train, key, point["rate"], schemes(recipes), recipes[0], problem(static["data"]), static)
+    return jax.vmap(one)(numbers(recipes, static["depth"], static["dtype"]))
 
 
 class Numbers(NamedTuple):
@@ -81,6 +85,35 @@ def numbers(recipes: Sequence[Recipe], depth: int, dtype: str) -> Numbers:
 def schemes(recipes: Sequence[Recipe]) -> list[str]:
     """The schemes among recipes, each once."""
     return list(dict.fromkeys(r.scheme for r in recipes))
+
+
+def _train(
+    key: jax.Array, rate: jax.Array, kinds: Sequence[str], form: Recipe, problem: Problem, static: Static,
+    of: Numbers,
+) -> dict[str, jax.Array]:  # fmt: skip
+    dtype = static["dtype"]
+    draw_key, train_key, probe_key = jax.random.split(key, 3)
+    model = draw(draw_key, kinds, form, of, problem, static)
+    method = optimizer(
+        form.optimizer, (rate * of.unit).astype(dtype), momentum=of.momentum, l2=of.l2, l1=of.l1
+    )
+    draw_batch = batches(problem, static["batch_size"], dtype)
+    trained = train(
+        train_key, model, cross_entropy, draw_batch, method, static["steps"], static["records"],
+        clip_norm=of.clip_norm,
+    )  # fmt: skip
+    probe = draw_batch(probe_key)
+    x, label = jnp.asarray(problem.x[:PROBE], dtype), jnp.asarray(problem.label[:PROBE])
+    reached = accuracy(trained.model, x, label)
+    alive = trained.diverged_at == 0
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), model, trained.model)
+    return {
+        "accuracy": reached,
+        "solved": (alive & (reached > static["threshold"])).astype(dtype),
+        "curve": trained.record["accuracy"],
+        "decades": jax.vmap(lambda m: decades(m, probe))(both),
+        "diverged_at": trained.diverged_at.astype(dtype),
+    }
 
 
 def draw(
@@ -148,43 +181,3 @@ def decades(model: Classifier, batch: tuple[jax.Array, jax.Array]) -> jax.Array:
     found = chain_profile(lambda number: jax.tree.map(lambda leaf: leaf[number - 1], stack), depth, y, top)
     first = 0 if below else 1
     return (found.log_gradient[first] - found.log_gradient[-1]) / LN10
-
-
-def train_all(
-    key: jax.Array, rate: jax.Array, recipes: Sequence[Recipe], problem: Problem, static: Static
-) -> dict[str, jax.Array]:
-    """Train one network of every recipe of a structure at one learning rate, in units of each recipe.
-
-    Networks of one key share their draws and their batches.
-    """
-    one = partial(_train, key, rate, schemes(recipes), recipes[0], problem, static)
-    return jax.vmap(one)(numbers(recipes, static["depth"], static["dtype"]))
-
-
-def _train(
-    key: jax.Array, rate: jax.Array, kinds: Sequence[str], form: Recipe, problem: Problem, static: Static,
-    of: Numbers,
-) -> dict[str, jax.Array]:  # fmt: skip
-    dtype = static["dtype"]
-    draw_key, train_key, probe_key = jax.random.split(key, 3)
-    model = draw(draw_key, kinds, form, of, problem, static)
-    method = optimizer(
-        form.optimizer, (rate * of.unit).astype(dtype), momentum=of.momentum, l2=of.l2, l1=of.l1
-    )
-    draw_batch = batches(problem, static["batch_size"], dtype)
-    trained = train(
-        train_key, model, cross_entropy, draw_batch, method, static["steps"], static["records"],
-        clip_norm=of.clip_norm,
-    )  # fmt: skip
-    probe = draw_batch(probe_key)
-    x, label = jnp.asarray(problem.x[:PROBE], dtype), jnp.asarray(problem.label[:PROBE])
-    reached = accuracy(trained.model, x, label)
-    alive = trained.diverged_at == 0
-    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), model, trained.model)
-    return {
-        "accuracy": reached,
-        "solved": (alive & (reached > static["threshold"])).astype(dtype),
-        "curve": trained.record["accuracy"],
-        "decades": jax.vmap(lambda m: decades(m, probe))(both),
-        "diverged_at": trained.diverged_at.astype(dtype),
-    }

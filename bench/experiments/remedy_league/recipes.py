@@ -81,7 +81,7 @@ class Entry:
 
     Attributes:
         label: For figures.
-        kind: One of ``KINDS``.
+        kind: One of ``bench.record.league.KINDS``.
         term: What it changes, in the terms of the theory.
         change: Fields of the failing network's recipe that it replaces.
         exploding: The same where the exploding network needs other numbers.

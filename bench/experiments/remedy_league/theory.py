@@ -1,4 +1,4 @@
-"""What theory predicts for ``remedy-league``, on the axes of its grid."""
+"""The gradient, the reach and the cost of every remedy, before anything is trained."""
 
 from functools import cache, partial
 from math import inf, nan
@@ -50,15 +50,9 @@ def theory(settings: Settings) -> xr.Dataset:
     sizes = len(settings.network), len(settings.remedy)
     columns = [np.reshape(column, sizes) for column in zip(*rows, strict=True)]
     names = (
-        "structure_of",
-        "member_of",
-        "decades_predicted",
-        "reach",
-        "finite_width",
-        "solved_predicted",
-        "cost",
+        "structure_of", "member_of", "decades_predicted", "reach", "finite_width", "solved_predicted", "cost",
         "unit",
-    )
+    )  # fmt: skip
     named = {n: (("network", "remedy"), c.astype(float)) for n, c in zip(names, columns, strict=True)}
     axes = {"network": label_array(settings.network), "remedy": label_array(settings.remedy)}
     protocol = {"threshold": settings.threshold, "tuning_seeds": settings.tuning_seeds}

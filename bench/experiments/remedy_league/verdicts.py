@@ -9,14 +9,10 @@ import xarray as xr
 from signalprop.analysis.statistics import share_interval
 from signalprop.bench.experiments.remedy_league.recipes import ARCHITECTURES, REMEDIES, recipe
 from signalprop.bench.experiments.remedy_league.scores import league, scored, scores
-from signalprop.bench.record.verdict import Standing, Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.record.verdict import FEWEST, Standing, Verdict, compare, judge, observe, surely
 
 SAME = 1e-4  # decades between two programs that compute the same in float32
-ENOUGH = 8  # seeds from which on a standard error is trusted
 LEARNT = 0.5  # share of successes from which on we say that a remedy works
-ADAPTIVE = ("adagrad", "rmsprop", "adam")
-RATES = ("none", "large_rates", "huge_rates")
-PENALTIES = ("l2", "l1")
 LISTED = ("clip_norm", "relu", "xavier", "he", "batch_norm", "residual")  # as the popular list has them
 CURE = "A remedy cures what it changes: the gradient's factor per layer, or how fast inputs become alike."
 SAXE = "Saxe, McClelland & Ganguli (2013), arXiv:1312.6120"
@@ -26,74 +22,73 @@ IOFFE = "Ioffe & Szegedy (2015), arXiv:1502.03167; Santurkar et al. (2018), arXi
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge the gradient before training, then every claim whose remedies were run."""
     table = league(result)
-    rows, at = scores(table), scored(table)
+    rows, steps = scores(table), int(table["step"][-1])
     networks = [str(n) for n in table["network"].values]
-    names, steps = [str(r) for r in table["remedy"].values], int(table["step"][-1])
+    names = [str(r) for r in table["remedy"].values]
     return [
         *_gradient(table, networks, names),
         *_identity(table, networks, names),
         *_rule(rows, steps),
-        *_descent(table, networks, names),
-        *_adaptive(table, rows, networks, names),
+        *_descent(table, rows, networks, names),
+        *_adaptive(table, rows, names),
         *_listed(rows, names, steps),
         *_penalties(rows, names),
         *_orthogonal(rows, names),
         *_relu(rows, names, steps),
-        *_norms(rows, names),
-        *_speed(table, at, rows, networks, names),
+        *_norms(rows),
+        *_speed(table, networks, names),
     ]
-
-
-def counted(rows: pd.DataFrame, remedy: str) -> str:
-    """Successes of a remedy in words, by network."""
-    chosen = rows[rows["remedy"] == remedy]
-    return ", ".join(f"{r.solved}/{r.seeds} ({r.network})" for r in chosen.itertuples())
 
 
 def _share(rows: pd.DataFrame, remedies: Iterable[str]) -> tuple[float, float, str]:
     """Share of successes over remedies and networks, its standard error, and the counts in words."""
-    kept = [name for name in remedies if name in set(rows["remedy"])]
-    chosen = rows[rows["remedy"].isin(kept)]
-    n, share = chosen["seeds"].sum(), chosen["solved"].sum() / chosen["seeds"].sum()
-    words = "; ".join(f"{REMEDIES[name].label} {counted(rows, name)}" for name in kept)
-    return float(share), float(np.sqrt(share * (1 - share) / n)), words
+    chosen = {name: rows[rows["remedy"] == name] for name in remedies}
+    words = "; ".join(
+        f"{REMEDIES[name].label} "
+        + ", ".join(f"{r.solved}/{r.seeds} ({r.network})" for r in some.itertuples())
+        for name, some in chosen.items()
+    )
+    total = pd.concat(chosen.values())[["solved", "seeds"]].sum()
+    return *_binomial(int(total["solved"]), int(total["seeds"])), words
+
+
+def _binomial(successes: int, count: int) -> tuple[float, float]:
+    """A share and its standard error."""
+    share = successes / count
+    return share, float(np.sqrt(share * (1 - share) / count))
+
+
+def _works(rows: pd.DataFrame) -> pd.Series:
+    """Which remedies work: ``LEARNT`` of the networks learn."""
+    return rows["solved"] / rows["seeds"] >= LEARNT
 
 
 def _gradient(table: xr.Dataset, networks: list[str], names: list[str]) -> list[Verdict]:
     """Decades before training against theory, of plain and layer-normalized networks, each recipe once."""
-    seeds, seen = table.sizes["seed"], set()
-    measured, predicted, errors, slack = [], [], [], []
+    different = {}
     for network in networks:
         for name in names:
             one = recipe(network, name)
             kind = ARCHITECTURES[one.architecture]
-            form = one.structure.split()[:2], one.scheme, one.sigma_w, one.sigma_b
-            if kind.skip or kind.norm == "batch" or str(form) in seen:
-                continue
-            seen.add(str(form))
-            at = table.sel(network=network, remedy=name)
-            values = at["decades"].sel(moment="start").isel(rate=0).values
-            measured.append(values.mean())
-            errors.append(values.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else np.nan)
-            predicted.append(float(at["decades_predicted"]))
-            slack.append(float(at["finite_width"]))
-    if seeds < ENOUGH or not measured:
+            if not (kind.skip or kind.norm == "batch"):
+                form = one.activation, one.architecture, one.scheme, one.sigma_w, one.sigma_b
+                different.setdefault(form, (network, name))
+    seeds = table.sizes["seed"]
+    if seeds < FEWEST or not different:
         return []
-    factor = sampling_factor(len(measured), seeds)
-    return [
-        judge(
-            ["C17"],
-            "Decades that the gradient gains from the last layer to the first before training, plain and "
-            "layer-normalized networks: optimizers, penalties and clipping change none, initialisation and "
-            "activation all",
-            "sum of log10 chi_1(q^l) / 2 with its first correction at finite width",
-            measured=measured, predicted=predicted, uncertainty=errors,
-            tolerance=np.array(slack) + factor * np.array(errors),
-            tolerance_from="the correction for finite width itself, as it is of one gradient and smaller for "
-            f"a batch of different ones, and sampling, {surely(seeds)}",
-            claim="right after repair", correction=CURE,
-        )
-    ]  # fmt: skip
+    network_of, remedy_of = xr.DataArray(list(different.values()), dims=("recipe", "of")).transpose("of", ...)
+    at = table.isel(rate=0).sel(network=network_of, remedy=remedy_of)
+    return compare(
+        ["C17"],
+        "Decades that the gradient gains from the last layer to the first before training, plain and "
+        "layer-normalized networks: optimizers, penalties and clipping change none, initialisation and "
+        "activation all",
+        "sum of log10 chi_1(q^l) / 2 with its first correction at finite width",
+        at["decades"].sel(moment="start"), at["decades_predicted"], slack=at["finite_width"],
+        tolerance_from="the correction for finite width itself, as it is of one gradient and smaller for "
+        f"a batch of different ones, and sampling, {surely(seeds)}",
+        claim="right after repair", correction=CURE,
+    )  # fmt: skip
 
 
 def _identity(table: xr.Dataset, networks: list[str], names: list[str]) -> list[Verdict]:
@@ -121,24 +116,22 @@ def _rule(rows: pd.DataFrame, steps: int) -> list[Verdict]:
     judged = rows[np.isfinite(rows["decades_lost_predicted"])].copy()
     judged["recipe"] = [recipe(r.network, r.remedy) for r in judged.itertuples()]
     judged = judged.drop_duplicates("recipe")
-    worked = judged["solved"] / judged["seeds"] >= LEARNT
+    worked = _works(judged)
     right = worked == judged["predicted"]
-    n, share = len(judged), float(right.mean())
-    missed = [
+    share, error = _binomial(int(right.sum()), len(judged))
+    missed = ", ".join(
         f"{REMEDIES[r.remedy].label} on {r.network} ({r.solved}/{r.seeds})"
         for r in judged[~right].itertuples()
-    ]
+    )
     always = max(float(worked.mean()), 1 - float(worked.mean()))
-    missing = "; wrong about: " + ", ".join(missed) if missed else ""
     return [
         observe(
             ["C17"],
-            f"Share of {n} different networks about which theory before training is right whether at least "
-            f"half of them learn: depth within reach and gradient uniform to two decades (one answer for all "
-            f"would be right about {always:.2f}){missing}",
+            f"Share of {len(judged)} different networks about which theory before training is right whether "
+            "at least half of them learn: depth within reach and gradient uniform to two decades (one answer "
+            f"for all would be right about {always:.2f}){'; wrong about: ' * bool(missed)}{missed}",
             "6 depth scales, arXiv:1611.01232; 16 with batch norm, arXiv:1902.08129",
-            measured=share, uncertainty=float(np.sqrt(share * (1 - share) / n)),
-            claim="right after repair", correction=CURE,
+            measured=share, uncertainty=error, claim="right after repair", correction=CURE,
         ),
         *_merging(judged[judged["predicted"]], steps),
     ]  # fmt: skip
@@ -149,10 +142,9 @@ def _merging(called: pd.DataFrame, steps: int) -> list[Verdict]:
 
     Of plain networks and gradient descent alone, as adaptive steps change how much difference is needed.
     """
-    plain = [one.optimizer == "heavy_ball" and np.isfinite(s) for one, s in
-             zip(called["recipe"], called["separation_predicted"], strict=True)]  # fmt: skip
-    kept = called[np.array(plain, bool)]
-    worked = kept["solved"] / kept["seeds"] >= LEARNT
+    plain = called["recipe"].map(lambda one: one.optimizer == "heavy_ball")
+    kept = called[plain.astype(bool) & np.isfinite(called["separation_predicted"])]
+    worked = _works(kept)
     if worked.all() or not worked.any():
         return []
     lost, fine = kept.loc[~worked, "separation_predicted"], kept.loc[worked, "separation_predicted"]
@@ -171,48 +163,48 @@ def _merging(called: pd.DataFrame, steps: int) -> list[Verdict]:
     ]  # fmt: skip
 
 
-def _descent(table: xr.Dataset, networks: list[str], names: list[str]) -> list[Verdict]:
-    kept = [name for name in RATES if name in names]
+def _descent(table: xr.Dataset, rows: pd.DataFrame, networks: list[str], names: list[str]) -> list[Verdict]:
+    """Plain gradient descent at all rates, and what lets the same initial weights learn."""
+    kept = [name for name in ("none", "large_rates", "huge_rates") if name in names]
     if "none" not in kept:
         return []
     found = []
     for network in networks:
         solved = table["solved"].sel(network=network, remedy=kept)
         rates = (table["rate"] * table["unit"].sel(network=network, remedy=kept)).values
-        k, n = int(solved.sum()), solved.size
-        low, high = share_interval(k, n)
-        rescued = _rescuers(table, network, names)
+        learn, count = int(solved.sum()), solved.size
+        low, high = share_interval(learn, count)
+        share, error = _binomial(learn, count)
+        rescued = _rescuers(rows[rows["network"] == network])
         right: Standing = "right after repair" if rescued else "right"
         found.append(
             observe(
                 ["C8"],
-                f"Share of runs of plain gradient descent on the {network} network that learn, {n} runs "
+                f"Share of runs of plain gradient descent on the {network} network that learn, {count} runs "
                 f"at rates from {rates.min():g} to {rates.max():g}; 95 % interval {low:.3f} to {high:.3f}",
-                "exact binomial interval (Clopper & Pearson 1934)",
-                measured=k / n, uncertainty=float(np.sqrt(k / n * (1 - k / n) / n)),
-                claim="wrong" if k / n >= LEARNT else right,
+                "exact binomial interval (Clopper & Pearson 1934)", measured=share, uncertainty=error,
+                claim="wrong" if share >= LEARNT else right,
                 correction=f"Not with plain gradient descent at any rate tried; the same {network} initial "
-                f"weights learn with: {', '.join(rescued)}." if rescued and k / n < LEARNT else "",
+                f"weights learn with: {', '.join(rescued)}." if rescued and share < LEARNT else "",
             )
         )  # fmt: skip
     return found
 
 
-def _rescuers(table: xr.Dataset, network: str, names: list[str]) -> list[str]:
-    """Remedies that keep activation and weights, and work."""
-    rows, none = scores(table), recipe(network, "none")
-    found = []
-    for name in names:
-        one = recipe(network, name)
-        row = rows[(rows["network"] == network) & (rows["remedy"] == name)].iloc[0]
+def _rescuers(rows: pd.DataFrame) -> list[str]:
+    """Labels of the remedies of one network that keep activation and weights, and work."""
+    found = {}
+    for row in rows[_works(rows)].itertuples():
+        one, none = recipe(row.network, row.remedy), recipe(row.network, "none")
         kept = (one.activation, one.scheme, one.sigma_w) == (none.activation, none.scheme, none.sigma_w)
-        if kept and one != none and row["solved"] / row["seeds"] >= LEARNT:
-            found.append(REMEDIES[name].label)
-    return found
+        if kept and one != none:
+            found[row.remedy] = row.label
+    return [found[name] for name in REMEDIES if name in found]
 
 
-def _adaptive(table: xr.Dataset, rows: pd.DataFrame, networks: list[str], names: list[str]) -> list[Verdict]:
-    kept = [name for name in ADAPTIVE if name in names]
+def _adaptive(table: xr.Dataset, rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
+    """Adaptive optimizers: what they change before training, and how often they help."""
+    kept = [name for name in ("adagrad", "rmsprop", "adam") if name in names]
     if not kept or "none" not in names:
         return []
     start = table["decades"].sel(moment="start").isel(rate=0)
@@ -246,12 +238,13 @@ def _adaptive(table: xr.Dataset, rows: pd.DataFrame, networks: list[str], names:
 
 
 def _listed(rows: pd.DataFrame, names: list[str], steps: int) -> list[Verdict]:
+    """The remedies of the popular list, and where they fail."""
     kept = [name for name in LISTED if name in names]
     if len(kept) < 2:
         return []
     share, error, words = _share(rows, kept)
     chosen = rows[rows["remedy"].isin(kept)]
-    failed = chosen[chosen["solved"] / chosen["seeds"] < LEARNT]
+    failed = chosen[~_works(chosen)]
     losers = ", ".join(
         f"{REMEDIES[r.remedy].label} on {r.network} (median accuracy {r.accuracy:.2f})"
         for r in failed.itertuples()
@@ -268,7 +261,8 @@ def _listed(rows: pd.DataFrame, names: list[str], steps: int) -> list[Verdict]:
 
 
 def _penalties(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
-    kept = [name for name in PENALTIES if name in names]
+    """Penalties on the weights against none."""
+    kept = [name for name in ("l2", "l1") if name in names]
     if not kept or "none" not in names:
         return []
     share, error, words = _share(rows, kept)
@@ -288,24 +282,27 @@ def _penalties(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
 
 
 def _orthogonal(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
+    """Orthogonal weights of the failing activations."""
     if "orthogonal" not in names:
         return []
     share, error, words = _share(rows, ("orthogonal",))
     lost = {r.network: r.decades_lost_start for r in rows[rows["remedy"] == "orthogonal"].itertuples()}
     decades = ", ".join(f"{value:.1f} ({network})" for network, value in lost.items())
+    all_learn = share >= 1 - 1e-9
     return [
         observe(
             ["C14"],
             f"Orthogonal weights: {words}; decades that the gradient still loses before training: {decades}",
             SAXE, measured=share, uncertainty=error,
-            claim="right after repair" if share < 1 - 1e-9 else "right",
-            correction="Orthogonal kernels keep lengths; the slope of the activation is a factor that they "
-            "cannot restore." if share < 1 - 1e-9 else "",
+            claim="right" if all_learn else "right after repair",
+            correction="" if all_learn else "Orthogonal kernels keep lengths; the slope of the activation is "
+            "a factor that they cannot restore.",
         )
     ]  # fmt: skip
 
 
 def _relu(rows: pd.DataFrame, names: list[str], steps: int) -> list[Verdict]:
+    """Relu with the weights of Xavier, and with those of He."""
     if "relu_xavier" not in names:
         return []
     share, error, words = _share(rows, ("relu_xavier",))
@@ -331,13 +328,14 @@ def _relu(rows: pd.DataFrame, names: list[str], steps: int) -> list[Verdict]:
     ]  # fmt: skip
 
 
-def _norms(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
+def _norms(rows: pd.DataFrame) -> list[Verdict]:
+    """Batch norm against layer norm between sigmoid layers."""
     chosen = rows[(rows["network"] == "vanishing") & rows["remedy"].isin(("batch_norm", "layer_norm"))]
     if len(chosen) < 2:
         return []
     by = chosen.set_index("remedy")
     batch, layer = by.loc["batch_norm"], by.loc["layer_norm"]
-    shares = np.array([batch["solved"], layer["solved"]]) / batch["seeds"]
+    (with_batch, error), (with_layer, other) = (_binomial(r["solved"], r["seeds"]) for r in (batch, layer))
     return [
         observe(
             ["C17"],
@@ -347,20 +345,17 @@ def _norms(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
             f"decades (measured {layer['decades_lost_start']:.1f}), batch norm removes it and gains "
             f"{-batch['decades_lost_predicted']:.1f} ({-batch['decades_lost_start']:.1f})",
             "E phi'^2 / E phi^2 against E phi'^2 / Var phi",
-            measured=float(shares[0] - shares[1]),
-            uncertainty=float(np.sqrt((shares * (1 - shares)).sum() / batch["seeds"])),
-            claim="right after repair" if shares[0] > shares[1] else "right",
+            measured=with_batch - with_layer, uncertainty=float(np.hypot(error, other)),
+            claim="right after repair" if with_batch > with_layer else "right",
             correction="A norm that cures one failing network need not cure another: with sigmoid layers "
-            "layer norm does not stop vanishing gradients." if shares[0] > shares[1] else "",
+            "layer norm does not stop vanishing gradients." if with_batch > with_layer else "",
         )
     ]  # fmt: skip
 
 
-def _speed(
-    table: xr.Dataset, at: xr.Dataset, rows: pd.DataFrame, networks: list[str], names: list[str]
-) -> list[Verdict]:
+def _speed(table: xr.Dataset, networks: list[str], names: list[str]) -> list[Verdict]:
     """Batch norm on networks that train without it: steps at tuned rates, and the largest usable rate."""
-    pairs = []
+    at, pairs = scored(table), []
     if {"relu", "relu_batch_norm"} <= set(names):
         pairs.append(("relu, He weights", networks[0], "relu", "relu_batch_norm"))
     if "exploding" in networks and {"xavier", "batch_norm"} <= set(names):

@@ -13,7 +13,7 @@ from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import remedy_league
 from signalprop.bench.experiments.remedy_league import recipes as league
 from signalprop.bench.experiments.remedy_league import scores as league_scores
-from signalprop.bench.experiments.remedy_league.scores import best_rate, scored
+from signalprop.bench.experiments.remedy_league.scores import scored, tuned_rate
 from signalprop.bench.experiments.remedy_league.scores import league as by_remedy
 from signalprop.bench.experiments.remedy_league.theory import Prediction
 
@@ -86,7 +86,7 @@ def test_a_small_run_answers_what_it_can(outcome):
 
 def test_the_tuning_seeds_choose_the_rate_and_are_not_scored(chosen):
     table = by_remedy(chosen)
-    choice = best_rate(table)
+    choice = tuned_rate(table)
     assert int(choice.sel(network="vanishing", remedy="relu")) == 1
     assert scored(table).sizes["seed"] == 6
     assert float(scored(table)["solved"].sel(network="vanishing", remedy="relu").min()) == 1
@@ -94,9 +94,9 @@ def test_the_tuning_seeds_choose_the_rate_and_are_not_scored(chosen):
     assert float(chosen["rate"][int(failing)]) == 0.01  # all alike: the smaller rate
     other = chosen["solved"].copy()
     other[{"seed": slice(4, None)}] = 1 - other[{"seed": slice(4, None)}]
-    xr.testing.assert_equal(best_rate(by_remedy(chosen.assign(solved=other))), choice)
+    xr.testing.assert_equal(tuned_rate(by_remedy(chosen.assign(solved=other))), choice)
     lucky = chosen.assign(accuracy=chosen["accuracy"] + (chosen["rate"] == 0.1) * 0.01)
-    assert int(best_rate(by_remedy(lucky)).sel(network="vanishing", remedy="none")) == 0
+    assert int(tuned_rate(by_remedy(lucky)).sel(network="vanishing", remedy="none")) == 0
 
 
 def test_steps_are_those_to_the_threshold_and_diverged_runs_never_reach_it(chosen):
