@@ -1,4 +1,4 @@
-"""Figures of ``free-probability``: predicted densities under histograms, largest values against depth."""
+"""Figures: predicted densities under histograms, largest values against depth, distances from theory."""
 
 from typing import Any
 
@@ -11,14 +11,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from signalprop.bench.experiments.free_probability.verdicts import (
-    _exp,
     distances,
     largest,
     log_squares,
     predicted_largest,
     relative_variance,
 )
+from signalprop.bench.measure.estimates import exp, standard_error
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 LN10 = float(np.log(10))
 STORY = {
@@ -78,52 +79,43 @@ def _density_panel(panel: Axes, values: xr.DataArray, one: xr.Dataset, look: dic
     if float(one["atom_share"]) < 0.999:
         panel.plot(one["log_x"] / LN10, one["per_log_predicted"] * LN10, color=look["color"], linewidth=1.1)
     top = float(one["log_edge"]) / LN10
-    panel.plot(
-        top,
-        0.97,
-        transform=panel.get_xaxis_transform(),
-        marker=7,
-        color=look["color"],
-        markersize=4,
-        clip_on=False,
-    )
+    edge = {"marker": 7, "color": look["color"], "markersize": 4, "clip_on": False}
+    panel.plot(top, 0.97, transform=panel.get_xaxis_transform(), **edge)
     if float(one["atom_share"]) > 0:
         place = float(one["atom_log_place"]) / LN10
         panel.axvline(place, color=look["color"], linewidth=0.8, linestyle=":")
     below = 1 - float(np.interp(EDGES[0] * LN10, one["log_x"], one["above_predicted"]))
-    row = 0.86 if look["marker"] == "o" else 0.72
     if below > 0.005:
-        panel.text(
-            0.03, row, f"{below:.0%} below", color=look["color"], fontsize=6, transform=panel.transAxes
-        )
+        row = 0.86 if look["marker"] == "o" else 0.72
+        words = {"color": look["color"], "fontsize": 6, "transform": panel.transAxes}
+        panel.text(0.03, row, f"{below:.0%} below", **words)
 
 
 def _isometry(result: xr.Dataset) -> Figure:
     """Largest singular value against depth: growing like the root of the depth, or bounded."""
     figure, axes = draw.canvas(1, 2, height=3.4, sharey=True)
-    top, root = largest(result) / 2, np.sqrt(result.sizes["seed"])
+    top = exp(largest(result) / 2)
     looks = draw.series([str(name) for name in result["activation"].values])
     families = result["weights"].values
     for panel, family in zip(axes[0], families, strict=True):
         at = result.sel(weights=family)
         for name, look in looks.items():
-            values = _exp(top.sel(weights=family, network=name))
+            values = top.sel(weights=family, network=name)
             curve = np.exp(at["edge_curve"].sel(activation=name) / 2)
             draw.theory(panel, at["fine"], curve, look, label=name)
-            draw.measured(panel, at["depth"], values.mean("seed"), values.std("seed") / root, look)
-        _isometric_panel(panel, at, _exp(top.sel(weights=family)), root)
+            draw.measured(panel, at["depth"], values.mean("seed"), standard_error(values), look)
+        _isometric_panel(panel, at, top.sel(weights=family))
         panel.set(xscale="log", yscale="log", xlabel="depth $L$", title=STORY[str(family)])
         panel.set(xlim=(0.8, 1500), ylim=(0.8, 60))
         panel.yaxis.set_major_formatter("{x:g}")
         panel.plot([2, 100], 3.6 * np.sqrt([2, 100]), color="0.6", linewidth=0.8)
         panel.text(5, 13, r"$\propto \sqrt{L}$", color="0.4")
     axes[0, 0].set_ylabel(r"largest $s$ / root mean square")
-    handles, labels = axes[0, -1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    draw.legend(figure, axes[0, -1], ncols=4)
     return figure
 
 
-def _isometric_panel(panel: Axes, at: xr.Dataset, top: xr.DataArray, root: float) -> None:
+def _isometric_panel(panel: Axes, at: xr.Dataset, top: xr.DataArray) -> None:
     if "isometric" not in at.dims:
         return
     names = [str(name) for name in at["isometric"].values]
@@ -134,7 +126,7 @@ def _isometric_panel(panel: Axes, at: xr.Dataset, top: xr.DataArray, root: float
         for depth in at["depth"].values:
             if f"{name}, isometric to {depth}" in at["network"]:
                 values = top.sel(network=f"{name}, isometric to {depth}", depth=depth)
-                draw.measured(panel, [depth], [values.mean()], [values.std() / root], look)
+                draw.measured(panel, [depth], [values.mean()], [standard_error(values)], look)
     if str(at["weights"].values) == "orthogonal":
         limit = float(np.sqrt(at["smooth_limit"]))
         panel.axhline(limit, color="0.3", linestyle=":", linewidth=1, label="universal limit")
@@ -169,14 +161,12 @@ def _isometric_densities(panel: Axes, at: xr.Dataset, name: str) -> None:
     depths = [int(d) for d in at["depth"].values if f"{name}, isometric to {d}" in at["network"]]
     for look, depth in zip(draw.series([str(d) for d in depths]).values(), depths, strict=True):
         one = at.sel(network=f"{name}, isometric to {depth}", depth=depth)
-        s = _exp(log_squares(one) / 2).fillna(0).values.ravel()
+        s = exp(log_squares(one) / 2).fillna(0).values.ravel()
         share = np.histogram(s, bins)[0] / s.size / np.diff(bins)
-        draw.measured(
-            panel, (bins[1:] + bins[:-1]) / 2, share, None, look, label=f"$L$ = {depth}", markersize=3
-        )
-        draw.theory(
-            panel, np.exp(one["log_x"] / 2), 2 * one["per_log_predicted"] / np.exp(one["log_x"] / 2), look
-        )
+        middles = (bins[1:] + bins[:-1]) / 2
+        draw.measured(panel, middles, share, None, look, label=f"$L$ = {depth}", markersize=3)
+        x = exp(one["log_x"] / 2)
+        draw.theory(panel, x, 2 * one["per_log_predicted"] / x, look)
     limit = float(np.sqrt(at["smooth_limit"]))
     panel.axvline(limit, color="0.3", linestyle=":", linewidth=1, label=r"edge, $L \to \infty$")
     panel.set(xlabel=r"$s / \sqrt{\langle s^2 \rangle}$", ylabel="density", xlim=(0, 1.8))
@@ -191,7 +181,7 @@ def table(result: xr.Dataset) -> pd.DataFrame:
         "q": result["q"],
         "sigma_w": result["sigma_w"],
         "largest_decades": top.mean("seed") / 2 / np.log(10),
-        "largest_decades_error": top.std("seed", ddof=1) / np.sqrt(top.sizes["seed"]) / 2 / np.log(10),
+        "largest_decades_error": standard_error(top) / 2 / np.log(10),
         "edge_decades": result["log_edge"] / 2 / np.log(10),
         "largest_decades_predicted": predicted_largest(result) / 2 / np.log(10),
         "distance": distances(result),
@@ -199,5 +189,4 @@ def table(result: xr.Dataset) -> pd.DataFrame:
         "relative_variance_predicted": result["relative_variance_predicted"],
     }
     columns |= {name: result[name] for name in ("zero_predicted", "atom_share", "mass_predicted")}
-    order = ["weights", "network", "depth"]
-    return xr.Dataset(columns).to_dataframe(order).reset_index()[[*order, *columns]]
+    return tidy(columns)[["weights", "network", "depth", *columns]]

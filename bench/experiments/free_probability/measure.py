@@ -1,4 +1,4 @@
-"""The sweep of ``free-probability``, and the measurement of one network."""
+"""Networks of fixed length and isometric ones, and all singular values of each at every depth."""
 
 from dataclasses import asdict
 from typing import Any
@@ -13,17 +13,6 @@ from signalprop.bench.measure.spectra import prefix_spectra
 from signalprop.models.activations import chosen
 
 WEIGHTS = ("gaussian", "orthogonal")
-
-
-def networks(settings: Settings) -> dict[str, tuple[str, float]]:
-    """Activation and length of each network, by its label."""
-    found = {name: (name, isometry.length(name)) for name in settings.activation}
-    if settings.isometric:
-        lengths = isometry.lengths(settings.isometric, settings.spread, settings.depth)
-        for name, row in zip(settings.isometric, lengths, strict=True):
-            usable = [(d, q) for d, q in zip(settings.depth, row, strict=False) if d > 1 and np.isfinite(q)]
-            found |= {f"{name}, isometric to {depth}": (name, float(q)) for depth, q in usable}
-    return found
 
 
 def grid(settings: Settings) -> Grid:
@@ -57,3 +46,14 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     depth, family = static["depth"], static["weights"]
     found = prefix_spectra(weight_key, phi, family, sigma_w, sigma_b, width, depth, x, "fast")
     return {"log_singular_values": found}
+
+
+def networks(settings: Settings) -> dict[str, tuple[str, float]]:
+    """Activation and length of each network, by its label."""
+    found = {name: (name, isometry.length(name)) for name in settings.activation}
+    if settings.isometric:
+        lengths = isometry.lengths(settings.isometric, settings.spread, settings.depth)
+        for name, row in zip(settings.isometric, lengths, strict=True):
+            usable = [(d, q) for d, q in zip(settings.depth, row, strict=False) if d > 1 and np.isfinite(q)]
+            found |= {f"{name}, isometric to {depth}": (name, float(q)) for depth, q in usable}
+    return found

@@ -1,4 +1,4 @@
-"""What theory predicts for ``free-probability``, on the axes of its grid."""
+"""Predicted densities, edges and atoms of each network, and edges as functions of depth."""
 
 from typing import Any
 
@@ -49,5 +49,44 @@ def theory(settings: Settings) -> xr.Dataset:
     ranks = [finitewidth.relu_rank(settings.width, depth) for depth in settings.depth]
     variables["rank_predicted"] = ("depth", [rank.mean for rank in ranks])
     variables["rank_variance"] = ("depth", [rank.variance for rank in ranks])
-    variables |= isometry.edge_curves(settings.activation, settings.isometric, settings.spread, FINE)
+    variables |= edge_curves(settings.activation, settings.isometric, settings.spread, FINE)
     return xr.Dataset(variables, coords={k: v for k, v in labels.items() if k in DIMS} | {"fine": FINE})
+
+
+def edge_curves(
+    activation: tuple[str, ...], isometric: tuple[str, ...], spread: float, depths: np.ndarray
+) -> dict[str, Any]:
+    """Edges, log of the largest s^2 over the mean, as variables of a data set with the dimension ``fine``.
+
+    Args:
+        activation: Activations at one length for all depths.
+        isometric: Activations whose length keeps L (mu_2 / mu_1^2 - 1) at ``spread``.
+        spread: That value; the limit of the edge is the variable ``smooth_limit``, of s^2.
+        depths: Numbers of layers.
+    """
+    names, count = (*activation, *isometric), len(activation)
+    q = np.array([[isometry.length(name)] * len(depths) for name in names])
+    if isometric:
+        q[count:] = isometry.lengths(isometric, spread, tuple(depths))
+
+    def edge(case: tuple[jax.Array, ...]) -> jax.Array:
+        family, index, q, depth = case
+        phi = chosen(names, index)
+        found = freeprob.edge(phi, 1.0, q, depth, family)
+        relative = found.log_edge - freeprob.moments(phi, 1.0, q, depth, "orthogonal").log_mean
+        return jnp.where(jnp.isfinite(q), relative, jnp.nan)
+
+    family, index, depth = np.meshgrid([1.0, 0.0], range(len(names)), depths, indexing="ij")
+    cases = tuple(jnp.asarray(v.ravel()) for v in (family, index, np.stack([q] * 2), depth))
+    edges = np.asarray(jax.jit(lambda cases: jax.lax.map(edge, cases))(cases)).reshape(depth.shape)
+    curves: dict[str, Any] = {
+        "edge_curve": (("weights", "activation", "fine"), edges[:, :count]),
+        "activation": ("activation", np.array(activation, object)),
+    }
+    if isometric:
+        curves |= {
+            "isometric_curve": (("weights", "isometric", "fine"), edges[:, count:]),
+            "isometric": ("isometric", np.array(isometric, object)),
+            "smooth_limit": ((), float(freeprob.universal_edge(spread, smooth=True))),
+        }
+    return curves

@@ -97,8 +97,4 @@ SIZES = {
 }
 
 
-EXPERIMENT = in_folder(
-    __name__,
-    SIZES,
-    VARIABLES,
-)
+EXPERIMENT = in_folder(__name__, SIZES, VARIABLES)

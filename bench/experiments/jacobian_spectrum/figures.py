@@ -1,4 +1,4 @@
-"""Figures of ``jacobian-spectrum``: singular values over depth, their densities, growth and spread."""
+"""Figures: singular values over depth, their densities, growth and spread."""
 
 from typing import Any
 
@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from signalprop.analysis import freeprob, randommatrix
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 from signalprop.models.activations import chosen
 
 LN10 = float(np.log(10))
@@ -34,7 +36,7 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
 def over_seeds(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Mean and standard error, without networks that are lost or, by a layer of closed gates, exactly 0."""
     finite = values.where(abs(values) < np.inf)
-    return finite.mean("seed"), finite.std("seed", ddof=1) / np.sqrt(finite.count("seed"))
+    return finite.mean("seed"), standard_error(finite)
 
 
 def _panels(at: xr.Dataset, **shared: Any) -> tuple[Figure, np.ndarray]:
@@ -232,5 +234,4 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     columns["mean_square_predicted"] = result["log_mean_square_predicted"] / np.log(10)
     for name in ("relative_variance_predicted", "relative_variance_at_width", "sigma_w"):
         columns[name] = result[name]
-    order = ["weights", "activation", "scale", "depth"]
-    return xr.Dataset(columns).to_dataframe(order).reset_index()[[*order, *columns]]
+    return tidy(columns).drop(columns=["multiple", "absolute"])

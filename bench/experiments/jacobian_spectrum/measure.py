@@ -1,4 +1,4 @@
-"""The sweep of ``jacobian-spectrum``, and the measurement of one network."""
+"""One pass through a network: singular values at many depths, the gain of one vector, and what is lost."""
 
 from dataclasses import asdict
 from functools import cache

@@ -1,4 +1,4 @@
-"""What theory predicts for ``jacobian-spectrum``, on the axes of its grid."""
+"""Moments of the spectrum at infinite and at finite width, and the laws of the gain and of the rank."""
 
 from collections.abc import Callable
 from typing import cast
@@ -21,7 +21,7 @@ EXACT: dict[tuple[str, str], Callable[[int], finitewidth.LogGain]] = {
 
 
 def theory(settings: Settings) -> xr.Dataset:
-    """Moments of the spectrum at infinite and at finite width, laws of the gain and of the rank."""
+    """Predictions for every activation, weight family and scale, at the measured depths or at all layers."""
     labels, width = grid(settings).labels(), settings.width
     families = cast(tuple[freeprob.Weights, ...], settings.weights)
     critical, sigma_b = np.array(critical_scales(settings.activation)).T

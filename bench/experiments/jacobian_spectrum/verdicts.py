@@ -1,8 +1,7 @@
-"""Verdicts of ``jacobian-spectrum``."""
+"""Verdicts: chain rule, isometry, loss in float32, and the growth, spread, rank and exponents of spectra."""
 
 import json
 from itertools import product
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,15 @@ from scipy import stats
 from scipy.special import psi
 
 from signalprop.analysis import jacobian, randommatrix
-from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.record.tables import tidy
+from signalprop.bench.record.verdict import (
+    Standing,
+    Verdict,
+    compare,
+    compare_estimates,
+    judge,
+    sampling_factor,
+)
 from signalprop.models.activations import Activation, chosen
 
 SUBNORMAL = float(np.log(np.finfo("float32").tiny / np.finfo("float32").smallest_subnormal))
@@ -21,7 +28,36 @@ HANIN = "Hanin & Nica (arXiv 1812.05994)"
 PENNINGTON = "Pennington, Schoenholz & Ganguli (arXiv 1711.04735)"
 SAXE = "Saxe, McClelland & Ganguli (arXiv 1312.6120)"
 NEWMAN = "Newman (1986), The distribution of Lyapunov exponents: exact results for random matrices"
-IF_DEPENDENT = "; size of the 1/N term where slopes depend on the weights"
+IF_DEPENDENT = "five standard errors over networks; size of the 1/N term where slopes depend on the weights"
+REPAIRED: Standing = "right after repair"
+ROUNDING = 1e-9
+
+
+def verdicts(result: xr.Dataset) -> list[Verdict]:
+    """Judge the chain rule, isometry, the loss in float32, growth, spread, rank and exponents."""
+    judged = [*_chain_rule(result), *_linear_isometry(result), *_float32(result)]
+    if result.sizes["seed"] < 3:
+        return judged
+    return judged + [v for group in (_steps, _growth, _spread, _rank, _exponents) for v in group(result)]
+
+
+def _chain_rule(result: xr.Dataset) -> list[Verdict]:
+    names = tuple(str(name) for name in result["activation"].values)
+    every = jax.jit(jax.vmap(lambda i, sigma_w: chain_rule_error(chosen(names, i), sigma_w)))
+    errors = every(jnp.arange(len(names)), jnp.asarray(result["sigma_w"].isel(scale=0).values))
+    exact = {"predicted": 0.0, "tolerance": 1e-10, "tolerance_from": "rounding in float64"}
+    return [
+        judge(
+            ["C3"], "dE/dy^l by autodiff is the product of the L - l layer Jacobians above and the gradient "
+            "on top, for every l < L = 20: relative error",
+            "chain rule", measured=errors, **exact,
+        ),
+        judge(
+            ["A19"], "Every factor in that product is a layer over the one below it: relative error",
+            "chain rule", measured=errors, **exact, claim="wrong",
+            correction="dE/dw2 = dE/dy4 dy4/dy3 dy3/dy2 dy2/dw2: no factor is a layer over itself.",
+        ),
+    ]  # fmt: skip
 
 
 def chain_rule_error(phi: Activation, sigma_w: jax.Array) -> jax.Array:
@@ -45,38 +81,6 @@ def chain_rule_error(phi: Activation, sigma_w: jax.Array) -> jax.Array:
     return jnp.max(difference / jnp.linalg.norm(by_product, axis=1))
 
 
-def verdicts(result: xr.Dataset) -> list[Verdict]:
-    """Judge the chain rule, isometry, the loss in float32, growth, spread, rank and exponents."""
-    judged = [*_chain_rule(result), *_linear_isometry(result), *_float32(result)]
-    if result.sizes["seed"] < 3:
-        return judged
-    return judged + [v for group in (_steps, _growth, _spread, _rank, _exponents) for v in group(result)]
-
-
-def _chain_rule(result: xr.Dataset) -> list[Verdict]:
-    names = tuple(str(name) for name in result["activation"].values)
-    every = jax.jit(jax.vmap(lambda i, sigma_w: chain_rule_error(chosen(names, i), sigma_w)))
-    errors = every(jnp.arange(len(names)), jnp.asarray(result["sigma_w"].isel(scale=0).values))
-    exact = {
-        "measured": errors,
-        "predicted": 0.0,
-        "tolerance": 1e-10,
-        "tolerance_from": "rounding in float64",
-    }
-    return [
-        judge(
-            ["C3"], "dE/dy^l by autodiff is the product of the L - l layer Jacobians above and the gradient "
-            "on top, for every l < L = 20: relative error",
-            "chain rule", **exact,
-        ),
-        judge(
-            ["A19"], "Every factor in that product is a layer over the one below it: relative error",
-            "chain rule", **exact, claim="wrong",
-            correction="dE/dw2 = dE/dy4 dy4/dy3 dy3/dy2 dy2/dw2: no factor is a layer over itself.",
-        ),
-    ]  # fmt: skip
-
-
 def _linear_isometry(result: xr.Dataset) -> list[Verdict]:
     if not ("linear" in result["activation"] and "orthogonal" in result["weights"]):
         return []
@@ -87,7 +91,7 @@ def _linear_isometry(result: xr.Dataset) -> list[Verdict]:
         ["C14"], "Linear orthogonal networks: every singular value is sigma_w^L; error of its logarithm",
         SAXE, measured=float(excess), predicted=0.0,
         tolerance=max(1e-9, 10 * eps * result.sizes["index"] * int(result["depth"][-1])),
-        tolerance_from="accuracy of the product, rounding of the weights", claim="right after repair",
+        tolerance_from="accuracy of the product, rounding of the weights", claim=REPAIRED,
         correction="A linear orthogonal network keeps all lengths exactly, but only at sigma_w = 1.",
     )  # fmt: skip
     return [verdict]
@@ -96,15 +100,15 @@ def _linear_isometry(result: xr.Dataset) -> list[Verdict]:
 def _float32(result: xr.Dataset) -> list[Verdict]:
     """The logarithm of what float32 loses, where it loses it; an entry may be below the norm by sqrt(N)."""
     low, high = (float(np.log(limit)) for limit in (np.finfo("float32").tiny, np.finfo("float32").max))
-    rows = []
+    found = []
     for name, power in (("norm_lost_at", 1.0), ("vector_lost_at", 0.5)):
         layers = ((result[name] - back).clip(0, result.sizes["layer"] - 1) for back in (1, 2))
         at, before = (power * result["log_gain"].isel(layer=layer) for layer in layers)
         allowed = abs(at - before) + np.log(result.sizes["index"]) + (at < 0) * SUBNORMAL
         columns = {"measured": at, "predicted": low + (high - low) * (at > 0), "tolerance": allowed}
         lost = (result[name] > 1) & (result[name] <= result.sizes["layer"]) & np.isfinite(at)
-        rows.append(xr.Dataset(columns).where(lost).to_dataframe()[list(columns)].dropna())
-    numbers = pd.concat(rows)
+        found.append(tidy(xr.Dataset(columns).where(lost))[list(columns)].dropna())
+    numbers = pd.concat(found)
     if numbers.empty:
         return []
     verdict = judge(
@@ -153,12 +157,13 @@ def _growth(result: xr.Dataset) -> list[Verdict]:
     exact = result["activation"].isin(["linear", "relu"])
     explodes = "tanh" in result["activation"] and "3" in result["scale"]
     return compare(
-        at["log_gain"], at["log_gain_predicted"], at["log_gain_variance"] / 2 * ~exact,
-        claims=["A20", "C14"], allowance=IF_DEPENDENT,
-        statement="log |J u|^2 grows per layer by log chi_1, less a term of order 1/N, for every activation "
+        ["A20", "C14"],
+        "log |J u|^2 grows per layer by log chi_1, less a term of order 1/N, for every activation "
         f"and both weight families, over {int(result['layer'][-1])} layers"
         f"{'; at sigma_w = 3 tanh explodes, with slopes below 1' if explodes else ''}",
-        source=f"mean field (arXiv 1611.01232) with the first order in 1/N; exact laws, {HANIN}",
+        f"mean field (arXiv 1611.01232) with the first order in 1/N; exact laws, {HANIN}",
+        at["log_gain"], at["log_gain_predicted"],
+        slack=at["log_gain_variance"] / 2 * ~exact + ROUNDING, tolerance_from=IF_DEPENDENT, claim=REPAIRED,
         correction="A layer's factor is slope times weights, and its mean square chi_1 counts. Orthogonal "
         "weights do not change chi_1: sigmoid vanishes with them too, unless sigma_w = 10.",
     )  # fmt: skip
@@ -168,14 +173,16 @@ def _spread(result: xr.Dataset) -> list[Verdict]:
     """Any network to depth N/16; to all depths where the signal shrinks and slopes tend to 1."""
     odd = result["activation"].isin(["tanh", "hard_tanh"]) & (result["scale"] == "critical")
     valid = (result["depth"] <= max(1, result.sizes["index"] // 16)) & (result["scale"] == result["scale"][0])
+    shown = result["relative_variance"].where(valid | (odd & (result["weights"] == "orthogonal")))
     at_width, ideal = result["relative_variance_at_width"], result["relative_variance_predicted"]
+    exact = result["activation"].isin(["linear", "relu"])
     return compare(
-        result["relative_variance"].where(valid | (odd & (result["weights"] == "orthogonal"))),
-        at_width, abs(at_width - ideal) * ~result["activation"].isin(["linear", "relu"]), claims=["C14"],
-        statement="Variance of s^2 / mean^2 at criticality: sum over layers of mu_2 / mu_1^2 - 1 - s_1, "
+        ["C14"],
+        "Variance of s^2 / mean^2 at criticality: sum over layers of mu_2 / mu_1^2 - 1 - s_1, "
         "at width N; to depth N/16 (relu: L orthogonal, 2L Gaussian), and near 1 to depth "
         f"{int(result['depth'][-1])} for orthogonal tanh and hard_tanh",
-        source=PENNINGTON, allowance=IF_DEPENDENT,
+        PENNINGTON, shown, at_width,
+        slack=abs(at_width - ideal) * ~exact + ROUNDING, tolerance_from=IF_DEPENDENT, claim=REPAIRED,
         correction="Orthogonal weights only remove L from the variance of s^2: relu keeps L of 2L. Isometry "
         "in depth needs slope 1 at 0 and the critical sigma_w besides.",
     )  # fmt: skip
@@ -185,11 +192,14 @@ def _rank(result: xr.Dataset) -> list[Verdict]:
     if "relu" not in result["activation"]:
         return []
     relu = result.sel(activation="relu").isel(scale=0)
-    return compare(
-        relu["rank"], relu["rank_predicted"], variance=relu["rank_variance"], claims=["C14"],
-        statement="The rank of a relu Jacobian, for both weight families, is the smallest number of active "
+    return compare_estimates(
+        ["C14"],
+        "The rank of a relu Jacobian, for both weight families, is the smallest number of active "
         "units in any layer: its mean is E min over layers of Binomial(N, 1/2)",
-        source=f"independent gates, {HANIN}",
+        f"independent gates, {HANIN}",
+        relu["rank"].mean("seed", skipna=False), (relu["rank_variance"] / relu.sizes["seed"]) ** 0.5,
+        relu["rank_predicted"], slack=ROUNDING,
+        tolerance_from="five exact standard errors over networks", claim=REPAIRED,
         correction="More than half of a relu network's singular values are exactly 0, whatever its weights.",
     )  # fmt: skip
 
@@ -202,42 +212,13 @@ def _exponents(result: xr.Dataset) -> list[Verdict]:
     n, depth, scale = result.sizes["index"], int(result["depth"][-1]), float(at["sigma_w"])
     newman = np.asarray(randommatrix.newman_exponents(n, scale / np.sqrt(n)))
     return compare(
-        at["log_singular_values"].isel(depth=-1) / depth,
-        xr.DataArray(newman, dims="index", coords={"index": result["index"]}),
-        float(psi(n / 2) - psi(0.5)) / 2 / depth, claims=["C5"],
-        statement=f"log s_i of {depth} linear Gaussian layers grows by Newman's exponents, {newman[0]:+.3f} "
+        ["C5"],
+        f"log s_i of {depth} linear Gaussian layers grows by Newman's exponents, {newman[0]:+.3f} "
         f"to {newman[-1]:+.2f}; the singular values of one factor promise up to {np.log(2 * scale):+.2f}",
-        source=NEWMAN, allowance="; largest shift by finite depth",
+        NEWMAN, at["log_singular_values"].isel(depth=-1) / depth,
+        xr.DataArray(newman, dims="index", coords={"index": result["index"]}),
+        slack=float(psi(n / 2) - psi(0.5)) / 2 / depth + ROUNDING,
+        tolerance_from="five standard errors over networks; largest shift by finite depth", claim=REPAIRED,
         correction="It is the product's singular values that spread, by exponents that neither eigenvalues "
         "nor singular values of its factors tell.",
     )  # fmt: skip
-
-
-def compare(
-    samples: xr.DataArray,
-    predicted: xr.DataArray,
-    systematic: xr.DataArray | float = 0.0,
-    variance: xr.DataArray | None = None,
-    allowance: str = "",
-    **words: Any,
-) -> list[Verdict]:
-    """Judge means over seeds at all points that are defined and not lost; nothing if there is none.
-
-    The standard error is that of the samples, or exact where the ``variance`` of one network is known.
-    """
-    seeds = samples.sizes["seed"]
-    samples = samples.where((abs(samples) < np.inf).all("seed"))
-    spread = samples.var("seed", ddof=1) if variance is None else variance
-    columns: dict[str, Any] = {"measured": samples.mean("seed", skipna=False), "predicted": predicted}
-    columns |= {"error": np.sqrt(spread / seeds), "systematic": xr.zeros_like(predicted) + systematic}
-    rows = xr.Dataset(columns).to_dataframe()[list(columns)].dropna()
-    if rows.empty:
-        return []
-    factor = sampling_factor(len(rows), seeds if variance is None else None)
-    verdict = judge(
-        **{"claim": "right after repair", **words},
-        measured=rows["measured"], predicted=rows["predicted"], uncertainty=rows["error"],
-        tolerance=factor * rows["error"] + rows["systematic"] + 1e-9,
-        tolerance_from=f"five {'' if variance is None else 'exact '}standard errors over networks{allowance}",
-    )  # fmt: skip
-    return [verdict]
