@@ -136,9 +136,4 @@ SIZES = {
 }  # fmt: skip
 
 
-EXPERIMENT = in_folder(
-    __name__,
-    SIZES,
-    VARIABLES,
-    compiler_options=COMPILE_LIGHTLY,
-)
+EXPERIMENT = in_folder(__name__, SIZES, VARIABLES, compiler_options=COMPILE_LIGHTLY)

@@ -1,4 +1,4 @@
-"""The sweep of ``xavier-training``, and the measurement of one network."""
+"""Networks trained online or on digits, and what every layer does on test examples meanwhile."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,10 +19,10 @@ from signalprop.bench.training.trainer import train
 from signalprop.models.activations import activation, chosen, derivative
 from signalprop.models.classifier import Classifier, draw_classifier
 
+PHIS = ("sigmoid", "tanh", "softsign")
 TEST_KEY = 20100513
 BINS = np.linspace(-1, 1, 51)
 Batch = tuple[jax.Array, jax.Array]
-PHIS = ("sigmoid", "tanh", "softsign")
 
 
 def grid(settings: Settings) -> Grid:
@@ -53,29 +53,6 @@ def grid(settings: Settings) -> Grid:
     )
 
 
-def features_of(data: str) -> tuple[int, int]:
-    """Length of an input and number of classes."""
-    if data == "shapes":
-        return shapes.FEATURES, shapes.CLASSES
-    return problem(data).features, problem(data).classes
-
-
-def training_examples(data: str, static: Static) -> Callable[[jax.Array], Batch]:
-    """How a batch is drawn."""
-    size, dtype = static["batch_size"], jnp.dtype(static["dtype"])
-    if data == "shapes":
-        return partial(shapes.draw_shapes, batch_size=size, dtype=dtype)
-    return batches(problem(data), size, dtype)
-
-
-def test_examples(data: str, size: int, dtype: Any) -> Batch:
-    """The same examples for every network."""
-    if data == "shapes":
-        return shapes.draw_shapes(jax.random.key(TEST_KEY), size, dtype)
-    found = problem(data)
-    return jnp.asarray(found.x_test[:size], dtype), jnp.asarray(found.label_test[:size])
-
-
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
     """Train one network and watch it on test examples."""
     draw_key, train_key = jax.random.split(key)
@@ -99,15 +76,9 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
         return observed(model, probe, largest) | {"test_error": 1 - accuracy(model, *curve)}
 
     trained = train(
-        train_key,
-        model,
-        cross_entropy,
-        training_examples(data, static),
-        rule,
-        static["updates"],
-        static["records"],
-        watch,
-    )
+        train_key, model, cross_entropy, training_examples(data, static), rule, static["updates"],
+        static["records"], watch,
+    )  # fmt: skip
     record = {name: value for name, value in trained.record.items() if name in VARIABLES}
     return record | {
         "histogram": _histogram(trained.model.activities(probe[0])[1]),
@@ -131,6 +102,29 @@ def _network(key: jax.Array, point: dict[str, jax.Array], static: Static) -> Cla
         lambda a, b: jnp.where(point["scheme"] == 0, a, b), standard, normalized
     )
     return network
+
+
+def features_of(data: str) -> tuple[int, int]:
+    """Length of an input and number of classes."""
+    if data == "shapes":
+        return shapes.FEATURES, shapes.CLASSES
+    return problem(data).features, problem(data).classes
+
+
+def test_examples(data: str, size: int, dtype: Any) -> Batch:
+    """The same examples for every network."""
+    if data == "shapes":
+        return shapes.draw_shapes(jax.random.key(TEST_KEY), size, dtype)
+    found = problem(data)
+    return jnp.asarray(found.x_test[:size], dtype), jnp.asarray(found.label_test[:size])
+
+
+def training_examples(data: str, static: Static) -> Callable[[jax.Array], Batch]:
+    """How a batch is drawn."""
+    size, dtype = static["batch_size"], jnp.dtype(static["dtype"])
+    if data == "shapes":
+        return partial(shapes.draw_shapes, batch_size=size, dtype=dtype)
+    return batches(problem(data), size, dtype)
 
 
 def observed(model: Classifier, probe: Batch, largest: jax.Array) -> dict[str, jax.Array]:

@@ -1,4 +1,4 @@
-"""What theory predicts for ``xavier-training``, on the axes of its grid."""
+"""Activations and gradients of untrained networks, layer by layer, by the recursion with its 1/N terms."""
 
 from typing import Any
 

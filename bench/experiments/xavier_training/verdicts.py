@@ -5,14 +5,16 @@ import xarray as xr
 from scipy import stats
 
 from signalprop.bench.experiments.xavier_training import NETWORKS
+from signalprop.bench.measure.estimates import mean_and_error
 from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor
+from signalprop.bench.training.choice import at_best_rate
 
 GLOROT = "Glorot & Bengio (2010), AISTATS 9"
 THEORY = "Schoenholz et al. (arXiv 1611.01232), with 1/N terms"
 OFF = 0.1  # mean activation below which a sigmoid layer counts as driven to 0
 FULL = 0.9  # 98th percentile above which a symmetric layer counts as saturating
 EARLY = 0.05  # of the updates
-FEWEST = 4  # networks from which on an interval is trusted
+TRUSTED = 4  # networks from which on an interval is trusted
 STANDARD = 0.05  # systematic part of the tolerance: terms beyond 1/N
 LN10 = float(np.log(10))
 
@@ -40,24 +42,20 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     return found + [_order(at, worse, better, len(kept)) for worse, better in kept]
 
 
-def _seeds(at: xr.Dataset) -> int:
-    return int(at.sizes["seed"])
-
-
 def _start(at: xr.Dataset) -> Verdict:
     """Deviation of the activations of every layer before training."""
     start = at.isel(update=0)
-    dims = ("data", "network", "layer")
-    measured = xr.apply_ufunc(np.log, start["deviation"]).mean("seed").transpose(*dims)
-    predicted = xr.apply_ufunc(np.log, start["deviation_predicted"]).transpose(*dims)
-    error = start["deviation_spread"].transpose(*dims) / _seeds(at) ** 0.5
-    factor = sampling_factor(int(measured.size))
+    measured, predicted, error = xr.broadcast(
+        xr.apply_ufunc(np.log, start["deviation"]).mean("seed"),
+        xr.apply_ufunc(np.log, start["deviation_predicted"]),
+        start["deviation_spread"] / at.sizes["seed"] ** 0.5,
+    )
     return judge(
         ["C12", "C1"],
         "log of the standard deviation of the activations, every layer of every untrained network, against "
         "the recursion of lengths", THEORY,
-        measured=measured.values, predicted=predicted.values, uncertainty=error.values,
-        tolerance=STANDARD + factor * error.values,
+        measured=measured, predicted=predicted, uncertainty=error,
+        tolerance=STANDARD + sampling_factor(measured.size) * error,
         tolerance_from="5% for terms beyond 1/N and few examples, and as sure as five predicted errors",
         claim="right after repair",
         correction="At the start, and for tanh only roughly: training then moves every layer away from it.",
@@ -97,7 +95,7 @@ def _off_after(at: xr.Dataset, name: str) -> xr.DataArray:
 
 def _driven_off(at: xr.Dataset, result: xr.Dataset) -> Verdict:
     """Whether and when sigmoids saturate at the largest rate, beside the result at all rates."""
-    share = _off_after(at, "sigmoid") / _total(at)
+    share = _off_after(at, "sigmoid") / total_updates(at)
     anywhere = _off_after(result, "sigmoid").notnull()
     error = at["final_error"].sel(network="sigmoid")
     reached = int(share.notnull().sum())
@@ -115,11 +113,6 @@ def _driven_off(at: xr.Dataset, result: xr.Dataset) -> Verdict:
     )  # fmt: skip
 
 
-def _total(at: xr.Dataset) -> int:
-    steps = at["update"].values
-    return int(2 * steps[-1] - steps[-2]) if steps.size > 1 else 1
-
-
 def _plateau(at: xr.Dataset) -> list[Verdict]:
     """Whether sigmoid layers that were driven to 0 come back."""
     mean = at["mean"].sel(network="sigmoid").isel(layer=-1)
@@ -131,7 +124,7 @@ def _plateau(at: xr.Dataset) -> list[Verdict]:
         observe(
             ["A4"],
             f"Of {int(off.sum())} sigmoid networks whose last layer was driven to 0, those in which it is "
-            f"above {2 * OFF:g} again after {_total(at)} updates", GLOROT,
+            f"above {2 * OFF:g} again after {total_updates(at)} updates", GLOROT,
             measured=float(back), claim="right after repair",
             correction="A sigmoid layer at 0 may come back within this number of updates." if back else
             "None came back within this number of updates; in the paper networks of four layers did, after "
@@ -160,7 +153,7 @@ def _without_bias(at: xr.Dataset) -> Verdict:
 def _in_turn(at: xr.Dataset) -> Verdict:
     """Whether standard tanh layers saturate one after another from the first."""
     high = at["high"].sel(network="tanh")
-    first = at["update"].where(high > FULL).min("update").fillna(2 * _total(at))
+    first = at["update"].where(high > FULL).min("update").fillna(2 * total_updates(at))
     order = first.transpose(..., "layer").values.reshape(-1, at.sizes["layer"])
     kept = [bool(np.all(np.diff(row) >= 0) and row[0] < row[-1]) for row in order]
     return observe(
@@ -179,14 +172,14 @@ def _reversed(at: xr.Dataset) -> Verdict:
     early = max(1, round(EARLY * at.sizes["update"]))
     change = decades.isel(update=early) - decades.isel(update=0)
     start, soon, end = (float(decades.isel(update=i).mean()) for i in (0, early, -1))
-    error = float(change.std(ddof=1) / change.size**0.5) if change.size > 1 else float("nan")
+    mean, error = mean_and_error(change)
     turned = soon > 0
     return observe(
         ["C1", "A16"],
         "Tanh at the standard start: log10 of the back-propagated gradient in layer 1 over that in the last, "
         f"{start:.2f} before training, {soon:.2f} after {int(at['update'][early])} updates and {end:.2f} at "
         "the end; change in the first of these spans", GLOROT,
-        measured=float(change.mean()), uncertainty=error, claim="right" if turned else "right after repair",
+        measured=mean, uncertainty=error, claim="right" if turned else "right after repair",
         correction="" if turned else "The shrinking lessens first and turns round later." if end > 0 else
         "The order does not turn round here.",
     )  # fmt: skip
@@ -218,10 +211,9 @@ def _order(at: xr.Dataset, worse: str, better: str, pairs: int) -> Verdict:
     """Final errors of two networks with equal draws, with a 95 % interval for all pairs at once."""
     error = at["final_error"]
     gain = (error.sel(network=worse, drop=True) - error.sel(network=better, drop=True)).mean("data").values
-    n, mean = gain.size, float(gain.mean())
-    spread = float(gain.std(ddof=1) / n**0.5) if n > 1 else float("nan")
-    reach = spread * float(stats.t.isf(0.025 / pairs, n - 1)) if n > 1 else float("nan")
-    sure, against = (n >= FEWEST and side > reach for side in (mean, -mean))
+    n, (mean, error_of_mean) = gain.size, mean_and_error(gain)
+    reach = error_of_mean * float(stats.t.isf(0.025 / pairs, n - 1))
+    sure, against = (n >= TRUSTED and side > reach for side in (mean, -mean))
     by_data = "; ".join(
         f"{data} {float(error.sel(network=worse, data=data).mean()):.3f} and "
         f"{float(error.sel(network=better, data=data).mean()):.3f}"
@@ -233,7 +225,7 @@ def _order(at: xr.Dataset, worse: str, better: str, pairs: int) -> Verdict:
         f"smallest training loss: {by_data}. Mean difference {mean:.3f} +- {reach:.3f}, "
         f"{'beyond' if sure or against else 'within'} chance (95 % for all pairs, {n} networks, choice of "
         "rates left out)", GLOROT,
-        measured=mean, uncertainty=spread,
+        measured=mean, uncertainty=error_of_mean,
         claim="right" if sure else "wrong" if against else "not checkable",
         correction="" if sure else "The order is the other way round at this size." if against else
         "At this number of updates and networks the two cannot be told apart.",
@@ -256,7 +248,7 @@ def best(result: xr.Dataset) -> xr.Dataset:
     choice. The loss of a diverged run counts as infinite.
     """
     loss = result["loss"].isel(update=-1, drop=True).where(result["diverged_at"] == 0, np.inf)
-    return result.isel(learning_rate=loss.median("seed").argmin("learning_rate"))
+    return at_best_rate(result, -loss.median("seed"))
 
 
 def fastest(result: xr.Dataset) -> xr.Dataset:
@@ -266,3 +258,9 @@ def fastest(result: xr.Dataset) -> xr.Dataset:
     """
     place = xr.full_like(result["network"], int(np.argmax(result["learning_rate"].values)), int)
     return result.isel(learning_rate=place)
+
+
+def total_updates(at: xr.Dataset) -> int:
+    """Updates of a whole run, one stride beyond the last record."""
+    steps = at["update"].values
+    return int(2 * steps[-1] - steps[-2]) if steps.size > 1 else 1
