@@ -247,6 +247,33 @@ def observe(
     )  # fmt: skip
 
 
+def observe_mean(
+    claims: Sequence[str],
+    statement: str,
+    source: str,
+    samples: xr.DataArray,
+    *,
+    over: str = "seed",
+    claim: Standing = "right",
+    correction: str = "",
+) -> Verdict:
+    """The mean of some samples, with its standard error, that stands alone because no theory covers it.
+
+    Args:
+        claims: Ids that the verdict answers.
+        statement: What is measured.
+        source: Where the claim comes from, or how the number was measured.
+        samples: One number per network, with ``over`` as their only dimension.
+        over: Dimension of the networks.
+        claim: Standing of the popular statement.
+        correction: How it should read.
+    """
+    mean, error = float(samples.mean(over)), float(standard_error(samples, over))
+    return observe(
+        claims, statement, source, measured=mean, uncertainty=error, claim=claim, correction=correction
+    )
+
+
 def write(path: Path, verdicts: Sequence[Verdict]) -> None:
     """Write ``verdicts.json``; numbers keep six digits so that re-runs differ only where results do."""
     path.write_text(json.dumps([_rounded(asdict(v)) for v in verdicts], indent=1, allow_nan=True) + "\n")

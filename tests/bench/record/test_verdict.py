@@ -6,7 +6,7 @@ import xarray as xr
 from scipy import stats
 
 from signalprop.bench.record import verdict
-from signalprop.bench.record.verdict import compare, compare_estimates, judge, sampling_factor
+from signalprop.bench.record.verdict import compare, compare_estimates, judge, observe_mean, sampling_factor
 
 
 def one(**numbers):
@@ -95,3 +95,9 @@ def test_estimates_are_compared_where_number_error_and_prediction_are_known() ->
     assert estimated.tolerance == pytest.approx(0.1 + 0.1 * sampling_factor(2, 16))
     assert estimated.agreement == "disagrees"
     assert compare_estimates(["C7"], "-", "-", measured[2:], error[2:], predicted[2:]) == []
+
+
+def test_a_mean_without_theory_is_given_with_its_error_over_networks() -> None:
+    found = observe_mean(["C7"], "They grow.", "measured", xr.DataArray([1.0, 2.0, 6.0], dims="seed"))
+    assert (found.measured, found.predicted, found.agreement) == (3.0, None, "no theory")
+    assert found.uncertainty == pytest.approx(stats.sem([1.0, 2.0, 6.0]))
