@@ -14,6 +14,7 @@ from signalprop.bench.experiments.carousel.verdicts import exponents
 from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.measure.memory import PATHS, TERM_LABELS, TERMS
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 PANELS = {
     "lstm_1997": "LSTM of 1997, truncated",
@@ -50,6 +51,23 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return found
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Exponents of every path, beside the theory of untied weights, and the late terms of the LSTMs."""
+    rate, late = exponents(result), result["late_terms"]
+    columns = {
+        **{f"{path}_exponent": rate.sel(path=path, drop=True).mean("seed") for path in PATHS},
+        "carry_exponent_error": standard_error(_finite(rate.sel(path="carry", drop=True))),
+        "untied_exponent_predicted": result["exponent_predicted"],
+        **{f"{term}_square": late.sel(term=term, drop=True).mean("seed") for term in TERMS},
+    }
+    return tidy(columns)
+
+
+def _finite(rate: xr.DataArray) -> xr.DataArray:
+    """Exponents without those of changes that are exactly zero."""
+    return rate.where(np.isfinite(rate))
+
+
 def _at(result: xr.Dataset, **wanted: float) -> xr.Dataset:
     """The setting nearest to what is asked for."""
     return result.sel(wanted, method="nearest")
@@ -62,14 +80,8 @@ def _factors(result: xr.Dataset, shown: list[str]) -> Figure:
         at = _at(result, forget_bias=1.0, gain=2.0).sel(cell=name)
         terms, step = at["terms"].mean("seed"), at["step"].values
         heights = [np.nan_to_num(terms.sel(term=term)) for term in TERM_LABELS]
-        axes.stackplot(
-            step,
-            *heights,
-            labels=TERM_LABELS.values(),
-            colors=[looks[t]["color"] for t in TERM_LABELS],
-            alpha=0.75,
-            linewidth=0,
-        )
+        colours = [looks[term]["color"] for term in TERM_LABELS]
+        axes.stackplot(step, *heights, labels=TERM_LABELS.values(), colors=colours, alpha=0.75, linewidth=0)
         axes.plot(step, terms.sel(term="sum"), color="0.1", label="their sum, measured")
         if name == "lstm":
             theory = float(at["late_terms_predicted"].sel(term="sum"))
@@ -80,8 +92,7 @@ def _factors(result: xr.Dataset, shown: list[str]) -> Figure:
         f"The derivative of one step, gain {float(at['gain']):g}, forget bias {float(at['forget_bias']):g}",
         fontsize=9,
     )
-    handles, labels = row[-1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, handlelength=1.4, columnspacing=1.0)
+    draw.legend(figure, row[-1], ncols=6, handlelength=1.4, columnspacing=1.0)
     return figure
 
 
@@ -140,17 +151,11 @@ def _time_scales(axes: Axes, at: xr.Dataset, rate: xr.DataArray) -> None:
     looks = draw.series(["carry", "typical_unit", "hidden"])
     names = {"typical_unit": r"gates: $-1 / \overline{\log f}$", "carry": "whole carry", "hidden": "$h$ only"}
     draw.theory(axes, fine, 1 + np.exp(fine), label=r"$1 + e^b$")
-    draw.theory(
-        axes,
-        fine,
-        1 / np.log1p(np.exp(-fine)),
-        {"color": "0.2", "linestyle": "--"},
-        label=r"$-1/\log \sigma(b)$",
-    )
+    dashed = {"color": "0.2", "linestyle": "--"}
+    draw.theory(axes, fine, 1 / np.log1p(np.exp(-fine)), dashed, label=r"$-1/\log \sigma(b)$")
     draw.theory(axes, bias, -1 / at["keep_predicted"], looks["typical_unit"], label="random gates, theory")
     for path, name in names.items():
-        values = rate.sel(path=path)
-        values = values.where(np.isfinite(values))
+        values = _finite(rate.sel(path=path))
         mean, error = values.mean("seed"), standard_error(values)
         decays = mean < -2 * error
         length = (-1 / mean).where(decays)
@@ -171,14 +176,14 @@ def _exponents(axes: Axes, at: xr.Dataset, rate: xr.DataArray) -> None:
     series = {
         "tied": (rate.sel(path="carry"), "whole carry"),
         "best_unit": (rate.sel(path="best_unit"), r"best unit, $\overline{\log f}$"),
-        "hidden": (rate.sel(path="hidden"), "$h$ only"),
+        "hidden": (_finite(rate.sel(path="hidden")), "$h$ only"),
     }
     if "lstm_untied" in at["cell"].values:
         untied = exponents(at).sel(cell="lstm_untied", path="carry")
         series["untied"] = untied, "whole carry, weights drawn anew"
     for name, (values, label) in series.items():
-        shown = values.where(np.isfinite(values))
-        draw.measured(axes, bias, shown.mean("seed"), standard_error(shown), looks[name], label=label)
+        mean, error = values.mean("seed"), standard_error(values)
+        draw.measured(axes, bias, mean, error, looks[name], label=label)
     axes.axhline(0, color="0.4", linewidth=0.8)
     axes.set(xlabel="forget bias $b$", ylabel="exponent per step in nats", ylim=(-3.2, 0.3))
     axes.set_title("Neither $h$ alone nor $f$ alone\nhas the exponent of the gradient")
@@ -248,8 +253,7 @@ def _ablation(axes: Axes, result: xr.Dataset) -> None:
     shown = [c for c in shown if c != "lstm_untied"] or shown
     looks: dict[str, dict[str, Any]] = draw.series(shown)
     for name in shown:
-        values = rate.sel(cell=name)
-        values = values.where(np.isfinite(values))
+        values = _finite(rate.sel(cell=name))
         draw.measured(axes, bias, values.mean("seed"), standard_error(values), looks[name], label=NAMES[name])
         if name in ("minimal_rnn", "gru", "tanh"):
             draw.theory(axes, bias, at["exponent_predicted"].sel(cell=name), looks[name])
@@ -260,19 +264,3 @@ def _ablation(axes: Axes, result: xr.Dataset) -> None:
         f"at gain {float(at['gain']):g} (lines: mean field, untied)"
     )
     axes.legend(loc="lower right", fontsize=6.5)
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Exponents of every path, beside the theory of untied weights, and the late terms of the LSTMs."""
-    rate, late = exponents(result), result["late_terms"]
-    columns = {
-        **{f"{path}_exponent": rate.sel(path=path, drop=True).mean("seed") for path in PATHS},
-        "carry_exponent_error": standard_error(_finite(rate.sel(path="carry", drop=True))),
-        "untied_exponent_predicted": result["exponent_predicted"],
-        **{f"{term}_square": late.sel(term=term, drop=True).mean("seed") for term in TERMS},
-    }
-    return xr.Dataset(columns).to_dataframe(["cell", "forget_bias", "gain"]).reset_index()
-
-
-def _finite(rate: xr.DataArray) -> xr.DataArray:
-    return rate.where(np.isfinite(rate))

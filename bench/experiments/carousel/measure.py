@@ -1,4 +1,4 @@
-"""The sweep of ``carousel``, and the measurement of one network."""
+"""One recurrent cell of every kind, bias and gain, followed from rest along its trajectory."""
 
 from functools import partial
 

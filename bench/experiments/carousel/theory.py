@@ -1,4 +1,4 @@
-"""What theory predicts for ``carousel``, on the axes of its grid."""
+"""Untied exponents and terms, time scales of gates, and growth of a cell state that forgets nothing."""
 
 from collections.abc import Callable
 from typing import Any
