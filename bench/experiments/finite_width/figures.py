@@ -1,4 +1,4 @@
-"""Figures of ``finite-width``: the law of one gradient, its mean and variance, rare draws and deaths."""
+"""Figures: the law of one gradient, its mean and variance, rare draws and deaths."""
 
 import numpy as np
 import pandas as pd
@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from signalprop.analysis import finitewidth
-from signalprop.bench.experiments.finite_width.verdicts import fourth_moments, pooled, statistic
+from signalprop.bench.experiments.finite_width.verdicts import deaths, fourth_moments, pooled, statistic
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 SHOWN = ((20, 10), (10, 20), (50, 20), (50, 50), (100, 50), (20, 20))  # width and depth, best first
 LAWS = {"gaussian": "Gaussian", "he_normal": "cut normal", "he_uniform": "uniform"}
@@ -56,8 +57,7 @@ def _law(relu: xr.Dataset, places: list[tuple[int, int]]) -> Figure:
         panel.axvline(0, color="0.4", linewidth=1, linestyle=":", label="log of the mean, 0")
         panel.set(xlabel="log of the squared gain, nats", title=f"$n$ = {n}, {depth} layers")
     axes[0, 0].set_ylabel("density")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    draw.legend(figure, axes[0, 0], ncols=5)
     figure.suptitle("Relu networks at He variance: the mean square is 1, the typical one is not", fontsize=9)
     return figure
 
@@ -70,9 +70,8 @@ def _collapse(result: xr.Dataset) -> Figure:
     groups = {f"{n}, {kind} widths": (n, kind) for n in ("relu", "linear") for kind in ("equal", "random")}
     x = np.geomspace(float(result["inverse_widths"].min()), float(result["inverse_widths"].max()), 50)
     for order, panel in enumerate(axes[0]):
-        for (label, (network, kind)), look in zip(
-            groups.items(), draw.series([*groups]).values(), strict=True
-        ):
+        for label, look in draw.series([*groups]).items():
+            network, kind = groups[label]
             at = result.sel(network=network).isel(profile=equal == (kind == "equal"))
             at = at if kind == "equal" else at.isel(depth=[-1])
             value, error = statistic(at["log_gain"] - np.log(at["widening"]), order)
@@ -81,17 +80,13 @@ def _collapse(result: xr.Dataset) -> Figure:
             draw.measured(panel, place, shown, error.values.ravel(), look, label=label, markersize=3.4)
         for constant, dashes in ((5, "-"), (2, "--")):
             factor = constant if order else constant / 2
-            look = {"color": "0.2", "linestyle": dashes}
-            draw.theory(
-                panel, x, factor * x, look, label=rf"{constant} (var.) or {constant}/2 (mean) times x"
-            )
+            label = rf"{constant} (var.) or {constant}/2 (mean) times x"
+            draw.theory(panel, x, factor * x, {"color": "0.2", "linestyle": dashes}, label=label)
         panel.set(xscale="log", yscale="log", xlabel=r"sum of reciprocal widths, $x = \sum_l 1/n_l$")
-    axes[0, 0].set(
-        ylabel=r"$-$ mean of $\log(|Ju|^2 n_0 / n_L)$, nats", title="The typical gradient vanishes"
-    )
-    axes[0, 1].set(ylabel=r"variance of $\log |Ju|^2$", title="and its size spreads without end")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    left, right = axes[0]
+    left.set(ylabel=r"$-$ mean of $\log(|Ju|^2 n_0 / n_L)$, nats", title="The typical gradient vanishes")
+    right.set(ylabel=r"variance of $\log |Ju|^2$", title="and its size spreads without end")
+    draw.legend(figure, axes[0, 0], ncols=3)
     return figure
 
 
@@ -116,9 +111,8 @@ def _variance(axes: Axes, relu: xr.Dataset) -> None:
     axes.plot(5 * relu["inverse_widths"].values.ravel(), exact, "_", color="0.2", label="exact", zorder=5)
     shown = mean.notnull() & (relu["inverse_widths"] > 0)
     beta = 5 * np.linspace(0, float(relu["inverse_widths"].where(shown).max()), 100)
-    draw.theory(
-        axes, beta, 3 * np.exp(beta) - 1, {"color": "0.2", "linestyle": "--"}, label=r"$3 e^\beta - 1$"
-    )
+    dashed = {"color": "0.2", "linestyle": "--"}
+    draw.theory(axes, beta, 3 * np.exp(beta) - 1, dashed, label=r"$3 e^\beta - 1$")
     axes.set(yscale="log", xlabel=r"$\beta = 5 \sum_l 1/n_l$", ylabel="relative variance of $(dy/dx)^2$")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
@@ -135,7 +129,9 @@ def _kurtosis(axes: Axes, result: xr.Dataset) -> None:
     shown = {"depth": slice(0, max(2, int(known.sel(profile=chosen))))}
     mean, error, exact = (v.isel(shown) for v in (mean, error, result["fourth_predicted"]))
     cases = [(str(s), n) for n in ("relu", "linear") for s in result["scheme"].values]
-    for (scheme, network), look in zip(cases, draw.series([f"{c}" for c in cases]).values(), strict=True):
+    for (scheme, network), look in zip(
+        cases, draw.series([str(case) for case in cases]).values(), strict=True
+    ):
         at = {"scheme": scheme, "network": network, "profile": chosen}
         draw.theory(axes, mean["depth"], exact.sel(at), look)
         label = f"{network}, {LAWS[scheme]}"
@@ -149,11 +145,9 @@ def _deaths(axes: Axes, relu: xr.Dataset) -> None:
     narrow = [p for p in relu["profile"].values if str(p).startswith("width")][:2]
     for profile, look in zip(narrow, draw.series([str(p) for p in narrow]).values(), strict=True):
         at = relu.sel(profile=profile)
-        share, count = (at["log_gain"] == -np.inf).mean(("seed", "draw")), at["log_gain"].isel(depth=0).size
-        error = np.sqrt(at["dead_predicted"] * (1 - at["dead_predicted"]) / count)
         depth = np.arange(1, int(at["depth"][-1]) + 1)
         draw.theory(axes, depth, 1 - (1 - 0.5 ** int(str(profile)[6:])) ** depth, look)
-        draw.measured(axes, at["depth"], share, error, look, label=f"$n$ = {str(profile)[6:]}")
+        draw.measured(axes, at["depth"], *deaths(at), look, label=f"$n$ = {str(profile)[6:]}")
     axes.set(xlabel="layers $L$", ylabel="share of dead networks", ylim=(-0.03, 1))
     axes.set_title(r"Dead: $1 - (1 - 2^{-n})^L$")
     axes.legend(loc="upper left")
@@ -175,7 +169,6 @@ def table(result: xr.Dataset) -> pd.DataFrame:
         "fourth": fourth,
         "fourth_error": fourth_error,
         "fourth_predicted": result["fourth_predicted"],
-        "dead": (result["log_gain"] == -np.inf).mean(("seed", "draw")),
+        "dead": deaths(result)[0],
     }
-    rows = xr.Dataset(columns).to_dataframe().reset_index()
-    return rows.drop_duplicates(["scheme", "network", "profile", "layers"]).drop(columns="depth")
+    return tidy(columns).drop_duplicates(["scheme", "network", "profile", "layers"]).drop(columns="depth")

@@ -1,4 +1,4 @@
-"""The sweep of ``finite-width``, and the measurement of one network."""
+"""Width profiles, equal and random ones, and the walks of many networks through all of them."""
 
 import jax
 import jax.numpy as jnp
@@ -7,18 +7,6 @@ import numpy as np
 from signalprop.bench.engine.grid import Grid, Static
 from signalprop.bench.experiments.finite_width import Settings
 from signalprop.bench.experiments.finite_width.gains import NETWORKS, padded, random_profile, walk
-
-
-def profiles(settings: Settings) -> dict[str, tuple[int, ...]]:
-    """Widths (n_0, ..., n_L) of every profile: equal ones, and random ones of equal numbers of weights."""
-    found = {f"width {n}": (n,) * (settings.depth[-1] + 1) for n in settings.width}
-    size = settings.inputs, settings.weights, max(settings.width)
-    rng = np.random.default_rng(0)
-    for depth in settings.profile_depth:
-        found[f"{depth} layers, equal"] = random_profile(None, depth, *size)
-        for i in range(settings.shapes):
-            found[f"{depth} layers, {i + 1}"] = random_profile(rng, depth, *size)
-    return found
 
 
 def grid(settings: Settings) -> Grid:
@@ -43,6 +31,18 @@ def grid(settings: Settings) -> Grid:
             "trace": ("square of the mean", "mean of the square"),
         },
     )
+
+
+def profiles(settings: Settings) -> dict[str, tuple[int, ...]]:
+    """Widths (n_0, ..., n_L) of every profile: equal ones, and random ones of equal numbers of weights."""
+    found = {f"width {n}": (n,) * (settings.depth[-1] + 1) for n in settings.width}
+    size = settings.inputs, settings.weights, max(settings.width)
+    rng = np.random.default_rng(0)
+    for depth in settings.profile_depth:
+        found[f"{depth} layers, equal"] = random_profile(None, depth, *size)
+        for i in range(settings.shapes):
+            found[f"{depth} layers, {i + 1}"] = random_profile(rng, depth, *size)
+    return found
 
 
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:

@@ -1,4 +1,4 @@
-"""What theory predicts for ``finite-width``, on the axes of its grid."""
+"""Exact laws of gains, fourth moments, deaths and traces at finite width."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""Verdicts of ``finite-width``."""
+"""Verdicts on the law of the gain and its moments, and the estimates of these that figures show too."""
 
 from functools import partial
 from typing import Any
@@ -9,9 +9,9 @@ from scipy import stats
 
 from signalprop.analysis import finitewidth
 from signalprop.bench.experiments.finite_width.gains import NETWORKS
-from signalprop.bench.measure.estimates import exp
+from signalprop.bench.measure.estimates import exp, standard_error
 from signalprop.bench.measure.kernels import KURTOSIS
-from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.record.verdict import Verdict, compare, compare_estimates, judge
 
 HANIN, HANIN_NICA = "Hanin (arXiv 1801.03744)", "Hanin & Nica (arXiv 1812.05994)"
 WALK = (
@@ -32,25 +32,6 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     return [*found, *_fourth(result)]
 
 
-def _over_places(
-    claims: list[str], statement: str, source: str, numbers: tuple[xr.DataArray, ...], **more: Any
-) -> list[Verdict]:
-    """One judgement over all places where value, error and prediction are known; none without any."""
-    flat = xr.Dataset(dict(zip(("measured", "error", "predicted"), numbers, strict=True)))
-    flat = flat.stack(place=tuple(map(str, numbers[0].dims))).dropna("place")
-    if flat.sizes["place"] == 0:
-        return []
-    count = more.pop("count")
-    return [
-        judge(
-            claims, statement, source,
-            measured=flat["measured"], predicted=flat["predicted"], uncertainty=flat["error"],
-            tolerance=sampling_factor(flat.sizes["place"], count) * flat["error"] + more.pop("slack", 0.0),
-            **{"tolerance_from": "five standard errors over networks", **more},
-        )
-    ]  # fmt: skip
-
-
 def _logarithms(gaussian: xr.Dataset) -> list[Verdict]:
     """Mean and variance of the logarithms in every profile and at every depth."""
     wrong = {"claim": "wrong", "correction": WALK}
@@ -63,15 +44,16 @@ def _logarithms(gaussian: xr.Dataset) -> list[Verdict]:
     for network, name, what, constant, claims, standing in cases:
         at = gaussian.sel(network=network)
         alive = (abs(at[name]) < np.inf).sum(("seed", "draw"))
+        enough = alive >= 100
         for order, moment in enumerate(("mean", "variance")):
             value, error = statistic(at[name], order)
             law = f"-{constant}/2" if order == 0 else f"{constant}"
             predicted = "log_gain_predicted" if order == 0 else "log_gain_variance_predicted"
-            found += _over_places(
+            found += compare_estimates(
                 claims, f"All profiles and depths, {what}: {moment}, exact law of finite width "
                 f"(asymptotically {law} times the sum of 1/n)", f"{HANIN_NICA}; exact sums over open gates",
-                (value.where(alive >= 100), error, at[predicted]),
-                count=int(alive.where(alive >= 100).min()), **standing,
+                value.where(enough), error, at[predicted],
+                num_samples=int(alive.where(enough).min()), **standing,
             )  # fmt: skip
     return found
 
@@ -112,24 +94,20 @@ def _mean_square(relu: xr.Dataset) -> list[Verdict]:
     x = exp(relu["log_gain"]).stack(x=("seed", "draw")) / relu["widening"]
     error = ((relu["fourth_predicted"] - 1) / x.sizes["x"]) ** 0.5
     tame = (error < RESOLVED) & (relu["fourth_spread"] < 10)
-    return _over_places(
+    return compare_estimates(
         ["C13"], "He variance, relu: the mean over networks of |Ju|^2 n_0 / n_L is 1 in all profiles "
         "where rare draws do not rule the mean", f"{HANIN}, exact at every width",
-        (x.mean("x"), error.where(tame), xr.ones_like(error)), count=None,
-        tolerance_from="five exact standard errors",
+        x.mean("x"), error.where(tame), 1.0, tolerance_from="five exact standard errors",
     )  # fmt: skip
 
 
 def _deaths(relu: xr.Dataset) -> list[Verdict]:
-    share, count = (
-        (relu["log_gain"] == -np.inf).mean(("seed", "draw")),
-        relu.sizes["seed"] * relu.sizes["draw"],
-    )
-    error = (relu["dead_predicted"] * (1 - relu["dead_predicted"]) / count) ** 0.5
-    return _over_places(
+    share, error = deaths(relu)
+    return compare_estimates(
         ["B4"], "Share of relu networks with a dead layer, hence with no gradient at all, at one input: "
-        "1 - prod (1 - 2^-n)", "fair gates, exact", (share, error, relu["dead_predicted"]),
-        count=None, slack=1 / count, tolerance_from="five binomial standard errors and one network",
+        "1 - prod (1 - 2^-n)", "fair gates, exact", share, error, relu["dead_predicted"],
+        slack=1 / (relu.sizes["seed"] * relu.sizes["draw"]),
+        tolerance_from="five binomial standard errors and one network",
         claim="wrong", correction="Deep and narrow relu networks lose the gradient entirely: seven in ten at "
         "width 4 and 20 layers. At width 20 it needs tens of thousands of layers.",
     )  # fmt: skip
@@ -140,13 +118,24 @@ def _profiles(relu: xr.Dataset) -> list[Verdict]:
     at = relu.isel(profile=["layers" in str(p) for p in relu["profile"].values])
     mean, error = fourth_moments(at)
     log = partial(xr.apply_ufunc, np.log)
-    return _over_places(
+    return compare_estimates(
         ["C1"], "Random width profiles of equal numbers of weights, all at He variance: log of the relative "
         "variance of a squared derivative, log(3 prod(1 + 5/n_l) - 1)", f"{HANIN}; product exact",
-        (log(3 * mean - 1), 3 * error / (3 * mean - 1), log(3 * at["fourth_predicted"] - 1)),
-        count=relu.sizes["seed"] * relu.sizes["draw"], claim="right after repair",
+        log(3 * mean - 1), 3 * error / (3 * mean - 1), log(3 * at["fourth_predicted"] - 1),
+        num_samples=relu.sizes["seed"] * relu.sizes["draw"], claim="right after repair",
         correction="So does the shape: at one variance and one number of weights the sum of 1/n over the "
         "layers decides, and one narrow layer spoils it. Equal widths are within 4 % of the least sum.",
+    )  # fmt: skip
+
+
+def _spectra(gaussian: xr.Dataset) -> list[Verdict]:
+    """Exact traces of J J^T at finite width."""
+    return compare(
+        ["B4", "C1"], "Square Gaussian networks, relu and linear, after each layer: means of (tr JJ^T / n)^2 "
+        "and tr (JJ^T)^2 / n in closed form at every n", "exact recursion over layers",
+        gaussian["traces"], gaussian["traces_predicted"], claim="wrong",
+        correction="At critical variance the squared singular values of the Jacobian still spread with every "
+        "layer, and at finite width faster than mean-field theory says.",
     )  # fmt: skip
 
 
@@ -160,29 +149,16 @@ def _fourth(result: xr.Dataset) -> list[Verdict]:
             factor = (kurtosis - 3) * (2 if network == "relu" else 1)
             more = "" if kurtosis == 3 else f", but 1 + {constant + factor:.3g}/n in the first layer only"
             at = {"scheme": scheme, "network": network}
-            found += _over_places(
+            found += compare_estimates(
                 ["B4"] if network == "relu" else ["C1"],
                 f"E|Ju|^4 / (E|Ju|^2)^2, {network}, {scheme} weights, u along one input: "
                 f"prod (1 + {constant}/n_l){more}", f"{HANIN}; exact recursion over layers",
-                (mean.sel(at), error.sel(at), result["fourth_predicted"].sel(at)),
-                count=result.sizes["seed"] * result.sizes["draw"],
+                mean.sel(at), error.sel(at), result["fourth_predicted"].sel(at),
+                num_samples=result.sizes["seed"] * result.sizes["draw"],
                 claim="wrong" if network == "relu" else "right",
                 correction=WALK if network == "relu" else "",
             )  # fmt: skip
     return found
-
-
-def _spectra(gaussian: xr.Dataset) -> list[Verdict]:
-    """Exact traces of J J^T at finite width."""
-    found, seeds = gaussian["traces"], gaussian.sizes["seed"]
-    return _over_places(
-        ["B4", "C1"], "Square Gaussian networks, relu and linear, after each layer: means of (tr JJ^T / n)^2 "
-        "and tr (JJ^T)^2 / n in closed form at every n", "exact recursion over layers",
-        (found.mean("seed"), found.std("seed", ddof=1) / np.sqrt(seeds), gaussian["traces_predicted"]),
-        count=seeds, claim="wrong",
-        correction="At critical variance the squared singular values of the Jacobian still spread with every "
-        "layer, and at finite width faster than mean-field theory says.",
-    )  # fmt: skip
 
 
 def pooled(values: xr.DataArray) -> xr.DataArray:
@@ -195,7 +171,14 @@ def statistic(values: xr.DataArray, order: int) -> tuple[xr.DataArray, xr.DataAr
     x = pooled(values)
     count = x.count("x").where(lambda n: n > 2)
     terms = x if order == 0 else (x - x.mean("x")) ** 2 * count / (count - 1)
-    return terms.mean("x").where(count > 2), terms.std("x", ddof=1) / np.sqrt(count)
+    return terms.mean("x").where(count > 2), standard_error(terms, "x").where(count > 2)
+
+
+def deaths(relu: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """Share of dead networks, and the standard error that its prediction implies."""
+    predicted, count = relu["dead_predicted"], relu.sizes["seed"] * relu.sizes["draw"]
+    share = (relu["log_gain"] == -np.inf).mean(("seed", "draw"))
+    return share, (predicted * (1 - predicted) / count) ** 0.5
 
 
 def fourth_moments(result: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
@@ -205,7 +188,7 @@ def fourth_moments(result: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
     """
     x = exp(2 * result["log_gain"]).stack(x=("seed", "draw")) / result["widening"] ** 2
     resolved = result["fourth_spread"] / np.sqrt(x.sizes["x"]) < RESOLVED
-    return x.mean("x").where(resolved), (x.std("x", ddof=1) / np.sqrt(x.sizes["x"])).where(resolved)
+    return x.mean("x").where(resolved), standard_error(x, "x").where(resolved)
 
 
 def distribution(widths: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
