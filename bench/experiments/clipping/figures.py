@@ -13,19 +13,20 @@ from signalprop.bench.experiments.clipping.scores import (
     at_best_rate,
     finite_radius,
     initial_share,
+    named,
     solved,
 )
 from signalprop.bench.measure.estimates import exp
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
     """Draw what was run."""
     networks = [str(n) for n in result["network"].values]
-    names = [str(t) for t in result["treatment"].values]
     real = [n for n in networks if n in ("deep", "recurrent")]
     found = {}
-    if "cliff" in networks and "none" in names:
+    if "cliff" in networks and "none" in result["treatment"].values:
         found["cliff"] = _cliff(result.sel(network="cliff").isel(gain=0))
     if real:
         found["steps"] = _steps(result.sel(network=real))
@@ -35,14 +36,33 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return found
 
 
-def _kind(names: list[str], kind: str) -> list[str]:
-    return [name for name in names if name.partition("-")[0] == kind]
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """One row per network, treatment, gain and learning rate: medians over seeds, counts and shares."""
+    number, count = solved(result).sum("seed"), result.sizes["seed"]
+    low, high = xr.apply_ufunc(share_interval, number, count, output_core_dims=[[], []], vectorize=True)
+    begin, last = result["log_weight"].isel(update=0, drop=True), result.isel(update=-1, drop=True)
+    radius = finite_radius(result)
+    columns = {
+        "solved": number,
+        "low": low,
+        "high": high,
+        "loss_end": last["loss"].median("seed"),
+        "clip_share": result["clip_rate"].mean(("seed", "update")),
+        "clip_share_predicted": initial_share(result).mean("seed"),
+        "gradient_start_log10": result["log_first_gradient"].mean(("seed", "probe")) / LN10,
+        "gradient_largest_log10": result["log_gradient_norm"].max("update").median("seed") / LN10,
+        "weight_growth": exp((last["log_weight"] - begin.where(np.isfinite(begin))).median("seed")),
+        "radius_start": radius.isel(moment=0, drop=True).mean("seed"),
+        "radius_end": radius.isel(moment=-1, drop=True).mean("seed"),
+        "diverged": (result["diverged_at"] > 0).sum("seed"),
+    }
+    frame = tidy(columns).drop(columns=["clip_norm", "clip_value", "l2", "l1"], errors="ignore")
+    return frame.assign(seeds=count)
 
 
 def _cliff(at: xr.Dataset) -> Figure:
     """Error surface with one path without and the paths with clipping; the error along them."""
-    names = [str(t) for t in at["treatment"].values]
-    shown = ["none", *_kind(names, "norm")]
+    shown = named(at, "none", "norm")
     at = at.isel(learning_rate=-1)
     longest = at["log_update"].max("update").sel(treatment="none")
     one = at.isel(seed=int(longest.argmax("seed")))
@@ -76,11 +96,10 @@ def _cliff(at: xr.Dataset) -> Figure:
 
 def _steps(result: xr.Dataset) -> Figure:
     """Histogram of the updates' lengths, and the share of clipped steps against the threshold."""
-    names = [str(t) for t in result["treatment"].values]
     networks = [str(n) for n in result["network"].values]
     figure, rows = draw.canvas(2, len(networks), height=2.5)
     rate = float(result["learning_rate"][-1])
-    shown = [n for n in names if n.partition("-")[0] in ("none", "norm", "value")]
+    shown = named(result, "none", "norm", "value")
     looks = draw.series(shown)
     strong = result.sel(gain=result["gain"].max()).isel(learning_rate=-1)
     for axes, network in zip(rows[0], networks, strict=True):
@@ -94,13 +113,12 @@ def _steps(result: xr.Dataset) -> Figure:
         axes.set_title(f"{SCENES[network].label}, gain {float(strong['gain']):g}, rate {rate:g}")
     rows[0][0].legend(loc="upper right")
     for axes, network in zip(rows[1], networks, strict=True):
-        _shares(axes, result.sel(network=network), _kind(names, "norm"))
-    handles, labels = rows[1][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+        _clipped(axes, result.sel(network=network))
+    draw.legend(figure, rows[1][0], ncols=result.sizes["gain"])
     return figure
 
 
-def _shares(axes: Axes, result: xr.Dataset, norms: list[str]) -> None:
+def _clipped(axes: Axes, result: xr.Dataset) -> None:
     """P(|g| > c) before training as lines, the share of first steps and of all steps as points."""
     gains = [float(g) for g in result["gain"].values]
     looks = draw.series([f"{g:g}" for g in gains])
@@ -108,7 +126,7 @@ def _shares(axes: Axes, result: xr.Dataset, norms: list[str]) -> None:
         one, look = result.sel(gain=gain), looks[f"{gain:g}"]
         sizes = np.sort(one["log_first_gradient"].isel(treatment=0, learning_rate=0).values.ravel()) / LN10
         draw.theory(axes, sizes, 1 - np.arange(len(sizes)) / len(sizes), look, label=f"gain {gain:g}")
-        if norms:
+        if norms := named(result, "norm"):
             clipped = one.sel(treatment=norms).isel(learning_rate=-1)
             x = np.log10(clipped["clip_norm"].values)
             draw.measured(axes, x, clipped["clip_rate"].isel(update=0).mean("seed"), None, look)
@@ -127,16 +145,13 @@ def _success(result: xr.Dataset) -> Figure:
     gains, seeds, looks = at["gain"].values, at.sizes["seed"], draw.series(names)
     for panel, network in zip(axes, networks, strict=True):
         for i, name in enumerate(names):
-            count = at["solved"].sel(network=network, treatment=name).sum("seed").values
-            ends = np.array([share_interval(int(k), seeds) for k in count]).T
+            count = at["solved"].sel(network=network, treatment=name).sum("seed")
             x = np.arange(len(gains)) + 0.11 * (i - (len(names) - 1) / 2)
-            draw.measured(
-                panel, x, count / seeds, np.abs(ends - count / seeds), looks[name], label=label(name)
-            )
+            draw.shares(panel, x, count, seeds, looks[name], label=label(name))
         panel.set_xticks(range(len(gains)), [f"{g:g}" for g in gains])
         panel.set(xlabel="gain", ylim=(-0.05, 1.05), title=SCENES[network].label)
     axes[0].set_ylabel(f"share of {seeds} networks that learn")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    draw.legend(figure, axes[0], where="right")
     figure.suptitle(
         f"Who learns in {at.sizes['update']} updates, at the better rate (exact 95 % intervals)", fontsize=9
     )
@@ -145,9 +160,7 @@ def _success(result: xr.Dataset) -> Figure:
 
 def _weights(at: xr.Dataset) -> Figure:
     """Size and spectral radius of recurrent weights by update, beside pure decay."""
-    names = [
-        str(t) for t in at["treatment"].values if str(t).partition("-")[0] in ("none", "l2", "l1", "norm")
-    ]
+    names = named(at, "none", "norm", "l2", "l1")
     gains = [float(g) for g in at["gain"].values]
     shown = sorted({gains[0], gains[len(gains) // 2], gains[-1]})
     figure, rows = draw.canvas(2, len(shown), height=2.2, sharex=True)
@@ -175,28 +188,3 @@ def _weights(at: xr.Dataset) -> Figure:
         f"of {at.sizes['seed']} while none has diverged)", fontsize=9,
     )  # fmt: skip
     return figure
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """One row per network, treatment, gain and learning rate: medians over seeds, counts and shares."""
-    done = solved(result)
-    count = result.sizes["seed"]
-    ends = np.array([share_interval(int(k), count) for k in range(count + 1)])
-    number = done.sum("seed")
-    begin, last = result["log_weight"].isel(update=0, drop=True), result.isel(update=-1, drop=True)
-    columns = {
-        "solved": number,
-        "low": number.copy(data=ends[number.values, 0]),
-        "high": number.copy(data=ends[number.values, 1]),
-        "loss_end": last["loss"].median("seed"),
-        "clip_share": result["clip_rate"].mean(("seed", "update")),
-        "clip_share_predicted": initial_share(result).mean("seed"),
-        "gradient_start_log10": result["log_first_gradient"].mean(("seed", "probe")) / LN10,
-        "gradient_largest_log10": result["log_gradient_norm"].max("update").median("seed") / LN10,
-        "weight_growth": np.exp((last["log_weight"] - begin.where(np.isfinite(begin))).median("seed")),
-        "radius_start": finite_radius(result).isel(moment=0, drop=True).mean("seed"),
-        "radius_end": finite_radius(result).isel(moment=-1, drop=True).mean("seed"),
-        "diverged": (result["diverged_at"] > 0).sum("seed"),
-    }
-    frame = xr.Dataset(columns).to_dataframe().reset_index()
-    return frame.drop(columns=["clip_norm", "clip_value", "l2", "l1"], errors="ignore").assign(seeds=count)

@@ -1,4 +1,4 @@
-"""The sweep of ``clipping``, and the measurement of one network."""
+"""Probe the gradients of one network before training, then train it with one treatment."""
 
 from dataclasses import fields
 from typing import Any

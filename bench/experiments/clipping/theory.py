@@ -1,4 +1,4 @@
-"""What theory predicts for ``clipping``, on the axes of its grid."""
+"""The error surface of the cliff."""
 
 import jax
 import jax.numpy as jnp

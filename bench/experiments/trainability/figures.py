@@ -1,7 +1,5 @@
 """Figures of ``trainability``: the heat map with its depth scales, the threshold's share, both directions."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -14,10 +12,11 @@ from signalprop.bench.experiments.trainability.verdicts import (
     LN10,
     MULTIPLE,
     away,
-    settings_of,
     trainable_depth,
 )
+from signalprop.bench.measure.estimates import run_settings
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 MULTIPLES = {1: ":", 2: "--", 6: "-"}  # of xi_c, drawn over the heat map
 MAX_PANELS = 3
@@ -31,6 +30,19 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     if result.sizes["depth"] and np.isfinite(result["log_delta"]).any():
         found["directions"] = _directions(result)
     return found
+
+
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Accuracy after the last step by data, depth and scale; depth scales and trainable depth beside it."""
+    return tidy(
+        {
+            "accuracy": result["accuracy"].isel(step=-1, drop=True).mean("seed"),
+            "log10_first_layer_moved": result["log_moved"].mean("seed") / LN10,
+            "trainable_depth": trainable_depth(result),
+            "xi_c": result["xi_c"],
+            "log_chi_1": result["log_chi_1"],
+        }
+    )
 
 
 def _heat_maps(result: xr.Dataset) -> Figure:
@@ -52,13 +64,8 @@ def _heat_maps(result: xr.Dataset) -> Figure:
     for ax in axes[-1]:
         ax.set_xlabel(f"weight variance {SQUARED}")
     figure.colorbar(image, ax=axes, label="training accuracy", shrink=0.8)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    legend = figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), frameon=True, facecolor="0.35"
-    )
-    for text in legend.get_texts():
-        text.set_color("white")
-    s = settings_of(result)
+    draw.legend(figure, axes[0, 0], ncols=len(MULTIPLES), frameon=True, facecolor="0.35", labelcolor="white")
+    s = run_settings(result)
     figure.suptitle(
         rf"Training reaches a few depth scales $\xi_c$ ({s['activation']}, $\sigma_b^2 = "
         rf"{s['sigma_b'] ** 2:.2g}$, width {s['width']}, SGD, rate {s['learning_rate']:g})",
@@ -90,10 +97,12 @@ def _multiple(result: xr.Dataset) -> Figure:
     xi, cap = result["xi_c"].values, float(result["depth"].max())
     ordered = result["log_chi_1"].values < 0
     for name in names:
-        for side, face in ((ordered, "white"), (~ordered, looks[name]["color"])):
+        for phase, side, face in (
+            ("ordered", ordered, "white"), ("chaotic", ~ordered, looks[name]["color"])
+        ):  # fmt: skip
             draw.measured(
                 left, xi[side], depth.sel(data=name).values[side], None,
-                looks[name] | {"markerfacecolor": face}, label=f"{name}, {_side(face)}",
+                looks[name] | {"markerfacecolor": face}, label=f"{name}, {phase}",
             )  # fmt: skip
     line = np.geomspace(np.nanmin(xi), np.nanmax(xi[np.isfinite(xi)]), 100)
     draw.theory(left, line, np.minimum(MULTIPLE * line, cap), label=r"$\min(6\, \xi_c,$ largest depth)")
@@ -106,15 +115,11 @@ def _multiple(result: xr.Dataset) -> Figure:
     left.set_yticks(ticks, [str(t) for t in ticks])
     left.set_yticks([], minor=True)
     left.set_title(
-        f"Accuracy above {settings_of(result)['threshold']:.0%} after {int(result['step'][-1])} steps"
+        f"Accuracy above {run_settings(result)['threshold']:.0%} after {int(result['step'][-1])} steps"
     )
     left.legend()
     _by_threshold(right, result, names)
     return figure
-
-
-def _side(face: Any) -> str:
-    return "ordered" if face == "white" else "chaotic"
 
 
 def _by_threshold(axes: Axes, result: xr.Dataset, names: list[str]) -> None:
@@ -150,9 +155,8 @@ def _directions(result: xr.Dataset) -> Figure:
             ax.set_title(rf"{title}, {SQUARED} = {float(at['sigma_w_squared'][i]):.3g}")
         ax.set(xlabel="layers passed", ylabel="decades of a square")
     _products(row[2], result)
-    handles = {label: h for ax in row for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=3)
-    s = settings_of(result)
+    draw.legend(figure, *row, ncols=3)
+    s = run_settings(result)
     figure.suptitle(
         f"Untrained networks of {int(at['depth'])} layers: what back-propagation loses, the forward pass has "
         f"lost\n(means of {s['networks']} networks, width {s['width']})",
@@ -193,16 +197,3 @@ def _products(axes: Axes, result: xr.Dataset) -> None:
         )  # fmt: skip
     axes.set(yscale="log", xlabel=f"weight variance {SQUARED}", ylabel=r"largest difference over $|J u|$")
     axes.set_title(r"$v^T J u$, one number")
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Accuracy after the last step by data, depth and scale; depth scales and trainable depth beside it."""
-    columns = {
-        "accuracy": result["accuracy"].isel(step=-1).mean("seed"),
-        "log10_first_layer_moved": result["log_moved"].mean("seed") / np.log(10),
-        "trainable_depth": trainable_depth(result),
-        "xi_c": result["xi_c"],
-        "log_chi_1": result["log_chi_1"],
-    }
-    shown = ["data", "depth", "sigma_w_squared", *columns]
-    return xr.Dataset(columns).drop_vars("step").to_dataframe().reset_index()[shown]

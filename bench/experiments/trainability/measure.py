@@ -1,4 +1,4 @@
-"""The sweep of ``trainability``, and the measurement of one network."""
+"""Train one network and watch its accuracy; follow untrained ones, the deepest, in both directions."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What theory predicts for ``trainability``, on the axes of its grid."""
+"""Depth scales at the fixed point of the length, and the gradient's rate at finite width."""
 
 import jax
 import jax.numpy as jnp
