@@ -23,11 +23,8 @@ arXiv:1611.01232.
 
 from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
-
 from signalprop.bench.engine.errors import InputError
-from signalprop.bench.engine.grid import Static, require_count, require_scale, require_values
+from signalprop.bench.engine.grid import require_count, require_scale, require_values
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.experiments.learning_speed.learners import find_learner, first_examples
 from signalprop.bench.training.optimizers import require_learning_rates
@@ -85,12 +82,6 @@ SIZES = {
     "standard": Settings(network=NIELSEN, examples=1000, epochs=500, records=100, seeds=10),
     "full": Settings(network=NIELSEN, examples=1000, epochs=500, records=100, starts=10, seeds=100),
 }
-
-
-def examples(static: Static) -> tuple[jax.Array, jax.Array]:
-    """The batch: images and the wanted outputs."""
-    x, target = first_examples(static["data"], static["examples"])
-    return jnp.asarray(x, static["dtype"]), jnp.asarray(target, static["dtype"])
 
 
 EXPERIMENT = in_folder(

@@ -1,12 +1,11 @@
-"""Nielsen's network, remedies for it, its loss and its examples."""
+"""Nielsen's network, remedies for it, and the examples that they learn."""
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from signalprop.bench.engine.errors import InputError, nearest
 from signalprop.bench.measure.data import READERS, pixels
@@ -89,17 +88,3 @@ def first_examples(data: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     if len(x) < count:
         raise InputError(f"examples: got {count}; write at most {len(x)}, the examples of {data}")
     return x[:count], np.eye(CLASSES, dtype=np.float32)[label[:count]]
-
-
-def cross_entropy(model: Any, batch: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Nielsen's cost, the cross-entropy of ten sigmoids, mean over examples; and the accuracy beside it."""
-    logits, target = model(batch[0]), batch[1]
-    return cost(logits, target), {
-        "accuracy": jnp.mean(logits.argmax(-1) == target.argmax(-1), dtype=logits.dtype)
-    }
-
-
-def cost(logits: jax.Array, target: jax.Array) -> jax.Array:
-    """Sum over the outputs of the cross-entropy of a sigmoid, mean over examples, in nats."""
-    mean: jax.Array = optax.sigmoid_binary_cross_entropy(logits, target).sum(-1).mean()
-    return mean

@@ -1,15 +1,16 @@
-"""The sweep of ``learning-speed``, and the measurement of one network."""
+"""Training of one network with a look at every layer, and errors of untrained ones of every depth."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from signalprop.analysis.statistics import log_norm
 from signalprop.bench.engine.grid import Grid, Static
-from signalprop.bench.experiments.learning_speed import Settings, examples
-from signalprop.bench.experiments.learning_speed.learners import Learner, cost, cross_entropy, find_learner
+from signalprop.bench.experiments.learning_speed import Settings
+from signalprop.bench.experiments.learning_speed.learners import Learner, find_learner, first_examples
 from signalprop.bench.training.diagnostics import kernel_norms
 from signalprop.bench.training.optimizers import optimizer
 from signalprop.bench.training.trainer import log_global_norm, train
@@ -67,6 +68,26 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
         "moved_at_end": moved(trained.model, first),
         **untrained,
     }
+
+
+def examples(static: Static) -> tuple[jax.Array, jax.Array]:
+    """The batch: images and the wanted outputs."""
+    x, target = first_examples(static["data"], static["examples"])
+    return jnp.asarray(x, static["dtype"]), jnp.asarray(target, static["dtype"])
+
+
+def cross_entropy(model: Any, batch: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Nielsen's cost, the cross-entropy of ten sigmoids, mean over examples; and the accuracy beside it."""
+    logits, target = model(batch[0]), batch[1]
+    return cost(logits, target), {
+        "accuracy": jnp.mean(logits.argmax(-1) == target.argmax(-1), dtype=logits.dtype)
+    }
+
+
+def cost(logits: jax.Array, target: jax.Array) -> jax.Array:
+    """Sum over the outputs of the cross-entropy of a sigmoid, mean over examples, in nats."""
+    mean: jax.Array = optax.sigmoid_binary_cross_entropy(logits, target).sum(-1).mean()
+    return mean
 
 
 def bias_speeds(gradients: Any) -> jax.Array:

@@ -1,4 +1,4 @@
-"""What theory predicts for ``learning-speed``, on the axes of its grid."""
+"""How errors fall from layer to layer in plain networks, and how far weights move by their decay alone."""
 
 import jax
 import numpy as np

@@ -1,12 +1,20 @@
 """Verdicts of ``learning-speed``: which layers are slow, by how much, how long, and what evens them out."""
 
-import json
-
 import numpy as np
 import xarray as xr
 
 from signalprop.bench.experiments.learning_speed.learners import find_learner
-from signalprop.bench.record.verdict import Standing, Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.measure.estimates import mean_and_error, run_width
+from signalprop.bench.record.verdict import (
+    FEWEST,
+    Standing,
+    Verdict,
+    compare,
+    judge,
+    observe,
+    sampling_factor,
+    surely,
+)
 
 SOURCE = "Nielsen, 'Neural Networks and Deep Learning', chapter 5"
 FIELD = "mean field theory, arXiv:1611.01232"
@@ -16,7 +24,6 @@ STILL = 0.05  # distance from the start, over the norm of the start, that counts
 KEPT = 0.95  # share of epochs that counts as keeping the order
 LEARNED = 0.5  # share of right answers above which a network has learned
 SPREAD = 5  # variance of the log of a squared gradient per layer, times N: of relu, the most here
-FEWEST = 8  # networks below which Student's factor says nothing
 LN10 = float(np.log(10))
 
 
@@ -36,76 +43,63 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     return found
 
 
-def _by_seed(result: xr.Dataset, name: str, variable: str = "mean_error") -> xr.DataArray:
-    """Mean over starts and depths of the decades between neighbouring layers, (seed, layer)."""
-    return steps(result, variable).sel(network=name).mean(("start", "depth"))
-
-
 def _steps(result: xr.Dataset, names: list[str]) -> list[Verdict]:
     """Decades lost from each layer to the one below, against theory at the width of the networks."""
     kinds = {n.rpartition("-")[0]: n for n in names if find_learner(n)[0].plain}
     if result.sizes["seed"] < FEWEST or not kinds:
         return []
-    found = [_step(result, list(kinds.values()), "rms", "the root mean square error of an example")]
+    found = _step(result, list(kinds.values()), "rms", "the root mean square error of an example")
     if "sigmoid" in kinds:  # its examples all become alike; elsewhere the mean depends on their classes
-        found.append(_step(result, [kinds["sigmoid"]], "mean", "the mean error over examples"))
+        found += _step(result, [kinds["sigmoid"]], "mean", "the mean error over examples")
     return found
 
 
-def _step(result: xr.Dataset, names: list[str], kind: str, what: str) -> Verdict:
-    seeds = result.sizes["seed"]
-    values = xr.concat([_by_seed(result, n, f"{kind}_error") for n in names], "network")
-    mean, error = values.mean("seed"), values.std("seed", ddof=1) / np.sqrt(seeds)
-    predicted = result[f"{kind}_step_predicted"].sel(network=names, layer=mean["layer"])
-    predicted = predicted.transpose(*mean.dims).drop_vars("network")
-    order = SPREAD / json.loads(result.attrs["settings"])["width"] / 8 / LN10
+def _step(result: xr.Dataset, names: list[str], kind: str, what: str) -> list[Verdict]:
     labels = ", ".join(find_learner(n)[0].label for n in names)
-    return judge(
+    return compare(
         ["A10"], f"Decades from layer l + 1 to layer l that {what} loses in untrained networks of up to "
         f"{result.sizes['depth']} hidden layers ({labels})", FIELD,
-        measured=mean, predicted=predicted, uncertainty=error,
-        tolerance=order + sampling_factor(mean.size, seeds) * error,
-        tolerance_from=f"half of relu's correction of order 1/N, and {surely(seeds)}",
+        steps(result, f"{kind}_error").sel(network=names).mean(("start", "depth")),
+        result[f"{kind}_step_predicted"].sel(network=names),
+        slack=SPREAD / run_width(result) / 8 / LN10,
+        tolerance_from=f"half of relu's correction of order 1/N, and {surely(result.sizes['seed'])}",
     )  # fmt: skip
 
 
 def _ratio(result: xr.Dataset, name: str) -> Verdict:
     """Geometric mean of all neighbouring ratios, against the fixed point."""
-    each = _by_seed(result, name).mean("layer") * LN10
-    ratio = float(np.exp(each.mean()))
+    each = steps(result, "mean_error").sel(network=name).mean(("start", "depth")).mean("layer")
+    mean, error = mean_and_error(each * LN10)
+    ratio = float(np.exp(mean))
     count = result.sizes["seed"] * result.sizes["start"]
     return judge(
-        ["A10"], f"Speed of a hidden layer over that of the one below, untrained sigmoid networks: "
-        f"geometric mean of "
-        f"{count} networks of up to {result.sizes['depth']} layers, against 1/sqrt(chi_1) at the fixed "
-        f"point", SOURCE,
-        measured=ratio, predicted=FIXED_POINT, tolerance=STATED * FIXED_POINT,
-        uncertainty=ratio * float(each.std(ddof=1)) / np.sqrt(each.size) if each.size > 1 else float("nan"),
+        ["A10"], "Speed of a hidden layer over that of the one below, untrained sigmoid networks: geometric "
+        f"mean of {count} networks of up to {result.sizes['depth']} layers, against 1/sqrt(chi_1) at the "
+        "fixed point", SOURCE,
+        measured=ratio, predicted=FIXED_POINT, tolerance=STATED * FIXED_POINT, uncertainty=ratio * error,
         tolerance_from="5 %, stated before measuring; the correction at width 30 is 2 %",
     )  # fmt: skip
 
 
-def _sorted(result: xr.Dataset, name: str) -> xr.DataArray:
-    """Whether every layer is slower than the one above, by seed and epoch."""
-    speed = result["speed"].sel(network=name, layer=layers_of(name))
-    return (speed.diff("layer") > 0).all("layer")
-
-
 def _order(result: xr.Dataset, names: list[str]) -> Verdict:
     """Share of epochs in which the curves keep their order."""
-    mean = {n: result["speed"].sel(network=n, layer=layers_of(n)).mean("seed") for n in names}
-    kept = {n: float((m.diff("layer") > 0).all("layer").mean()) for n, m in mean.items()}
+
+    def ordered(speed: xr.DataArray) -> float:
+        """How often every layer is slower than the one above."""
+        return float((speed.diff("layer") > 0).all("layer").mean())
+
+    speeds = {n: result["speed"].sel(network=n, layer=layers_of(n)) for n in names}
+    single = {n: ordered(speed) for n, speed in speeds.items()}
+    kept = {n: ordered(speed.mean("seed")) for n, speed in speeds.items()}
     standing: Standing = "right" if min(kept.values()) >= KEPT else "wrong"
-    single = {n: float(_sorted(result, n).mean()) for n in names}
     words = ", ".join(
         f"{len(layers_of(n))} layers {kept[n]:.0%} ({single[n]:.0%} of single runs)" for n in names
     )
     return observe(
-        ["A10"], f"Share of epochs in which every hidden layer is slower than the one above it, mean "
-        f"curves: {words}. "
-        "Least", SOURCE, measured=min(kept.values()), claim=standing,
-        correction="" if standing == "right" else "The order is that of untrained networks; it is "
-        "lost in part.",
+        ["A10"], "Share of epochs in which every hidden layer is slower than the one above it, mean curves: "
+        f"{words}. Least", SOURCE, measured=min(kept.values()), claim=standing,
+        correction="" if standing == "right" else "The order is that of untrained networks; it is lost "
+        "in part.",
     )  # fmt: skip
 
 
@@ -113,9 +107,7 @@ def _gap(result: xr.Dataset, name: str) -> Verdict:
     """Ratio of the last and the first layer at the end, and at the start."""
     speed = result["speed"].sel(network=name, layer=layers_of(name))
     gap = (speed.isel(layer=-1) - speed.isel(layer=0)).isel(epoch=[0, -1]) / LN10
-    mean, last = gap.mean("seed"), gap.isel(epoch=-1)
-    error = float(last.std(ddof=1) / np.sqrt(last.size)) if last.size > 1 else float("nan")
-    start, end = float(mean[0]), float(mean[1])
+    (start, _), (end, error) = (mean_and_error(gap.isel(epoch=i)) for i in (0, 1))
     slow = start > 0 and end > 0
     return observe(
         ["A10", "A15"], f"{len(layers_of(name))} hidden layers: the last layer is {10**start:.0f} times as "
@@ -135,14 +127,13 @@ def _front(result: xr.Dataset, name: str) -> list[Verdict]:
     words = ", ".join(
         f"layer {int(layer)} {float(part.sel(layer=layer).mean()):.3f}" for layer in part["layer"]
     )
-    first, seeds = part.isel(layer=0), result.sizes["seed"]
-    error = float(first.std(ddof=1) / np.sqrt(seeds)) if seeds > 1 else float("nan")
-    near = abs(float(first.mean()) - expected) <= STILL
+    (first, error), seeds = mean_and_error(part.isel(layer=0)), result.sizes["seed"]
+    near = abs(first - expected) <= STILL
     found = [
         observe(
             ["A17"], f"Distance of the weights from their start, over their norm, after training "
             f"{len(layers_of(name))} sigmoid layers: {words}; by weight decay alone {expected:.3f}. Layer 1",
-            SOURCE, measured=float(first.mean()), uncertainty=error,
+            SOURCE, measured=first, uncertainty=error,
             claim="wrong" if not near else "right after repair" if expected else "right",
             correction="Layer 1 leaves its start by more or less than weight decay." if not near else
             "What layer 1 moves is weight decay, in the direction of its own weights; learning adds next to "
@@ -153,7 +144,7 @@ def _front(result: xr.Dataset, name: str) -> list[Verdict]:
         found.append(judge(
             ["A17"], "Distance that layer 1 moves, against that of weight decay alone, 1 - (1 - eta lambda "
             "/ n)^epochs",
-            SOURCE, measured=float(first.mean()), predicted=expected, uncertainty=error,
+            SOURCE, measured=first, predicted=expected, uncertainty=error,
             tolerance=0.05 * expected + sampling_factor(1, seeds) * error,
             tolerance_from=f"5 % for the gradient, and {surely(seeds)}", claim="right after repair",
             correction="The front layers' weights shrink by their decay and keep their direction.",
@@ -180,13 +171,13 @@ def _numbering(result: xr.Dataset) -> Verdict:
     speed = result["speed"].sel(network="sigmoid-2").isel(epoch=0) / LN10
     ratio = speed.sel(layer=2) - speed.sel(layer=1)
     first, second = (10 ** float(speed.sel(layer=layer).mean()) for layer in (1, 2))
-    error = float(ratio.std(ddof=1) / np.sqrt(ratio.size)) if ratio.size > 1 else float("nan")
-    slower = float(ratio.mean()) > 0
+    mean, error = mean_and_error(ratio)
+    slower = mean > 0
     return observe(
         ["A18"], f"Two hidden layers, untrained: speed {first:.3f} of layer 1, next to the input, "
         f"{second:.3f} of layer 2 (Nielsen's run on MNIST: 0.07 and 0.31); layer 1 is slower in "
         f"{int((ratio > 0).sum())} of {ratio.size} networks; decades between them", SOURCE,
-        measured=float(ratio.mean()), uncertainty=error, claim="right after repair" if slower else "right",
+        measured=mean, uncertainty=error, claim="right after repair" if slower else "right",
         correction="Layer 1, next to the input, is the slower one in Nielsen's numbering; the statement "
         "holds if layers are counted from the output." if slower else "",
     )  # fmt: skip
@@ -215,7 +206,7 @@ def _remedies(result: xr.Dataset, nielsen: str, others: list[str]) -> Verdict:
     )  # fmt: skip
 
 
-def steps(result: xr.Dataset, variable: str = "mean_error") -> xr.DataArray:
+def steps(result: xr.Dataset, variable: str) -> xr.DataArray:
     """Decades from the error of layer l, by which it is named, to that of layer l + 1."""
     return result[variable].diff("layer", label="lower") / LN10
 

@@ -12,6 +12,7 @@ from signalprop.bench.engine import store
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import learning_speed
 from signalprop.bench.experiments.learning_speed.learners import LEARNERS, find_learner, first_examples
+from signalprop.bench.experiments.learning_speed.measure import examples
 from signalprop.bench.experiments.learning_speed.verdicts import FIXED_POINT
 
 SMALL = replace(
@@ -78,7 +79,7 @@ def test_the_fixed_point_is_where_nielsens_ratio_comes_from():
 
 def test_the_errors_are_those_of_backpropagation_by_hand(result):
     static = {"data": "digits", "examples": SMALL.examples, "dtype": "float32"}
-    x, target = map(np.asarray, learning_speed.examples(static))
+    x, target = map(np.asarray, examples(static))
     key = jax.random.split(jax.random.fold_in(jax.random.key(0), 0), 3)[2]
     draw = jax.jit(lambda key: LEARNERS["sigmoid"].draw(key, 64, SMALL.width, 3, "float32"))
     model = jax.tree.map(np.asarray, draw(jax.random.split(key, SMALL.starts)[0]))
