@@ -1,4 +1,4 @@
-"""Figures of ``correlation``: Poole's maps and trajectories, Schoenholz's depth scales, the critical laws."""
+"""Figures: Poole's maps and trajectories, Schoenholz's depth scales, the critical laws."""
 
 from typing import Any
 
@@ -149,19 +149,15 @@ def _laws(axes: Axes, result: xr.Dataset) -> None:
     looks = draw.series(["relu", "tanh"])
     if "relu" in names and he.size:
         here = result.sel(activation="relu").isel(scales=he[0], pair=0)
-        label, law = (
-            r"relu, $\sigma_w^2 = 2$: $1 - c$",
-            (9 * np.pi**2 / (2 * layer**2.0), r"$9 \pi^2 / 2 l^2$"),
-        )
-        _law(axes, here["distance"], 1 - here["c_predicted"], law, {**looks["relu"], "label": label})
+        look = {**looks["relu"], "label": r"relu, $\sigma_w^2 = 2$: $1 - c$"}
+        law = 9 * np.pi**2 / (2 * layer**2.0), r"$9 \pi^2 / 2 l^2$"
+        _law(axes, here["distance"], 1 - here["c_predicted"], law, look)
     if "tanh" in names and xavier.size:
         here = result.sel(activation="tanh").isel(scales=xavier[0], q_0=-1)
-        lengths, predicted = exp(here["log_q"]), exp(here["log_q_predicted"])
-        label, law = r"tanh, $\sigma_w = 1$: $q$", (1 / (2.0 * layer), r"$1 / 2 l$")
-        _law(axes, lengths, predicted, law, {**looks["tanh"], "label": label})
-    axes.set(
-        xscale="log", yscale="log", xlabel="layer $l$", title="on the critical line: powers of the depth"
-    )
+        look = {**looks["tanh"], "label": r"tanh, $\sigma_w = 1$: $q$"}
+        _law(axes, exp(here["log_q"]), exp(here["log_q_predicted"]), (1 / (2.0 * layer), r"$1 / 2 l$"), look)
+    axes.set(xscale="log", yscale="log", xlabel="layer $l$")
+    axes.set_title("on the critical line: powers of the depth")
     axes.legend(loc="lower left")
 
 

@@ -1,4 +1,4 @@
-"""The sweep of ``correlation``, and the measurement of one network."""
+"""Inputs of several lengths and cosines followed through one network, and one gradient followed back."""
 
 from functools import cache
 from itertools import product
@@ -16,22 +16,13 @@ from signalprop.models.activations import activation
 from signalprop.models.mlp import MLP
 
 
-def scales(settings: Settings) -> dict[str, list[float]]:
-    """All pairs of sigma_w and sigma_b that are measured."""
-    pairs = dict.fromkeys([*product(settings.sigma_w, settings.sigma_b), *settings.maps])
-    sigma_w, sigma_b = (list(values) for values in zip(*pairs, strict=True))
-    return {"sigma_w": sigma_w, "sigma_b": sigma_b}
-
-
 def grid(settings: Settings) -> Grid:
     """One compilation per activation; all scales share their draws."""
     return Grid(
         static={"activation": settings.activation},
         traced={"scales": scales(settings)},
         seeds=settings.seeds,
-        constants={
-            name: getattr(settings, name) for name in ("q_0", "c_0", "data", "width", "depth", "dtype")
-        },
+        constants={k: getattr(settings, k) for k in ("q_0", "c_0", "data", "width", "depth", "dtype")},
         coords={
             "q_0": settings.q_0,
             "pair": [*(f"{c:g}" for c in settings.c_0), settings.data],
@@ -40,12 +31,11 @@ def grid(settings: Settings) -> Grid:
     )
 
 
-@cache
-def real_pair(name: str, width: int) -> np.ndarray:
-    """The first two training examples, moved to the network's width by one isometry for all networks."""
-    with jax.ensure_compile_time_eval():
-        x = data.unit_length(np.asarray(data.examples(name).x[:2], np.float64))
-        return np.asarray(data.project(jax.random.key(0), x, width))
+def scales(settings: Settings) -> dict[str, list[float]]:
+    """All pairs of sigma_w and sigma_b that are measured."""
+    pairs = dict.fromkeys([*product(settings.sigma_w, settings.sigma_b), *settings.maps])
+    sigma_w, sigma_b = (list(values) for values in zip(*pairs, strict=True))
+    return {"sigma_w": sigma_w, "sigma_b": sigma_b}
 
 
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
@@ -65,10 +55,8 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     trace, centre = zip(*walk.outs, strict=True)
     first = [jax.tree.map(lambda leaf: leaf[:, base], z) for z in trace]
     cotangent = jax.random.normal(cotangent_key, (width,), dtype)
-    back = stream.backward(
-        network, first, cotangent, lambda carry, layer, kernel, d: (carry, d.log_norm()), None
-    )
-    log_delta = stream.join(back.outs)
+    norms = stream.backward(network, first, cotangent, lambda carry, _, __, d: (carry, d.log_norm()), None)
+    log_delta = stream.join(norms.outs)
     return {
         "log_q": stream.join([z.log_mean_square() for z in trace])[:, :base].T,
         "distance": distances(stream.join([stream.rescale(z).mantissa for z in trace]), base).T,
@@ -92,3 +80,11 @@ def inputs(key: jax.Array, static: Static) -> jax.Array:
     rows = [float(np.sqrt(q)) * a for q in (*static["q_0"], 1.0)]
     rows += [c * a + float(np.sqrt(1 - c**2)) * across for c in static["c_0"]]
     return jnp.concatenate([jnp.stack(rows), jnp.asarray(real_pair(static["data"], width), dtype)])
+
+
+@cache
+def real_pair(name: str, width: int) -> np.ndarray:
+    """The first two training examples, moved to the network's width by one isometry for all networks."""
+    with jax.ensure_compile_time_eval():
+        x = data.unit_length(np.asarray(data.examples(name).x[:2], np.float64))
+        return np.asarray(data.project(jax.random.key(0), x, width))

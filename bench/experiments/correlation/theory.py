@@ -1,4 +1,4 @@
-"""What theory predicts for ``correlation``, on the axes of its grid."""
+"""Maps of length and cosine: every layer's values, the drawn curves, fixed points and depth scales."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,12 +25,6 @@ DIMS = {
 }
 
 
-def cosines(settings: Settings) -> np.ndarray:
-    """Cosine of every pair's inputs."""
-    a, b = real_pair(settings.data, settings.width)
-    return np.array([*settings.c_0, np.mean(a * b)])
-
-
 def theory(settings: Settings) -> xr.Dataset:
     """Trajectories of every input, drawn maps, fixed points and depth scales, in 64 bits."""
     with ThreadPoolExecutor(2) as pool:
@@ -43,12 +37,38 @@ def theory(settings: Settings) -> xr.Dataset:
     return xr.merge([whole, fixed.result(), maps.result()])
 
 
+def cosines(settings: Settings) -> np.ndarray:
+    """Cosine of every pair's inputs."""
+    a, b = real_pair(settings.data, settings.width)
+    return np.array([*settings.c_0, np.mean(a * b)])
+
+
 def trajectories(name: str, settings: Settings) -> xr.Dataset:
     """Theory of every layer of one activation at all scales."""
     predict = partial(predicted, activation(name), settings, jnp.asarray(cosines(settings)))
     places = [jnp.asarray(values, jnp.float64) for values in scales(settings).values()]
     columns = jax.device_get(jax.jit(jax.vmap(predict))(*places))
     return xr.Dataset({key: (("scales", *DIMS[key]), value) for key, value in columns.items()})
+
+
+def predicted(
+    phi: Activation, settings: Settings, c_0: jax.Array, sigma_w: jax.Array, sigma_b: jax.Array
+) -> dict[str, jax.Array]:
+    """Trajectories at one pair of scales."""
+    place, depth = (phi, sigma_w, sigma_b), settings.depth
+    q_0 = jnp.array([*settings.q_0, 1.0], c_0.dtype)
+    q = jax.vmap(lambda v: meanfield.length_trajectory(*place, v, depth))(q_0)
+
+    def centre(length: jax.Array) -> jax.Array:
+        moments = expectation(lambda x: jnp.stack([phi(x), phi(x) ** 2], -1), length, kinks_of(phi))
+        return moments[0] / jnp.sqrt(moments[1])
+
+    return {
+        "log_q_predicted": jnp.log(q[:-1]),
+        "c_predicted": jax.vmap(lambda c: meanfield.correlation_trajectory(*place, 1.0, c, depth))(c_0),
+        "log_delta_predicted": np.log(10) * meanfield.gradient_profile(*place, 1.0, depth),
+        "centre_predicted": jax.vmap(centre)(q[-1]),
+    }
 
 
 def fixed_points(settings: Settings) -> xr.Dataset:
@@ -86,23 +106,3 @@ def drawn_maps(settings: Settings) -> xr.Dataset:
         {"q_map": (("map", "q_axis"), q_map), "c_map": (("map", "c_axis"), c_map)},
         coords={"q_axis": np.asarray(q_axis), "c_axis": np.asarray(c_axis)},
     )
-
-
-def predicted(
-    phi: Activation, settings: Settings, c_0: jax.Array, sigma_w: jax.Array, sigma_b: jax.Array
-) -> dict[str, jax.Array]:
-    """Trajectories at one pair of scales."""
-    place, depth = (phi, sigma_w, sigma_b), settings.depth
-    q_0 = jnp.array([*settings.q_0, 1.0], c_0.dtype)
-    q = jax.vmap(lambda v: meanfield.length_trajectory(*place, v, depth))(q_0)
-
-    def centre(length: jax.Array) -> jax.Array:
-        moments = expectation(lambda x: jnp.stack([phi(x), phi(x) ** 2], -1), length, kinks_of(phi))
-        return moments[0] / jnp.sqrt(moments[1])
-
-    return {
-        "log_q_predicted": jnp.log(q[:-1]),
-        "c_predicted": jax.vmap(lambda c: meanfield.correlation_trajectory(*place, 1.0, c, depth))(c_0),
-        "log_delta_predicted": np.log(10) * meanfield.gradient_profile(*place, 1.0, depth),
-        "centre_predicted": jax.vmap(centre)(q[-1]),
-    }

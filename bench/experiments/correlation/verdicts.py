@@ -1,15 +1,15 @@
-"""Verdicts of ``correlation``."""
+"""Verdicts on maps, depth scales and what is said of tanh, relu and Xavier; rates that figures show too."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from signalprop.analysis.statistics import fit_line
 from signalprop.bench.experiments.correlation import HE, XAVIER
 from signalprop.bench.measure.estimates import exp, run_width, standard_error
-from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.record.verdict import Verdict, compare, judge, sampling_factor
 
 LENGTH_BIAS, CORRELATION_BIAS = 8.0, 6.0  # times 1/N: 2 % of q and 0.015 of c at width 400
 SLOPE = (0.03, 0.05)  # agreed accuracy of a rate: absolute, relative
@@ -21,61 +21,56 @@ ROUNDING = 1e-11  # smallest 1 - c that float32 resolves
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge both maps, the depth scales, and what is said about tanh, relu and Xavier."""
     near = near_input(result)
-    ratio = exp(near["log_q"] - near["log_q_predicted"])
-    one, cosine = xr.ones_like(near["log_q_predicted"]), 1 - near["distance"]
     lengths, cosines = (bias / run_width(result) for bias in (LENGTH_BIAS, CORRELATION_BIAS))
-    xavier, he = (position(near, scale) for scale in (XAVIER, HE))
     found = [
-        _compare(
-            ratio, one, lengths, ["C1"],
-            "Length of every layer over that of the length map, for all inputs, scales and activations",
+        *_compare(
+            ["C1"], "Length of every layer over that of the length map, for all inputs, scales and "
+            "activations", exp(near["log_q"] - near["log_q_predicted"]), 1.0, lengths,
         ),
-        _compare(
-            cosine, near["c_predicted"], cosines, ["C1"],
-            "Cosine of a pair in every layer is that of the correlation map, for Gaussian and real pairs",
+        *_compare(
+            ["C1"], "Cosine of a pair in every layer is that of the correlation map, for Gaussian and real "
+            "pairs", 1 - near["distance"], near["c_predicted"], cosines,
         ),
-        _rates(near),
-        _compare(
-            near["centre"], near["centre_predicted"], lengths, ["B12"],
-            "Mean over root mean square of the activities, in theory 1 / sqrt(pi) = 0.564 for relu and 0 for "
-            f"tanh; measured: {', '.join(near['activation'].values)}",
+        *_rates(near),
+        *_compare(
+            ["B12"], "Mean over root mean square of the activities, in theory 1 / sqrt(pi) = 0.564 for relu "
+            f"and 0 for tanh; measured: {', '.join(near['activation'].values)}",
+            near["centre"], near["centre_predicted"], lengths,
         ),
     ]  # fmt: skip
+    xavier, he = (position(near, scale) for scale in (XAVIER, HE))
     if he.size and "relu" in near["activation"]:
         relu = near.isel(scales=he).sel(activation=["relu"])
         text = "With it all relu activities turn into one direction: c goes to 1 even at the critical sigma_w"
-        found.append(_compare(1 - relu["distance"], relu["c_predicted"], cosines, ["B12"], text))
+        found += _compare(["B12"], text, 1 - relu["distance"], relu["c_predicted"], cosines)
     if xavier.size:
-        found += [_xavier(near.isel(scales=xavier), lengths), _tanh_and_sigmoid(near.isel(scales=xavier))]
-    return [v for v in found if v is not None]
+        found += _xavier(near.isel(scales=xavier), lengths)
+        found += _tanh_and_sigmoid(near.isel(scales=xavier))
+    return found
 
 
 def _compare(
-    values: xr.DataArray,
-    predicted: xr.DataArray,
-    systematic: float | xr.DataArray,
-    claims: Sequence[str],
+    claims: list[str],
     statement: str,
+    values: xr.DataArray,
+    predicted: xr.DataArray | float,
+    bias: float | xr.DataArray,
     **standing: Any,
-) -> Verdict:
-    """Judge the mean over networks at every place."""
-    columns = (values.mean("seed"), predicted, standard_error(values), xr.DataArray(systematic))
-    measured, expected, error, bias = (column.values.ravel() for column in xr.broadcast(*columns))
-    return judge(
-        claims, statement,
-        f"{POOLE}; {SCHOENHOLZ}", measured=measured, predicted=expected, uncertainty=error,
-        tolerance=bias + sampling_factor(measured.size, values.sizes["seed"]) * error,
-        tolerance_from=f"{bias.max():.3g} for finite width, and five standard errors over networks",
-        **standing,
-    )  # fmt: skip
+) -> list[Verdict]:
+    """The mean over networks against theory, with a bias allowed for finite width."""
+    allowed = f"{float(np.max(bias)):.3g} for finite width, and five standard errors over networks"
+    source = f"{POOLE}; {SCHOENHOLZ}"
+    return compare(
+        claims, statement, source, values, predicted, slack=bias, tolerance_from=allowed, **standing
+    )
 
 
-def _rates(near: xr.Dataset) -> Verdict | None:
+def _rates(near: xr.Dataset) -> list[Verdict]:
     found = measured_scales(near)
     if found.empty:
-        return None
+        return []
     factor = sampling_factor(len(found), near.sizes["seed"])
-    return judge(
+    verdict = judge(
         ["C1"],
         f"Rates per layer in {found['activation'][0]} networks at which length and cosine approach their "
         "fixed points and the gradient changes. Cosine and gradient share a rate if chi_1 < 1; if chi_1 > 1 "
@@ -84,47 +79,37 @@ def _rates(near: xr.Dataset) -> Verdict | None:
         tolerance=np.maximum(SLOPE[0], SLOPE[1] * found["predicted"].abs()) + factor * found["error"],
         tolerance_from="0.03 or 5 % of the rate, and five standard errors over networks",
     )  # fmt: skip
+    return [verdict]
 
 
-def _xavier(near: xr.Dataset, bias: float) -> Verdict:
+def _xavier(near: xr.Dataset, bias: float) -> list[Verdict]:
     log_q = near["log_q"].sel(q_0=1.0, method="nearest").isel(scales=0).mean("seed")
     change = np.exp((log_q.isel(layer=-1) - log_q.isel(layer=0)).values)
-    sizes = ", ".join(
-        f"{v:.2g} for {name}" for name, v in zip(near["activation"].values, change, strict=True)
-    )
+    told = [f"{v:.2g} for {name}" for name, v in zip(near["activation"].values, change, strict=True)]
     return _compare(
-        exp(near["log_q"] - near["log_q_predicted"]),
-        xr.ones_like(near["log_q_predicted"]),
-        bias,
-        ["C12"],
-        "Length in every layer over theory's at sigma_w = 1, sigma_b = 0, Xavier's for square layers. "
-        f"From layer 1 to layer {near.sizes['layer']} it changes by {sizes}",
-        claim="right after repair",
+        ["C12"], "Length in every layer over theory's at sigma_w = 1, sigma_b = 0, Xavier's for square "
+        f"layers. From layer 1 to layer {near.sizes['layer']} it changes by {', '.join(told)}",
+        exp(near["log_q"] - near["log_q_predicted"]), 1.0, bias, claim="right after repair",
         correction="Xavier keeps lengths where activations are linear. They fall as 1 / (2 l) with tanh, "
         "halve in every layer with relu, and settle at 0.26 with sigmoid, whose gradients vanish.",
-    )
+    )  # fmt: skip
 
 
-def _tanh_and_sigmoid(near: xr.Dataset) -> Verdict | None:
+def _tanh_and_sigmoid(near: xr.Dataset) -> list[Verdict]:
     if not {"tanh", "sigmoid"} <= set(near["activation"].values):
-        return None
-    pair = near.sel(activation=["tanh", "sigmoid"])
-    steps = near.sizes["layer"] - 1
+        return []
+    pair, steps = near.sel(activation=["tanh", "sigmoid"]), near.sizes["layer"] - 1
     change, expected = (
         2 * (pair[name].isel(layer=0) - pair[name].isel(layer=-1)) / steps
         for name in ("log_delta", "log_delta_predicted")
     )
     return _compare(
-        change,
-        expected,
-        (SLOPE[1] * abs(expected)).clip(min=SLOPE[0]),
-        ["A14"],
-        f"Change of log |delta|^2 per layer over {steps} layers at sigma_w = 1, sigma_b = 0: tanh loses a "
-        "power of the depth, sigmoid a factor 0.056 in every layer",
-        claim="right after repair",
+        ["A14"], f"Change of log |delta|^2 per layer over {steps} layers at sigma_w = 1, sigma_b = 0: tanh "
+        "loses a power of the depth, sigmoid a factor 0.056 in every layer",
+        change, expected, (SLOPE[1] * abs(expected)).clip(min=SLOPE[0]), claim="right after repair",
         correction="tanh has slope 1 at zero: at sigma_w = 1 its gradients fall as 1 / L only, at a larger "
         "sigma_w not at all. Sigmoid with its slope of a quarter loses them exponentially.",
-    )
+    )  # fmt: skip
 
 
 def position(result: xr.Dataset, scale: tuple[float, float]) -> np.ndarray:
@@ -148,14 +133,13 @@ def measured_scales(near: xr.Dataset) -> pd.DataFrame:
     rows = []
     for i in range(near.sizes["scales"]):
         at = near.isel(activation=0, scales=i)
-        if np.isfinite(at["c_star"]) and at["q_star"] > 1e-6:
-            place = {name: at[name].item() for name in ("activation", "sigma_w", "sigma_b")}
-            fits = {"xi_q": _fit(*_lengths(at)), "xi_c": _fit(*_cosines(at)), "xi_grad": _gradient(at)}
-            rows += [
-                {**place, "kind": kind, **found, "theory": float(at[kind])}
-                for kind, found in fits.items()
-                if found
-            ]
+        if not (np.isfinite(at["c_star"]) and at["q_star"] > 1e-6):
+            continue
+        place = {name: at[name].item() for name in ("activation", "sigma_w", "sigma_b")}
+        fits = {"xi_q": _fit(*_lengths(at)), "xi_c": _fit(*_cosines(at)), "xi_grad": _gradient(at)}
+        for kind, found in fits.items():
+            if found:
+                rows.append({**place, "kind": kind, **found, "theory": float(at[kind])})
     return pd.DataFrame(rows)
 
 
@@ -183,11 +167,7 @@ def _gradient(at: xr.Dataset) -> dict[str, float]:
         -2 * at[name].diff("layer").isel(layer=slice(3, None)).mean("layer")
         for name in ("log_delta", "log_delta_predicted")
     )
-    return {
-        "rate": float(slopes.mean()),
-        "error": float(standard_error(slopes)),
-        "predicted": float(slope),
-    }
+    return {"rate": float(slopes.mean()), "error": float(standard_error(slopes)), "predicted": float(slope)}
 
 
 def _fit(values: xr.DataArray, predicted: xr.DataArray) -> dict[str, float] | None:
@@ -199,15 +179,11 @@ def _fit(values: xr.DataArray, predicted: xr.DataArray) -> dict[str, float] | No
     stop = first + int(np.argmin(np.append(good[first:], False)))
     if stop - first < 3:
         return None
-    layer = values["layer"].values[first:stop]
-    ends = [first, stop - 1]
+    layer, ends = values["layer"].values[first:stop], [first, stop - 1]
+    rate, rate_predicted = (fit_line(layer, np.log(abs(v[first:stop]))).slope for v in (mean, expected))
+    error_of_ends = float(np.hypot(*(error[ends] / mean[ends])))
     return {
-        "rate": _slope(mean[first:stop], layer),
-        "error": float(np.hypot(*(error[ends] / mean[ends]))) / float(layer[-1] - layer[0]),
-        "predicted": _slope(expected[first:stop], layer),
+        "rate": rate,
+        "error": error_of_ends / float(layer[-1] - layer[0]),
+        "predicted": rate_predicted,
     }
-
-
-def _slope(deviation: np.ndarray, layer: np.ndarray) -> float:
-    """Slope of log |deviation| over the layers, by least squares."""
-    return float(np.polyfit(layer, np.log(np.abs(deviation)), 1)[0])
