@@ -37,6 +37,14 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     }
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Mean and standard error over networks of every recorded quantity, its prediction, and exact zeros."""
+    zoo = result.isel(width=0).sel(k=[int(t) for t in result["step"].values])
+    matrices = _long(zoo, ["log_norm", "log_vector"]).rename(columns={"k": "step"})
+    rest = _long(result, ["log_power", "log_power_vector", "log_h", "log_gain", "cosine"])
+    return pd.concat([matrices, rest], ignore_index=True)
+
+
 def _transients(zoo: xr.Dataset) -> Figure:
     figure, (axes,) = draw.canvas(1, 2, height=3.4, width_ratios=[1.25, 1])
     _powers(axes[0], zoo)
@@ -246,14 +254,6 @@ def _exceptions() -> Figure:
     axes[1].set(ylim=(-1, 24))
     axes[1].legend(loc="upper left")
     return figure
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Mean and standard error over networks of every recorded quantity, its prediction, and exact zeros."""
-    zoo = result.isel(width=0).sel(k=[int(t) for t in result["step"].values])
-    matrices = _long(zoo, ["log_norm", "log_vector"]).rename(columns={"k": "step"})
-    rest = _long(result, ["log_power", "log_power_vector", "log_h", "log_gain", "cosine"])
-    return pd.concat([matrices, rest], ignore_index=True)
 
 
 def _long(at: xr.Dataset, names: list[str]) -> pd.DataFrame:

@@ -12,8 +12,8 @@ bits, and whether this device flushes subnormal numbers to 0, which is measured 
   still converges (it diverges only above 2).
 * Products. r^L ends at 0, at infinity, or at a few subnormal numbers for ever.
 * Networks. The gradient of a deep network is kept in each format on its way back, beside the log domain, and
-  lost after log(limit of the format) / log sqrt(chi_1) layers (``underflow.py``; arXiv 1611.01232); a plain
-  sum of squares is lost at half the depth.
+  lost after log(limit of the format) / log sqrt(chi_1) layers (arXiv 1611.01232); a plain sum of squares is
+  lost at half the depth.
 * Singular values. J J^T takes half of their digits; the diagonal of one QR sweep has others
   (``shortcuts.py``).
 

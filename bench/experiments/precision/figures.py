@@ -12,9 +12,11 @@ from signalprop.analysis import precision
 from signalprop.bench.experiments.precision import EXPERIMENT
 from signalprop.bench.experiments.precision.verdicts import lost_layers
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 LOWEST, HIGHEST = 0.85, 2e3  # of |z| on the axis of the atlas
 ALL, NEVER = 0.6, 4e3  # where edges at 0 and edges beyond the axis are drawn
+ONCE = ("slope_edge", "value_edge", "number_edge", "moving_step", "rest", "product_end", "product_rest")
 NAMES = {
     "sigmoid_symmetric": "sigmoid, S(z) S(-z)",
     "maximum": "maximum(z, 0)",
@@ -28,6 +30,21 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     """The atlas of edges, gradients against depth, and rounded steps."""
     once = result.isel(seed=0)
     return {"atlas": _atlas(once), "depth": _depth(result), "rounding": _rounding(once)}
+
+
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """All that the figures show beside its prediction: edges, steps, rests, products and depths of loss."""
+    columns = ["quantity", "format", "of", "measured", "error", "predicted"]
+    once, parts = result.isel(seed=0), []
+    for name in ONCE:
+        known = f"{name}_predicted"
+        part = tidy(once[[n for n in (name, known) if n in once]])
+        of = part[list(EXPERIMENT.variables[name].dims[1:])].astype(str).agg(" ".join, axis=1)
+        parts.append(part.rename(columns={name: "measured", known: "predicted"}).assign(quantity=name, of=of))
+    for name in ("kept", "plain"):
+        part = tidy(lost_layers(result, name)).rename(columns={"network": "of"})
+        parts.append(part.assign(quantity=f"{name}_lost"))
+    return pd.concat(parts, ignore_index=True).reindex(columns=columns)
 
 
 def _looks(result: xr.Dataset) -> dict[str, dict[str, Any]]:
@@ -46,8 +63,7 @@ def _atlas(once: xr.Dataset) -> Figure:
     right.set(xlabel=r"$z$ on the right, $z > 0$", title="Slope exactly 0 further right")
     labels = [NAMES.get(str(name), str(name)) for name in rows["activation"].values]
     left.set_yticks(range(len(labels)), labels)
-    handles, names = right.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=5)
+    draw.legend(figure, right, ncols=5)
     return figure
 
 
@@ -83,8 +99,7 @@ def _depth(result: xr.Dataset) -> Figure:
     _decades(axes[1], result.sel(network="sin"), (-3, 43), 62)
     axes[0].set_title("Sigmoids: it vanishes and dies")
     axes[1].set_title("Sines: it explodes and overflows")
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=7)
+    draw.legend(figure, axes[0], ncols=7)
     _predicted_depths(axes[2], result)
     return figure
 
@@ -127,14 +142,8 @@ def _predicted_depths(axes: Axes, result: xr.Dataset) -> None:
             at = table.sel(format=name)
             style = {"color": look["color"], "marker": marker}
             draw.measured(axes, at["predicted"], at["measured"], at["error"], style)
-        axes.plot(
-            [],
-            [],
-            marker,
-            color="0.4",
-            markerfacecolor="white",
-            label=f"{labels[network]}, {labels[variable]}",
-        )
+        label = f"{labels[network]}, {labels[variable]}"
+        axes.plot([], [], marker, color="0.4", markerfacecolor="white", label=label)
     for name, look in looks.items():
         at = once.sel(format=name)
         axes.plot(at["product_end_predicted"], at["product_end"], "x", color=look["color"], markersize=4)
@@ -159,14 +168,8 @@ def _idle(axes: Axes, once: xr.Dataset) -> None:
     for name, look in _looks(once).items():
         idle = precision.largest_idle_step(w, name)
         draw.theory(axes, w, idle / w, {**look, "linestyle": "-"}, linewidth=1.0)
-        draw.measured(
-            axes,
-            once["weight"],
-            once["moving_step"].sel(format=name) / once["weight"],
-            None,
-            look,
-            label=name,
-        )
+        moving = once["moving_step"].sel(format=name) / once["weight"]
+        draw.measured(axes, once["weight"], moving, None, look, label=name)
     axes.set(yscale="log", ylim=(1e-17, 100), xlabel="weight $w$", ylabel=r"$|\eta g| / |w|$ that moves $w$")
     axes.set_title("Smaller steps do nothing")
     axes.legend(loc="upper center", ncols=2)
@@ -180,9 +183,8 @@ def _rest(axes: Axes, once: xr.Dataset) -> None:
     axes.fill_between([1.5, 2], 0, 11, color="0.5", alpha=0.12, linewidth=0)
     draw.theory(axes, fine, np.floor(0.5 / slack), label=r"$k |1 - \eta h|$ rounds to $k$")
     for shift, (name, look) in zip((-0.03, -0.01, 0.01, 0.03), _looks(once).items(), strict=True):
-        draw.measured(
-            axes, once["rate"] + shift, np.abs(once["rest"].sel(format=name)), None, look, label=name
-        )
+        gaps = np.abs(once["rest"].sel(format=name))
+        draw.measured(axes, once["rate"] + shift, gaps, None, look, label=name)
     for place, state in ((0.25, "frozen"), (1.0, "arrives"), (1.74, "alternates")):
         axes.text(place, 10.4, state, ha="center", va="center", fontsize=6)
     axes.set(xlim=(0, 2), ylim=(-0.4, 11), xlabel=r"rate times curvature, $\eta h$")
@@ -207,26 +209,3 @@ def _slope_error(axes: Axes, once: xr.Dataset) -> None:
     axes.plot([], [], "-", color="0.4", label=r"$2^{-p} (1 + e^z)$; 1 where $S' = 0$")
     axes.set_title("$1 - S$ loses its digits")
     axes.legend(loc="upper left", handlelength=1.2)
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """All that the figures show beside its prediction: edges, steps, rests, products and depths of loss."""
-    columns = ["quantity", "format", "of", "measured", "error", "predicted"]
-    once, parts = result.isel(seed=0), []
-    for name in (
-        "slope_edge",
-        "value_edge",
-        "number_edge",
-        "moving_step",
-        "rest",
-        "product_end",
-        "product_rest",
-    ):
-        known = f"{name}_predicted"
-        part = once[[n for n in (name, known) if n in once]].to_dataframe().reset_index()
-        of = part[list(EXPERIMENT.variables[name].dims[1:])].astype(str).agg(" ".join, axis=1)
-        parts.append(part.rename(columns={name: "measured", known: "predicted"}).assign(quantity=name, of=of))
-    for name in ("kept", "plain"):
-        part = lost_layers(result, name).to_dataframe().reset_index().rename(columns={"network": "of"})
-        parts.append(part.assign(quantity=f"{name}_lost"))
-    return pd.concat(parts, ignore_index=True).reindex(columns=columns)

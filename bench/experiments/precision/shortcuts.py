@@ -6,6 +6,7 @@ Deterministic but for fixed draws, and the same at every setting of an experimen
 import numpy as np
 
 from signalprop.analysis.randommatrix import finite_depth_correction
+from signalprop.bench.measure.estimates import mean_and_error
 from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
 
 EPS = float(np.finfo("float64").eps)
@@ -18,7 +19,7 @@ def verdicts() -> list[Verdict]:
     """Judge what each shortcut resolves and where it is biased."""
     by_svd, by_square = resolved_decades()
     gap = qr_gaps()
-    error = float(gap.std(ddof=1) / np.sqrt(gap.size))
+    mean, error = mean_and_error(gap)
     return [
         judge(
             ["C4"], "Decades below the largest at which a singular value is wrong by a tenth: those by the "
@@ -31,7 +32,7 @@ def verdicts() -> list[Verdict]:
             ["C4"], f"Products of {FACTORS} Gaussian {WIDTH} x {WIDTH} factors: log s_1 less the sum of "
             "log |r_11| of one QR sweep, which estimates exponents and not singular values at any depth",
             "(psi(N/2) - psi(1/2)) / 2, from minors of a Haar matrix",
-            measured=float(gap.mean()), predicted=float(finite_depth_correction(WIDTH)[0]),
+            measured=mean, predicted=float(finite_depth_correction(WIDTH)[0]),
             uncertainty=error, tolerance=sampling_factor(1, gap.size) * error,
             tolerance_from=f"five standard errors of {gap.size} products",
         ),

@@ -1,6 +1,6 @@
-"""Verdicts of ``precision``."""
+"""Verdicts of ``precision``: edges of slopes and losses, steps, products, and gradients of networks."""
 
-import json
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +10,10 @@ from scipy import special
 
 from signalprop.analysis import precision
 from signalprop.bench.experiments.precision import shortcuts
-from signalprop.bench.experiments.precision.measure import BOTH, LEFT, RIGHT
-from signalprop.bench.experiments.precision.underflow import LN10, STEP
+from signalprop.bench.experiments.precision.measure import LN10, SIDES, STEP
+from signalprop.bench.measure.estimates import run_settings, standard_error
 from signalprop.bench.measure.rounding import FORMATS, VARIANTS
-from signalprop.bench.record.verdict import Standing, Verdict, judge, observe, sampling_factor
+from signalprop.bench.record.verdict import Standing, Verdict, compare, judge, judge_zero, observe
 from signalprop.models.activations import ACTIVATIONS
 
 IEEE = "half-ulp analysis of IEEE 754 rounding"
@@ -21,86 +21,104 @@ REPAIR: Standing = "right after repair"
 LOSSES = "in a two-class cross entropy by log_softmax (float32, float64) and by softplus (four formats)"
 
 
-def edge_verdicts(once: xr.Dataset) -> list[Verdict]:
-    """Judge the edges of all functions, as measured in ``rounding.slopes`` and predicted beside them.
+def verdicts(result: xr.Dataset) -> list[Verdict]:
+    """Judge slopes, losses, steps, products and networks."""
+    once = result.isel(seed=0)
+    found = [*_edges(once), _at_zero(), _identity(once), *_tanh(once), *_steps(once), *_products(once)]
+    return [*found, *_depths(result), *_log_domain(result), *_explosion(result), *shortcuts.verdicts()]
 
-    Args:
-        once: A result of ``precision`` at one seed; functions that it lacks are left out.
-    """
+
+def first_lost(log_size: xr.DataArray) -> xr.DataArray:
+    """First layer whose log size is not finite; NaN where there is none."""
+    lost = ~(abs(log_size) < np.inf)
+    layers: xr.DataArray = lost.argmax("layer").where(lost.any("layer"))
+    return layers
+
+
+def lost_layers(result: xr.Dataset, name: str) -> xr.Dataset:
+    """Layer at which a gradient is lost beside its prediction; NaN where some network never loses it."""
+    lost = first_lost(result[name])
+    return xr.Dataset({
+        "measured": lost.mean("seed", skipna=False),
+        "error": standard_error(lost),
+        "predicted": result[f"{name}_lost_predicted"],
+    })  # fmt: skip
+
+
+def _edges(once: xr.Dataset) -> list[Verdict]:
+    """Edges of all functions, as measured in ``rounding.slopes`` and predicted beside them."""
     everything = [str(name) for name in once["activation"].values if "tanh" not in name]
     found = [
-        _edge(
-            once, ["B28"], everything, BOTH,
+        *_edge(
+            once, ["B28"], everything, SIDES,
             "|z| from which on a slope is exactly 0, every activation and loss, both sides, four formats",
             correction="At ordinary inputs every slope has such an edge on some side, but those of linear, "
             "leaky_relu, softsign and sin.",
         ),
-        _edge(
-            once, ["B23", "B28"], ["sigmoid"], BOTH,
+        *_edge(
+            once, ["B23", "B28"], ["sigmoid"], SIDES,
             "|z| from which on the slope of the sigmoid is exactly 0, both sides, four formats", REPAIR,
             "In a format of p bits it is exactly 0 for z >= p log 2: 16.6 in float32, 5.6 in bfloat16, 7.6 "
             "in float16; on the left only where e^z underflows.",
         ),
-        _edge(
-            once, ["B14"], ["elu"], LEFT,
+        *_edge(
+            once, ["B14"], ["elu"], ["left"],
             "|z| from which on the slope of elu is exactly 0, z < 0, four formats", REPAIR,
             "Computed as 1 + expm1(z), as JAX 0.10 does, its slope is exactly 0 below -(p + 1) log 2: -17.3 "
             "in float32, -6.2 in bfloat16; as e^z, as JAX 0.12 does, below -87.",
         ),
-        _edge(
-            once, ["B1"], ["relu", "maximum"], LEFT + RIGHT,
+        *_edge(
+            once, ["B1"], ["relu", "maximum"], ["left", "right"],
             "|z| from which on the slopes of jax.nn.relu and jnp.maximum(z, 0) are exactly 0: the left side "
             "as far as the device tells it from 0, nothing on the right",
         ),
-        _edge(
-            once, ["A3"], ["sigmoid"], RIGHT,
+        *_edge(
+            once, ["A3"], ["sigmoid"], ["right"],
             "z from which on the computed sigmoid is 1, four formats", REPAIR,
             "True of real numbers. In a format of p bits S(z) is 1 for z >= p log 2: 16.6 in float32.",
             variable="value_edge",
         ),
-        _edge(
-            once, ["B41"], ["gelu_tanh"], RIGHT,
+        *_edge(
+            once, ["B41"], ["gelu_tanh"], ["right"],
             "|z| from which on the slope of JAX's default gelu is NaN, as 3 z^2 overflows, four formats",
             correction="Near overflow as near 0 the slope is lost: from |z| = 148 on it is NaN in float16.",
             variable="number_edge",
         ),
-        *(
-            _edge(
-                once, ["B29"], ["log_softmax_loss", "softplus_loss"], RIGHT,
-                f"Lead of the true logit from which on {what} is exactly 0, {LOSSES}", REPAIR,
-                "A gradient is 0 at a minimum, and rounding makes one of a right answer: in float32 from a "
-                "lead of 16.6 on by log_softmax, from 87 on by softplus.", variable=variable,
-            )
-            for variable, what in (("value_edge", "the loss"), ("slope_edge", "its gradient"))
-        ),
     ]  # fmt: skip
-    return [*(v for v in found if v), _at_zero(), _identity(once), *_tanh(once)]
+    for variable, what in (("value_edge", "the loss"), ("slope_edge", "its gradient")):
+        found += _edge(
+            once, ["B29"], ["log_softmax_loss", "softplus_loss"], ["right"],
+            f"Lead of the true logit from which on {what} is exactly 0, {LOSSES}", REPAIR,
+            "A gradient is 0 at a minimum, and rounding makes one of a right answer: in float32 from a "
+            "lead of 16.6 on by log_softmax, from 87 on by softplus.", variable=variable,
+        )  # fmt: skip
+    return found
 
 
 def _edge(
     once: xr.Dataset,
     claims: list[str],
     names: list[str],
-    sides: tuple[str, ...],
+    sides: Sequence[str],
     statement: str,
     claim: Standing = "right",
     correction: str = "",
     variable: str = "slope_edge",
-) -> Verdict | None:
+) -> list[Verdict]:
     """Compare edges in all formats with the half-ulp analysis, to one number of the format."""
     names = [name for name in names if name in once["activation"].values]
     chosen = once[[variable, "slope_edge_predicted"]].sel(activation=names, side=list(sides))
     flat = chosen.stack(place=("format", "activation", "side")).dropna("place")
     if flat.sizes["place"] == 0:
-        return None
+        return []
     predicted = flat["slope_edge_predicted"].values
     gap = np.spacing(np.where(np.isfinite(predicted), predicted, 0.0))  # of float64
     in_format = np.array([2.0 ** (52 - jnp.finfo(f).nmant) for f in flat["format"].values])
-    return judge(
+    return [judge(
         claims, statement, IEEE, measured=flat[variable], predicted=predicted,
         tolerance=gap * (in_format + 8), tolerance_from="one number of the format",
         claim=claim, correction=correction,
-    )  # fmt: skip
+    )]  # fmt: skip
 
 
 def _at_zero() -> Verdict:
@@ -161,13 +179,6 @@ def _tanh(once: xr.Dataset) -> list[Verdict]:
     ]  # fmt: skip
 
 
-def verdicts(result: xr.Dataset) -> list[Verdict]:
-    """Judge slopes, losses, steps, products and networks."""
-    once = result.isel(seed=0)
-    networks = [*_depths(result), *_log_domain(result), *_explosion(result)]
-    return [*edge_verdicts(once), *_steps(once), *_products(once), *networks, *shortcuts.verdicts()]
-
-
 def _steps(once: xr.Dataset) -> list[Verdict]:
     half, eps = once["moving_step_predicted"], [[float(jnp.finfo(f).eps)] for f in FORMATS]
     return [
@@ -217,31 +228,27 @@ def _depths(result: xr.Dataset) -> list[Verdict]:
     found = []
     parts = {"kept": "its entries are all 0, or one infinite", "plain": "the root of its sum of squares is"}
     for name, what in parts.items():
-        layers = lost_layers(result, name)
-        single = float(layers["measured"].sel(network="sigmoid", format="float32"))
-        table = layers.stack(place=("network", "format")).dropna("place")
-        if table.sizes["place"]:
-            factor = sampling_factor(table.sizes["place"], result.sizes["seed"])
-            found.append(judge(
-                ["C4", "B28"], f"Layers that a gradient passes before {what}: vanishing sigmoids "
-                f"({single:.3g} in float32) and exploding sines, four formats",
-                "exponent of the limit over log2 sqrt(chi_1), to first order in 1/N",
-                measured=table["measured"], predicted=table["predicted"], uncertainty=table["error"],
-                tolerance=1 + factor * table["error"], tolerance_from="one layer, five standard errors",
-            ))  # fmt: skip
+        lost = first_lost(result[name])
+        single = float(lost.sel(network="sigmoid", format="float32").mean(skipna=False))
+        found += compare(
+            ["C4", "B28"], f"Layers that a gradient passes before {what}: vanishing sigmoids "
+            f"({single:.3g} in float32) and exploding sines, four formats",
+            "exponent of the limit over log2 sqrt(chi_1), to first order in 1/N",
+            lost, result[f"{name}_lost_predicted"], slack=1.0,
+            tolerance_from="one layer, five standard errors",
+        )  # fmt: skip
     return found
 
 
 def _log_domain(result: xr.Dataset) -> list[Verdict]:
     kept, true = result["kept"].sel(format="float64"), result["true"]
     difference = abs(kept - true).where(abs(kept) < 250)
-    settings = json.loads(result.attrs["settings"])
+    settings = run_settings(result)
     bound = settings["width"] * settings["depth"] * float(jnp.finfo(settings["dtype"]).eps) / LN10
     return [
-        judge(
+        judge_zero(
             ["C4"], "Layers at which the logarithm of a gradient is lost, vanishing and exploding networks",
-            "mantissa and exponent", measured=float((~np.isfinite(true)).sum()), predicted=0.0,
-            tolerance=0, tolerance_from="exact",
+            "mantissa and exponent", float((~np.isfinite(true)).sum()),
         ),
         judge(
             ["C4"], "Largest difference in decades between the logarithm of a gradient and the gradient in "
@@ -254,32 +261,11 @@ def _log_domain(result: xr.Dataset) -> list[Verdict]:
 def _explosion(result: xr.Dataset) -> list[Verdict]:
     sines = result.sel(network="sin")
     first = first_lost(sines["step"].where(sines["step"] <= 0))
-    if first.isnull().any():
-        return []
-    error = float(first.std("seed", ddof=1)) / np.sqrt(first.sizes["seed"])
     overflow = float(sines["kept_lost_predicted"].sel(format="float32"))
-    return [judge(
+    return compare(
         ["C10"], f"Layers that an exploding gradient passes before one step of learning rate {STEP:g} "
         f"exceeds the weights; float32 overflows after {overflow:.0f}", "mean field: sqrt(chi_1) per layer",
-        measured=float(first.mean()), predicted=float(sines["oversized_predicted"]), uncertainty=error,
-        tolerance=1 + sampling_factor(1, first.sizes["seed"]) * error,
-        tolerance_from="one layer, five standard errors", claim="right after repair",
+        first, sines["oversized_predicted"], slack=1.0, tolerance_from="one layer, five standard errors",
+        claim="right after repair",
         correction="Overflow is the extreme. A step exceeds the weights that it changes long before.",
-    )]  # fmt: skip
-
-
-def first_lost(log_size: xr.DataArray) -> xr.DataArray:
-    """First layer whose log size is not finite; NaN where there is none."""
-    lost = ~(abs(log_size) < np.inf)
-    layers: xr.DataArray = lost.argmax("layer").where(lost.any("layer"))
-    return layers
-
-
-def lost_layers(result: xr.Dataset, name: str) -> xr.Dataset:
-    """Layer at which a gradient is lost beside its prediction; NaN where some network never loses it."""
-    lost = first_lost(result[name])
-    return xr.Dataset({
-        "measured": lost.mean("seed", skipna=False),
-        "error": lost.std("seed", ddof=1) / np.sqrt(lost.sizes["seed"]),
-        "predicted": result[f"{name}_lost_predicted"],
-    })  # fmt: skip
+    )  # fmt: skip
