@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 
 from signalprop.bench.experiments.pretraining.measure import WHEN
 from signalprop.bench.experiments.pretraining.starts import LABELS
-from signalprop.bench.experiments.pretraining.verdicts import TARGET, before, best, updates_to_target
+from signalprop.bench.experiments.pretraining.verdicts import LN10, TARGET, best, updates_to_target
 from signalprop.bench.record import figures as draw
-
-LN10 = float(np.log(10))
+from signalprop.bench.record.tables import tidy
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
@@ -24,6 +23,30 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     if at.sizes["depth"] > 1:
         found["updates"] = _updates(at)
     return found
+
+
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """One row per network and start, at the better learning rate."""
+    at = best(result)
+    updates = updates_to_target(at)
+    first = at["log_gradient"].sel(when="before", drop=True).isel(layer=0, drop=True) / np.log(10)
+    directions = {"log_spread": at["spread"], "alignment": at["alignment"]}
+    columns = {
+        "learning_rate": at["learning_rate"],
+        "seeds_at_target": (updates < np.inf).sum("seed"),
+        "seeds": xr.full_like(updates.isel(seed=0, drop=True), at.sizes["seed"]),
+        "updates_to_target_with_pretraining": updates.median("seed"),
+        "train_loss": at["train_loss"].median("seed"),
+        "test_accuracy": at["test_accuracy"].mean("seed"),
+        "saturated_at_start": at["saturated"].isel(update=0, drop=True).mean("seed"),
+        "most_saturated": at["saturated"].mean("seed").max("update"),
+        "log10_first_gradient": first.mean("seed"),
+        **{
+            f"{name}_{when}": values.sel(when=when, drop=True).mean("seed")
+            for name, values in directions.items() for when in WHEN
+        },
+    }  # fmt: skip
+    return tidy(columns)
 
 
 def _panels(at: xr.Dataset, height: float, **more: bool) -> tuple[Figure, list[tuple[Axes, xr.Dataset, str]]]:
@@ -37,26 +60,14 @@ def _panels(at: xr.Dataset, height: float, **more: bool) -> tuple[Figure, list[t
     return figure, [(a, at.sel(activation=phi, data=data), f"{phi}, {data}") for a, (phi, data) in panels]
 
 
-def _name_axes(panels: list[tuple[Axes, xr.Dataset, str]], x: str, y: str) -> None:
-    """Names below the last row and left of the first column."""
-    for axes, *_ in panels:
-        place = axes.get_subplotspec()
-        axes.set_xlabel(x if place is None or place.is_last_row() else "")
-        axes.set_ylabel(y if place is None or place.is_first_col() else "")
-
-
 def _looks(at: xr.Dataset) -> dict[str, dict[str, Any]]:
     return draw.series([str(name) for name in at["start"].values])
-
-
-def _legend(figure: Figure, axes: Axes, columns: int = 4) -> None:
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
 
 
 def _updates(at: xr.Dataset) -> Figure:
     """Median updates to the target against depth; networks of which half fail lie on the upper line."""
     figure, panels = _panels(at, 2.4, sharex=True, sharey=True)
-    end = float(at["update"].values[-1]) + float(before(at).max())
+    end = float(at["update"].values[-1]) + float(at["updates_before"].max())
     for axes, chosen, title in panels:
         needed = updates_to_target(chosen)
         for i, (name, look) in enumerate(_looks(at).items()):
@@ -68,9 +79,10 @@ def _updates(at: xr.Dataset) -> Figure:
         axes.text(0.02, 1.25 * end, "not reached by half of the networks", fontsize=6.5, va="bottom",
                   transform=axes.get_yaxis_transform())  # fmt: skip
         axes.set(title=title, yscale="log", ylim=(0.7 * float(at["update"][0]), 1.8 * end))
+        axes.set(xlabel="hidden layers", ylabel="updates to half the\nbase-rate loss")
         axes.set_xticks(chosen["depth"].values)
-    _name_axes(panels, "hidden layers", "updates to half the\nbase-rate loss")
-    _legend(figure, panels[0][0])
+        axes.label_outer()
+    draw.legend(figure, panels[0][0], ncols=4)
     figure.suptitle(f"Updates until the network has learned, pretraining included: median of "
                     f"{at.sizes['seed']} networks", fontsize=9)  # fmt: skip
     return figure
@@ -82,7 +94,7 @@ def _curves(at: xr.Dataset) -> Figure:
     figure, panels = _panels(deepest, 2.4, sharex=True, sharey=True)
     for axes, chosen, title in panels:
         for name, look in _looks(at).items():
-            x = chosen["update"] + float(before(chosen).sel(start=name))
+            x = chosen["update"] + float(chosen["updates_before"].sel(start=name))
             y = chosen["curve"].sel(start=name).median("seed", skipna=False)
             axes.plot(
                 x, y, label=LABELS[name], linewidth=1.0, markersize=3, markevery=max(1, x.size // 6), **look
@@ -91,8 +103,9 @@ def _curves(at: xr.Dataset) -> Figure:
         axes.axhline(chance, color="k", linestyle="--", linewidth=1.1, label="best constant answer")
         axes.axhline(TARGET * chance, color="0.5", linewidth=0.8)
         axes.set(title=title, ylim=(0, 1.25 * chance))
-    _name_axes(panels, "updates, pretraining included", "training loss in nats")
-    _legend(figure, panels[0][0], 3)
+        axes.set(xlabel="updates, pretraining included", ylabel="training loss in nats")
+        axes.label_outer()
+    draw.legend(figure, panels[0][0], ncols=3)
     figure.suptitle(f"{int(deepest['depth'])} hidden layers: learning curves, median of {at.sizes['seed']} "
                     "networks at the better learning rate", fontsize=9)  # fmt: skip
     return figure
@@ -125,33 +138,8 @@ def _start(at: xr.Dataset) -> Figure:
                va="bottom", fontsize=6.5)  # fmt: skip
     right.set(xlabel="spread of log singular values", ylabel="alignment of neighbours", ylim=(0.35, 1.08))
     right.set_title("directions before training")
-    _legend(figure, left)
+    draw.legend(figure, left, ncols=4)
     figure.suptitle(
         f"{chosen['activation'].item()}, {chosen['data'].item()}, {depth} hidden layers", fontsize=9
     )
     return figure
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """One row per network and start, at the better learning rate."""
-    at = best(result)
-    updates = updates_to_target(at)
-    last = at["log_gradient"].sel(when="before") / np.log(10)
-    columns = {
-        "learning_rate": at["learning_rate"],
-        "seeds_at_target": (updates < np.inf).sum("seed"),
-        "seeds": xr.full_like(updates.isel(seed=0, drop=True), at.sizes["seed"]),
-        "updates_to_target_with_pretraining": updates.median("seed"),
-        "train_loss": at["train_loss"].median("seed"),
-        "test_accuracy": at["test_accuracy"].mean("seed"),
-        "saturated_at_start": at["saturated"].isel(update=0).mean("seed"),
-        "most_saturated": at["saturated"].mean("seed").max("update"),
-        "log10_first_gradient": last.isel(layer=0).mean("seed"),
-        **{f"log_spread_{w}": at["spread"].sel(when=w, drop=True).mean("seed") for w in WHEN},
-        **{f"alignment_{w}": at["alignment"].sel(when=w, drop=True).mean("seed") for w in WHEN},
-    }
-    kept = {
-        name: values.drop_vars(["when", "layer", "update"], errors="ignore")
-        for name, values in columns.items()
-    }
-    return xr.Dataset(kept).to_dataframe().reset_index()

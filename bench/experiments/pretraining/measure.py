@@ -1,4 +1,4 @@
-"""The sweep of ``pretraining``, and the measurement of one network."""
+"""Start one network, train it with labels, and look at its directions, gradients and reconstructions."""
 
 from typing import Any
 

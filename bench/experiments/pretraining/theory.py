@@ -1,4 +1,4 @@
-"""What theory predicts for ``pretraining``, on the axes of its grid."""
+"""Alignment of random layers, and the loss of the best constant answer."""
 
 import numpy as np
 import xarray as xr

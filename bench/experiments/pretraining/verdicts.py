@@ -5,7 +5,9 @@ import xarray as xr
 
 from signalprop.analysis.statistics import share_interval
 from signalprop.bench.experiments.pretraining.starts import LABELS, PRETRAINED
-from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.measure.estimates import mean_and_error
+from signalprop.bench.record.verdict import FEWEST, Verdict, compare, judge, observe, surely
+from signalprop.bench.training.choice import at_best_rate
 
 HINTON = "Hinton, Osindero & Teh (2006), Neural Computation 18(7)"
 GLOROT = "Glorot & Bengio (2010), AISTATS"
@@ -20,38 +22,24 @@ TARGET = 0.5  # of the loss of the best constant answer: the training loss at wh
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge what pretraining changes; comparisons whose starts were not run are left out."""
     at = best(result)
+    deep = at.sel(depth=at["depth"].max())
     names = [str(name) for name in at["start"].values]
     ready = [name for name in names if name in PRETRAINED]
-    found = [*_exact_alignment(at, names)]
+    found = _exact_alignment(deep, names)
     if ready:
-        found += [*_decoupled(at, ready), *_speed(at, names, ready), *_joint(result)]
-        found += [
-            *_gradient(at, names, ready),
-            *_saturation(at, names, ready),
-            *_final_loss(at, names, ready),
-        ]
-        found += _coincide(at, names, ready)
+        found += [*_decoupled(deep, ready), *_speed(deep, names, ready), *_joint(result)]
+        found += [*_gradient(deep, names, ready), *_saturation(deep, names, ready)]
+        found += [*_final_loss(at, names, ready), *_coincide(at, names, ready)]
     return found
 
 
-def _share(reached: xr.DataArray) -> str:
-    """Successes with the exact (Clopper-Pearson) 95 % interval."""
-    k, n = int(reached.sum()), reached.size
-    low, high = share_interval(k, n)
-    return f"{k} of {n} ({low:.2f} to {high:.2f})"
-
-
-def _mean_error(values: np.ndarray) -> tuple[float, float]:
-    error = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan
-    return float(values.mean()), float(error)
-
-
-def _exact_alignment(at: xr.Dataset, names: list[str]) -> list[Verdict]:
+def _exact_alignment(deep: xr.Dataset, names: list[str]) -> list[Verdict]:
     """Orthogonal layers exactly, independent Gaussian ones at large width, deepest networks."""
-    chosen = at["alignment"].sel(when="before", depth=at["depth"].max()).isel(data=0)
+    if int(deep["depth"]) < 3:
+        return []
+    chosen, seeds = deep["alignment"].sel(when="before").isel(data=0), deep.sizes["seed"]
     found = []
-    orthogonal = [name for name in names if name.startswith("orthogonal")]
-    if orthogonal and int(chosen["depth"]) > 2:
+    if orthogonal := [name for name in names if name.startswith("orthogonal")]:
         found.append(judge(
             ["C28"], "Neighbouring orthogonal layers pass on each other's directions whole: share of the "
             "largest norm possible of their products", SAXE,
@@ -60,32 +48,29 @@ def _exact_alignment(at: xr.Dataset, names: list[str]) -> list[Verdict]:
             correction="What helps is an isometry or decoupled modes, however they come about.",
         ))  # fmt: skip
     gaussian = [name for name in ("normal_001", "critical") if name in names]
-    if gaussian and int(chosen["depth"]) > 2 and at.sizes["seed"] >= 8:
-        values = chosen.sel(start=gaussian).transpose("activation", "start", "seed", ...)
-        mean, error = values.mean("seed"), values.std("seed", ddof=1) / np.sqrt(at.sizes["seed"])
-        width = float(at["alignment_tolerance"].sel(start=gaussian[0]))
-        found.append(judge(
+    if gaussian and seeds >= FEWEST:
+        slack = float(deep["alignment_tolerance"].sel(start=gaussian[0]))
+        found += compare(
             ["C28"], "Independent Gaussian layers pass on half of the largest possible norm", SAXE,
-            measured=mean.values, predicted=0.5, uncertainty=error.values,
-            tolerance=width + sampling_factor(mean.size, at.sizes["seed"]) * error.values,
-            tolerance_from=f"{width:g} of finite width, 2 / N, and sampling {surely(at.sizes['seed'])}",
+            chosen.sel(start=gaussian), 0.5, slack=slack,
+            tolerance_from=f"{slack:g} of finite width, 2 / N, and sampling {surely(seeds)}",
             claim="right after repair", correction="Random layers mix the modes that training must separate.",
-        ))  # fmt: skip
+        )  # fmt: skip
     return found
 
 
-def _decoupled(at: xr.Dataset, ready: list[str]) -> list[Verdict]:
-    deep = at.sel(depth=at["depth"].max(), when="before")
+def _decoupled(deep: xr.Dataset, ready: list[str]) -> list[Verdict]:
+    """What pretraining makes of neighbouring layers, and of the Jacobian."""
     if int(deep["depth"]) < 3:
         return []
+    deep = deep.sel(when="before")
     aligned = deep["alignment"].sel(start=ready)
     spread = deep["spread"].sel(start=ready)
-    mean, error = _mean_error(aligned.mean(("start", "activation", "data")).values)
-    pairs = [(str(phi), name) for phi in deep["activation"].values for name in ready]
+    mean, error = mean_and_error(aligned.mean(("start", "activation", "data")))
     each = ", ".join(
         f"{phi} {LABELS[name]} {float(aligned.sel(activation=phi, start=name).mean()):.2f}"
-        for phi, name in pairs
-    )
+        for phi in deep["activation"].values for name in ready
+    )  # fmt: skip
     others = [name for name in ("normal_001", *CRITICAL) if name in deep["start"].values]
     rest = ", ".join(f"{LABELS[n]} {float(deep['spread'].sel(start=n).mean()):.1f}" for n in others)
     return [
@@ -100,20 +85,19 @@ def _decoupled(at: xr.Dataset, ready: list[str]) -> list[Verdict]:
     ]  # fmt: skip
 
 
-def _speed(at: xr.Dataset, names: list[str], ready: list[str]) -> list[Verdict]:
+def _speed(deep: xr.Dataset, names: list[str], ready: list[str]) -> list[Verdict]:
     """Successes and updates of the deepest networks, activation by activation."""
     found = []
-    deep = at.sel(depth=at["depth"].max())
     needed = updates_to_target(deep)
+    small = [name for name in RANDOM if name in names]
+    good = [name for name in (*CRITICAL, "orthogonal") if name in names]
     for phi in map(str, deep["activation"].values):
         one = needed.sel(activation=phi)
-        each = "; ".join(f"{LABELS[n]}: {_share(one.sel(start=n) < np.inf)}, median "
-                         f"{_updates(one.sel(start=n))}" for n in names)  # fmt: skip
-        reached = (one.sel(start=ready) < np.inf).mean().item()
-        small = [name for name in RANDOM if name in names]
-        plain = max(((one.sel(start=n) < np.inf).mean().item() for n in small), default=float("nan"))
-        good = [name for name in (*CRITICAL, "orthogonal") if name in names]
-        as_good = max(((one.sel(start=n) < np.inf).mean().item() for n in good), default=float("nan"))
+        each = "; ".join(f"{LABELS[n]}: {_successes(one.sel(start=n))}" for n in names)
+        share = {n: float((one.sel(start=n) < np.inf).mean()) for n in names}
+        reached = float(np.mean([share[n] for n in ready]))
+        plain = max((share[n] for n in small), default=float("nan"))
+        as_good = max((share[n] for n in good), default=float("nan"))
         beyond = "Pretraining learns beyond" if reached > plain else "No start was needed beyond"
         as_sure = "learn as surely" if as_good >= reached else "learn less surely"
         found.append(observe(
@@ -127,21 +111,22 @@ def _speed(at: xr.Dataset, names: list[str], ready: list[str]) -> list[Verdict]:
     return found
 
 
-def _updates(needed: xr.DataArray) -> str:
-    middle = float(needed.median())
-    return f"{middle:.0f}" if np.isfinite(middle) else "never"
+def _successes(needed: xr.DataArray) -> str:
+    """Networks that reach the target, with the exact (Clopper-Pearson) 95 % interval, and their updates."""
+    k, n, middle = int((needed < np.inf).sum()), needed.size, float(needed.median())
+    low, high = share_interval(k, n)
+    updates = f"{middle:.0f}" if np.isfinite(middle) else "never"
+    return f"{k} of {n} ({low:.2f} to {high:.2f}), median {updates}"
 
 
-def _gradient(at: xr.Dataset, names: list[str], ready: list[str]) -> list[Verdict]:
+def _gradient(deep: xr.Dataset, names: list[str], ready: list[str]) -> list[Verdict]:
     """Decades that the first layer's gradient gains by pretraining."""
     if "normal_001" not in names:
         return []
-    deep = at.sel(depth=at["depth"].max())
-    first = deep["log_gradient"].sel(when="before").isel(layer=0) / LN10
-    phi = str(first["activation"].values[0])
-    one = first.sel(activation=phi)
-    gain = (one.sel(start=ready).mean("start") - one.sel(start="normal_001")).mean("data").values
-    mean, error = _mean_error(gain[np.isfinite(gain)])
+    first = deep["log_gradient"].isel(activation=0, layer=0).sel(when="before") / LN10
+    phi = str(first["activation"].values)
+    gain = (first.sel(start=ready).mean("start") - first.sel(start="normal_001")).mean("data")
+    mean, error = mean_and_error(gain[np.isfinite(gain)])
     return [
         observe(
             ["C28"], f"{int(deep['depth'])} {phi} layers: decades that pretraining adds to the gradient of "
@@ -152,15 +137,15 @@ def _gradient(at: xr.Dataset, names: list[str], ready: list[str]) -> list[Verdic
     ]  # fmt: skip
 
 
-def _saturation(at: xr.Dataset, names: list[str], ready: list[str]) -> list[Verdict]:
+def _saturation(deep: xr.Dataset, names: list[str], ready: list[str]) -> list[Verdict]:
     """The last layer of sigmoid networks: the most saturated record, pretrained against usual starts."""
-    if "sigmoid" not in at["activation"].values:
+    if "sigmoid" not in deep["activation"].values:
         return []
-    deep = at.sel(depth=at["depth"].max(), activation="sigmoid")
+    deep = deep.sel(activation="sigmoid")
     most = deep["saturated"].max("update").mean("data")
     shown = [n for n in (*RANDOM, *CRITICAL, *ready) if n in names]
     each = "; ".join(f"{LABELS[n]} {float(most.sel(start=n).mean()):.2f}" for n in shown)
-    mean, error = _mean_error(most.sel(start=ready).mean("start").values)
+    mean, error = mean_and_error(most.sel(start=ready).mean("start"))
     learned = (updates_to_target(deep).median("seed") < np.inf).any("data")
     rest = [float(most.sel(start=n).mean()) for n in names if n not in ready and bool(learned.sel(start=n))]
     fewer = mean < min(rest, default=0.0)
@@ -197,17 +182,13 @@ def _final_loss(at: xr.Dataset, names: list[str], ready: list[str]) -> list[Verd
 
 def _joint(result: xr.Dataset) -> list[Verdict]:
     """What training all layers together gains after greedy training."""
-    error = result.isel(start=0, learning_rate=0)["joint_error"]
-    ratio = (
-        (error.sel(when="after") / error.sel(when="before"))
-        .sel(depth=result["depth"].max())
-        .transpose("seed", ...)
-    )
+    error = result["joint_error"].isel(start=0, learning_rate=0).sel(depth=result["depth"].max())
+    ratio = (error.sel(when="after") / error.sel(when="before")).transpose("seed", ...)
     known = ratio.values.reshape(ratio.sizes["seed"], -1)
     known = known[:, np.isfinite(known).all(0)]
     if known.size == 0:
         return []
-    mean, deviation = _mean_error(known.mean(1))
+    mean, deviation = mean_and_error(known.mean(1))
     lower = int((known < 1).sum())
     return [
         observe(
@@ -226,8 +207,7 @@ def _coincide(at: xr.Dataset, names: list[str], ready: list[str]) -> list[Verdic
     """Updates without those of pretraining, pretrained against orthogonal, by depth."""
     if "orthogonal_critical" not in names or at.sizes["depth"] < 2:
         return []
-    needed = updates_to_target(at) - before(at)
-    middle = needed.median("seed")
+    middle = (updates_to_target(at) - at["updates_before"]).median("seed")
     ratio = middle.sel(start=ready).min("start") / middle.sel(start="orthogonal_critical")
     each = []
     for phi in map(str, ratio["activation"].values):
@@ -254,8 +234,7 @@ def best(result: xr.Dataset) -> xr.Dataset:
     That is where more seeds reach the target or, at equal numbers, with the smaller median training loss.
     """
     loss = result["train_loss"].fillna(np.inf).median("seed")
-    score = (updates_to_target(result) < np.inf).sum("seed") + 1 / (2 + loss)
-    return result.isel(learning_rate=score.argmax("learning_rate"))
+    return at_best_rate(result, (updates_to_target(result) < np.inf).sum("seed"), -loss)
 
 
 def updates_to_target(result: xr.Dataset) -> xr.DataArray:
@@ -264,10 +243,4 @@ def updates_to_target(result: xr.Dataset) -> xr.DataArray:
     The mean over the updates of a record; infinity where no record reaches it.
     """
     reached = result["curve"] <= TARGET * result["curve_predicted"]
-    first = result["update"].where(reached, np.inf).min("update")
-    return first + before(result)
-
-
-def before(result: xr.Dataset) -> xr.DataArray:
-    """Updates of each layer in pretraining, by start."""
-    return result["updates_before"]
+    return result["update"].where(reached, np.inf).min("update") + result["updates_before"]
