@@ -4,7 +4,7 @@ A unit is dead if its slope phi'(z) is exactly 0 on every training example. Clas
 are trained on an uncentred, pixel-like problem and on the same one centred, by plain gradient descent and the
 usual optimizers, at learning rates up to those where nothing is learned; beside relu, leaky relu, ELU and
 batch norm. Every network gets the same number of learning rates, the same multiples of a largest one
-(``rectifiers.py``: found in a pilot with two seeds, save for three networks that take that of plain
+(``RECTIFIERS``: found in a pilot with two seeds, save for three networks that take that of plain
 descent), and the same seeds; no rate is chosen afterwards.
 
 Measured on the whole training set, at a stride: the share of dead units of every layer; deaths and revivals
@@ -22,13 +22,57 @@ arXiv:1502.03167.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from signalprop.bench.engine.errors import InputError
-from signalprop.bench.engine.grid import require_count, require_finite
+from signalprop.bench.engine.grid import require_count, require_finite, require_known
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
-from signalprop.bench.experiments.dead_relu.rectifiers import RECTIFIERS, require_rectifiers
 from signalprop.bench.training.classification import problem
 from signalprop.bench.training.optimizers import require_learning_rates
+
+
+class Rectifier(NamedTuple):
+    """A network with the way it is trained.
+
+    Attributes:
+        label: For people.
+        largest_rate: Largest learning rate tried, one at which hardly any of its networks learns. Found in a
+            pilot with two seeds (of Adagrad and RMSProp with optax's own, whose epsilon is another), except
+            for leaky relu, 8 layers and quarter width: theirs is that of SGD, not piloted. All others are
+            the same multiples of it.
+        optimizer: Name in ``optimizers.OPTIMIZERS``.
+        activation: Name in ``activations.ACTIVATIONS``.
+        norm: Name in ``normalization.NORMS``.
+        depth: Hidden layers.
+        narrower: What the width of the settings is divided by.
+    """
+
+    label: str
+    largest_rate: float
+    optimizer: str = "sgd"
+    activation: str = "relu"
+    norm: str = "none"
+    depth: int = 3
+    narrower: int = 1
+
+    @property
+    def frozen(self) -> bool:
+        """Whether a dead unit of layer 1 stays as it is, exactly: relu, no norm, plain gradient descent."""
+        return (self.optimizer, self.activation, self.norm) == ("sgd", "relu", "none")
+
+
+RECTIFIERS = {
+    "sgd": Rectifier("SGD", 4.0),
+    "heavy_ball": Rectifier("SGD with momentum", 1.0, optimizer="heavy_ball"),
+    "adagrad": Rectifier("Adagrad", 4.0, optimizer="adagrad"),
+    "rmsprop": Rectifier("RMSProp", 0.4, optimizer="rmsprop"),
+    "adam": Rectifier("Adam", 0.4, optimizer="adam"),
+    "leaky_relu": Rectifier("leaky relu", 4.0, activation="leaky_relu"),
+    "elu": Rectifier("ELU", 4.0, activation="elu"),
+    "batch_norm": Rectifier("batch norm, relu", 32.0, norm="batch"),
+    "deep": Rectifier("8 layers", 4.0, depth=8),
+    "narrow": Rectifier("quarter width", 4.0, narrower=4),
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +80,7 @@ class Settings:
     """Settings of ``dead-relu``."""
 
     network: tuple[str, ...] = ("sgd", "adam")
-    """Networks with their training, of ``rectifiers.py``."""
+    """Networks with their training, of ``RECTIFIERS``."""
     rate: tuple[float, ...] = (1 / 16, 1 / 4, 1 / 2, 1)
     """Learning rates, over the largest one of each network."""
     centred: tuple[int, ...] = (0, 1)
@@ -64,7 +108,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
-        require_rectifiers(self.network)
+        require_known("network", self.network, RECTIFIERS)
         require_learning_rates(self.rate, "rate")
         require_finite("bias", self.bias)
         problem(self.data)

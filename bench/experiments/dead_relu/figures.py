@@ -1,14 +1,18 @@
 """Figures of ``dead-relu``: dead units by learning rate, by layer, in time, and by initial bias."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench.experiments.dead_relu.rectifiers import RECTIFIERS
+from signalprop.bench.experiments.dead_relu import RECTIFIERS
 from signalprop.bench.experiments.dead_relu.verdicts import LARGE, at_end, rates
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 INPUTS = {0: "raw input", 1: "centred input"}
 
@@ -16,44 +20,51 @@ INPUTS = {0: "raw input", 1: "centred input"}
 def figures(result: xr.Dataset) -> dict[str, Figure]:
     """Draw the four figures."""
     result = result.sortby("rate")
+    names = [str(name) for name in result["network"].values]
+    kinds = [int(kind) for kind in result["centred"].values]
     return {
-        "dead_by_rate": _by_rate(result),
-        "dead_by_layer": _by_layer(result),
-        "deaths_and_revivals": _turnover(result),
-        "dead_by_bias": _by_bias(result),
+        "dead_by_rate": _by_rate(result, names, kinds),
+        "dead_by_layer": _by_layer(result, names, kinds),
+        "deaths_and_revivals": _turnover(result, names),
+        "dead_by_bias": _by_bias(result, names, kinds),
     }
 
 
-def _by_rate(result: xr.Dataset) -> Figure:
-    names = [str(name) for name in result["network"].values]
+def _by_rate(result: xr.Dataset, names: list[str], kinds: list[int]) -> Figure:
+    """Dead units after training and networks that fail, against the learning rate."""
     columns = min(5, len(names))
-    rows = -(-len(names) // columns)
-    figure, axes = draw.canvas(rows, columns, height=2.1, sharey=True)
-    gone, failed, looks = at_end(result), 1 - result["learned"], draw.series(list(INPUTS.values()))
-    for panel in axes.ravel()[len(names) :]:
-        panel.remove()
-    for panel, name in zip(axes.ravel(), names, strict=False):
+    figure, by_title = draw.panels(
+        [RECTIFIERS[name].label for name in names], columns, height=2.1, sharey=True
+    )
+    panels, looks = list(by_title.values()), draw.series(list(INPUTS.values()))
+    for panel, name in zip(panels, names, strict=True):
         x = rates(result).sel(network=name)
-        for kind in result["centred"].values:
-            look, label = looks[INPUTS[int(kind)]], INPUTS[int(kind)]
-            here = gone.sel(network=name, centred=kind)
-            lost = failed.sel(network=name, centred=kind).mean("seed")
+        for kind in kinds:
+            part, look, label = result.sel(network=name, centred=kind), looks[INPUTS[kind]], INPUTS[kind]
+            gone, lost = at_end(part), 1 - part["learned"].mean("seed")
             panel.plot(x, lost, color=look["color"], linestyle=":", linewidth=1.0,
                        label=f"{label}: networks that fail")  # fmt: skip
-            panel.plot(x, here.mean("seed"), color=look["color"], linestyle="-", linewidth=1.0)
-            draw.measured(panel, x, here.mean("seed"), _error(here), look, label=f"{label}: dead units")
-        panel.axhline(LARGE, color="0.4", linestyle="--", linewidth=0.8)
-        panel.set(title=RECTIFIERS[name].label, ylim=(-0.04, 1.04))
+            panel.plot(x, gone.mean("seed"), color=look["color"], linestyle="-", linewidth=1.0)
+            draw.measured(
+                panel, x, gone.mean("seed"), standard_error(gone), look, label=f"{label}: dead units"
+            )
+        _share_axis(panel)
         _rate_axis(panel, x)
-    for panel in axes[:, 0]:
+    for panel in panels[::columns]:
         panel.set_ylabel("share")
-    for panel in axes.ravel()[len(names) - columns : len(names)]:
+    for panel in panels[-columns:]:
         panel.set_xlabel("learning rate")
     figure.suptitle(
         "Dead units after training, and networks that fail, by learning rate (dashed: 40 %)", fontsize=9
     )
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    draw.legend(figure, panels[0], ncols=2)
     return figure
+
+
+def _share_axis(panel: Axes) -> None:
+    """Shares from 0 to 1, with a line at the share that CS231n's notes name."""
+    panel.axhline(LARGE, color="0.4", linestyle="--", linewidth=0.8)
+    panel.set_ylim(-0.04, 1.04)
 
 
 def _rate_axis(panel: Axes, rate: xr.DataArray) -> None:
@@ -64,53 +75,55 @@ def _rate_axis(panel: Axes, rate: xr.DataArray) -> None:
     panel.set_xticks(shown, [f"{value:.2g}" for value in shown])
 
 
-def _error(values: xr.DataArray) -> xr.DataArray:
-    """Standard error of the mean over seeds."""
-    error: xr.DataArray = values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
-    return error
-
-
-def _by_layer(result: xr.Dataset) -> Figure:
+def _by_layer(result: xr.Dataset, names: list[str], kinds: list[int]) -> Figure:
     """Dead units of each layer, for plain descent and a second optimizer, raw and centred."""
-    names = [str(name) for name in result["network"].values]
     shown = [n for n in ("sgd", "adam") if n in names] or names[:1]
-    kinds = [int(kind) for kind in result["centred"].values]
-    figure, axes = draw.canvas(len(shown), len(kinds), height=2.2, sharex="row", sharey=True)
-    for row, name in zip(axes, shown, strict=True):
-        layers = [int(layer) for layer in result["layer"].values if layer <= RECTIFIERS[name].depth]
-        looks = draw.series([f"layer {layer}" for layer in layers])
-        for panel, kind in zip(row, kinds, strict=True):
-            for label, layer in zip(looks, layers, strict=True):
-                gone = result["dead"].isel(update=-1).sel(network=name, centred=kind, layer=layer)
-                x = rates(result).sel(network=name) * 1.03 ** (layer - 2)
-                panel.plot(x, gone.mean("seed"), linewidth=0.8, color=looks[label]["color"])
-                draw.measured(panel, x, gone.mean("seed"), _error(gone), looks[label], label=label)
-            panel.axhline(LARGE, color="0.4", linestyle="--", linewidth=0.8)
-            panel.set(title=f"{RECTIFIERS[name].label}, {INPUTS[kind]}", ylim=(-0.04, 1.04))
-            _rate_axis(panel, rates(result).sel(network=name))
-        row[0].set_ylabel("dead units / units")
-    for panel in axes[-1]:
+    cases = {f"{RECTIFIERS[name].label}, {INPUTS[kind]}": (name, kind) for name in shown for kind in kinds}
+    figure, by_title = draw.panels(list(cases), len(kinds), height=2.2, sharex="row", sharey=True)
+    panels = list(by_title.values())
+    for panel, (name, kind) in zip(panels, cases.values(), strict=True):
+        gone, x = (
+            result["dead"].isel(update=-1).sel(network=name, centred=kind),
+            rates(result).sel(network=name),
+        )
+        _layers(panel, [x * 1.03 ** (layer - 2) for layer in _numbers(name)], gone)
+        _share_axis(panel)
+        _rate_axis(panel, x)
+    for panel in panels[:: len(kinds)]:
+        panel.set_ylabel("dead units / units")
+    for panel in panels[-len(kinds) :]:
         panel.set_xlabel("learning rate")
     figure.suptitle("Which layers die; dashed: 40 %", fontsize=9)
-    axes[0, 0].legend(loc="upper left")
+    panels[0].legend(loc="upper left")
     return figure
 
 
-def _turnover(result: xr.Dataset) -> Figure:
+def _numbers(name: str) -> range:
+    """Numbers of a network's layers."""
+    return range(1, RECTIFIERS[name].depth + 1)
+
+
+def _layers(panel: Axes, places: Sequence[xr.DataArray], gone: xr.DataArray) -> None:
+    """Dead units of each layer, at places a little apart, so that no layer hides another."""
+    looks = draw.series([f"layer {layer}" for layer in range(1, len(places) + 1)])
+    for layer, (x, (label, look)) in enumerate(zip(places, looks.items(), strict=True), start=1):
+        here = gone.sel(layer=layer)
+        panel.plot(x, here.mean("seed"), linewidth=0.8, color=look["color"])
+        draw.measured(panel, x, here.mean("seed"), standard_error(here), look, label=label)
+
+
+def _turnover(result: xr.Dataset, names: list[str]) -> Figure:
     """Deaths and revivals of every network in layer 1 and above, per network trained."""
-    names = [str(name) for name in result["network"].values]
-    figure, (panels,) = draw.canvas(1, 2, height=1.7 + 0.3 * len(names), sharey=True)
     parts = {"layer 1": result.sel(layer=[1]), "layers above": result.sel(layer=result["layer"] > 1)}
-    for panel, (title, part) in zip(panels, parts.items(), strict=True):
+    figure, panels = draw.panels(list(parts), height=1.7 + 0.3 * len(names), sharey=True)
+    for title, panel in panels.items():
+        part = parts[title]
         for kind, shift in zip(part["centred"].values, (0.17, -0.17), strict=False):
             _bars(panel, part.sel(centred=kind), int(kind), shift)
-        panel.set(title=title, xlabel="units per network, sum over learning rates")
+        panel.set_xlabel("units per network, sum over learning rates")
         panel.set_yticks(np.arange(len(names))[::-1], [RECTIFIERS[n].label for n in names])
         panel.grid(axis="y", visible=False)
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4,
-        title="numbers: share of the deaths that were undone",
-    )  # fmt: skip
+    draw.legend(figure, panels["layer 1"], ncols=4, title="numbers: share of the deaths that were undone")
     figure.suptitle(
         "Layer 1: what dies stays dead, save by momentum or batch norm; above it, some come back", fontsize=9
     )
@@ -130,28 +143,20 @@ def _bars(panel: Axes, part: xr.Dataset, kind: int, shift: float) -> None:
     panel.set_xlim(0, max(panel.get_xlim()[1], 1.2 * deaths.max(), 1))
 
 
-def _by_bias(result: xr.Dataset) -> Figure:
+def _by_bias(result: xr.Dataset, names: list[str], kinds: list[int]) -> Figure:
     """Dead units before training against the initial bias."""
-    names = [str(name) for name in result["network"].values]
     shown = [n for n in ("sgd", "batch_norm") if n in names] or names[:1]
     result = result.sortby("initial_bias").isel(rate=0)
-    kinds = [int(kind) for kind in result["centred"].values]
-    figure, axes = draw.canvas(1, len(shown) * len(kinds), height=2.5, sharey=True)
-    panels = iter(axes[0])
-    for name in shown:
-        layers = [int(layer) for layer in result["layer"].values if layer <= RECTIFIERS[name].depth]
-        looks = draw.series([f"layer {layer}" for layer in layers])
-        for kind in kinds:
-            panel = next(panels)
-            for label, layer in zip(looks, layers, strict=True):
-                gone = result["dead_by_bias"].sel(network=name, centred=kind, layer=layer)
-                x = gone["initial_bias"] + 0.06 * (layer - 2)
-                panel.plot(x, gone.mean("seed"), linewidth=0.8, color=looks[label]["color"])
-                draw.measured(panel, x, gone.mean("seed"), _error(gone), looks[label], label=label)
-            what = "batch norm" if RECTIFIERS[name].norm == "batch" else "plain relu"
-            panel.set(title=f"{what},\n{INPUTS[kind]}", ylim=(-0.04, 1.04))
-    axes[0, 0].set_ylabel("dead units / units, untrained")
-    axes[0, 0].legend(loc="lower left")
+    what = {n: "batch norm" if RECTIFIERS[n].norm == "batch" else "plain relu" for n in shown}
+    cases = {f"{what[name]},\n{INPUTS[kind]}": (name, kind) for name in shown for kind in kinds}
+    figure, by_title = draw.panels(list(cases), len(cases), height=2.5, sharey=True)
+    panels, bias = list(by_title.values()), result["initial_bias"]
+    for panel, (name, kind) in zip(panels, cases.values(), strict=True):
+        gone = result["dead_by_bias"].sel(network=name, centred=kind)
+        _layers(panel, [bias + 0.06 * (layer - 2) for layer in _numbers(name)], gone)
+        panel.set_ylim(-0.04, 1.04)
+    panels[0].set_ylabel("dead units / units, untrained")
+    panels[0].legend(loc="lower left")
     figure.suptitle("Negative biases kill units before training, batch norm's shift later", fontsize=9)
     figure.supxlabel("initial bias of every unit (of batch norm: its shift)", fontsize=8.5)
     return figure
@@ -169,5 +174,4 @@ def table(result: xr.Dataset) -> pd.DataFrame:
         "diverged": (result["diverged_at"] > 0).sum("seed"),
         "accuracy_median": result["accuracy"].median("seed"),
     }
-    tidy = xr.Dataset(columns).to_dataframe().reset_index()
-    return tidy[np.isfinite(tidy["dead"])]
+    return tidy(columns).dropna(subset="dead")

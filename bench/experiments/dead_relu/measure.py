@@ -1,4 +1,4 @@
-"""The sweep of ``dead-relu``, and the measurement of one network."""
+"""Training of one network, and which of its units are dead at every look, and before training by bias."""
 
 from typing import Any
 
@@ -7,8 +7,7 @@ import jax.numpy as jnp
 
 from signalprop.analysis.activity import dead
 from signalprop.bench.engine.grid import Grid, Static
-from signalprop.bench.experiments.dead_relu import Settings
-from signalprop.bench.experiments.dead_relu.rectifiers import RECTIFIERS, Rectifier
+from signalprop.bench.experiments.dead_relu import RECTIFIERS, Rectifier, Settings
 from signalprop.bench.training.classification import accuracy, batches, cross_entropy, problem
 from signalprop.bench.training.optimizers import optimizer
 from signalprop.bench.training.trainer import train

@@ -3,8 +3,9 @@
 import numpy as np
 import xarray as xr
 
-from signalprop.bench.experiments.dead_relu.rectifiers import RECTIFIERS
-from signalprop.bench.record.verdict import Standing, Verdict, judge, observe
+from signalprop.bench.experiments.dead_relu import RECTIFIERS
+from signalprop.bench.measure.estimates import mean_and_error
+from signalprop.bench.record.verdict import Standing, Verdict, judge_zero, observe
 
 KARPATHY = "Karpathy, 'Yes you should understand backprop' (2016)"
 CS231N = "CS231n, 'Commonly used activation functions'"
@@ -19,10 +20,11 @@ LARGE = 0.4  # share of dead units that CS231n's notes name
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge the exact statements, then say what was seen."""
     result = result.sortby("rate")
-    found = [*_gradient(result), *_stay_dead(result), *_come_back(result), *_no_zero_slope(result)]
+    found = [*_gradient(result), *_plain_descent(result), *_momentum(result), *_no_zero_slope(result)]
     found += _normalized(result)
-    trained = _select(result, [n for n in OPTIMIZERS if n in result["network"].values])
-    if trained is not None and RAW in result["centred"].values:
+    names = [name for name in OPTIMIZERS if name in result["network"].values]
+    if names and RAW in result["centred"].values:
+        trained = result.sel(network=names)
         found += [*_large_part(trained), _start(trained), *_cures(trained)]
         if bool(np.isfinite(window(trained)[0].sel(centred=RAW)).any()):
             found.append(_window(trained))
@@ -30,106 +32,96 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     return found
 
 
-def _select(result: xr.Dataset, names: list[str]) -> xr.Dataset | None:
+def _those(result: xr.Dataset, **wanted: object) -> xr.Dataset | None:
+    """The result of the networks whose entries in the table are these; None if there are none."""
+    names = [str(name) for name in result["network"].values]
+    names = [n for n in names if all(getattr(RECTIFIERS[n], k) == v for k, v in wanted.items())]
     return result.sel(network=names) if names else None
 
 
-def _those(result: xr.Dataset, **wanted: object) -> list[str]:
-    """Networks of the result whose entries in the table are these."""
-    names = [str(name) for name in result["network"].values]
-    return [n for n in names if all(getattr(RECTIFIERS[n], k) == v for k, v in wanted.items())]
+def _label(name: object) -> str:
+    return RECTIFIERS[str(name)].label
 
 
-def _labels(names: list[str]) -> str:
-    return ", ".join(RECTIFIERS[n].label for n in names)
+def _labels(part: xr.Dataset) -> str:
+    return ", ".join(_label(name) for name in part["network"].values)
 
 
-def _error(values: xr.DataArray) -> float:
-    """Standard error over seeds; NaN for a single one."""
-    return (
-        float(values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])) if values.seed.size > 1 else np.nan
-    )
+def _turnover(part: xr.Dataset) -> tuple[float, float]:
+    """Deaths and revivals, summed over everything."""
+    return float(part["deaths"].sum()), float(part["revivals"].sum())
 
 
 def _gradient(result: xr.Dataset) -> list[Verdict]:
     """The gradient of a dead unit's weights, in all networks without norm."""
-    part = _select(result, _those(result, norm="none"))
+    part = _those(result, norm="none")
     if part is None:
         return []
     return [
-        judge(
+        judge_zero(
             ["B5"], "Largest gradient entry of the weights and bias of any unit that is inactive on the "
-            "whole "
-            f"training set, over {int((part['dead'] > 0).sum())} looks at a layer with such units", KARPATHY,
-            measured=float(part["dead_gradient"].max()), predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
+            f"whole training set, over {int((part['dead'] > 0).sum())} looks at a layer with such units",
+            KARPATHY, float(part["dead_gradient"].max()), tolerance_from=EXACT, claim="right after repair",
             correction="A unit that is 0 on one example gets no gradient from that example; only a unit that "
-            "is 0 on all of them gets none at all.", claim="right after repair",
+            "is 0 on all of them gets none at all.",
         )
     ]  # fmt: skip
 
 
-def _stay_dead(result: xr.Dataset) -> list[Verdict]:
-    """Layer 1 under plain descent."""
-    part = _select(result, _those(result, frozen=True))
+def _plain_descent(result: xr.Dataset) -> list[Verdict]:
+    """Relu units under plain descent: layer 1, and the layers above."""
+    part = _those(result, frozen=True)
     if part is None:
         return []
-    first = part.sel(layer=1)
-    above = part.sel(layer=part["layer"] > 1)
-    died, back = float(above["deaths"].sum()), float(above["revivals"].sum())
+    deaths, revivals = _turnover(part.sel(layer=1))
+    died, back = _turnover(part.sel(layer=part["layer"] > 1))
     share = f"{back / died:.0%} of {died:.0f} deaths" if died else "no deaths"
-    return [
-        judge(
-            ["B7"], f"Layer 1, plain gradient descent: {int(first['deaths'].sum())} relu units die in "
-            f"training; revivals ({_labels(_those(result, frozen=True))})", KARPATHY,
-            measured=float(first["revivals"].sum()), predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
-            claim="right after repair",
+    found = [
+        judge_zero(
+            ["B7"], f"Layer 1, plain gradient descent: {int(deaths)} relu units die in training; revivals "
+            f"({_labels(part)})", KARPATHY, revivals, tolerance_from=EXACT, claim="right after repair",
             correction="For ever holds in layer 1, whose inputs do not move, under plain gradient descent. "
-            "In "
-            f"the layers above {share} were undone within the run, because other weights moved the inputs.",
+            f"In the layers above {share} were undone within the run, because other weights moved the "
+            "inputs.",
         )
     ]  # fmt: skip
-
-
-def _come_back(result: xr.Dataset) -> list[Verdict]:
-    """Layers above under plain descent, and layer 1 with momentum."""
-    found = []
-    part = _select(result, _those(result, frozen=True))
-    if part is not None:
-        above = part.sel(layer=part["layer"] > 1)
-        died, back = float(above["deaths"].sum()), float(above["revivals"].sum())
-        if died:
-            found.append(observe(
-                ["B7"], f"Layers 2 and above, plain gradient descent: of {died:.0f} deaths of relu units "
-                f"{back:.0f} are undone; share", KARPATHY, measured=back / died,
-                claim="right after repair" if back else "right",
-                correction="Above layer 1 dead units come back; within the run "
-                f"{'most of them do not' if 2 * back < died else 'half of them or more'}." if back else "",
-            ))  # fmt: skip
-    rest = _select(result, [n for n in _those(result, activation="relu", norm="none")
-                            if RECTIFIERS[n].optimizer in ("heavy_ball", "adam")])  # fmt: skip
-    if rest is not None:
-        first = rest.sel(layer=1)
-        died, back = float(first["deaths"].sum()), float(first["revivals"].sum())
-        if died:
-            found.append(observe(
-                ["B19"], f"Layer 1, optimizers with momentum "
-                f"({_labels([str(n) for n in rest['network'].values])}"
-                f"): of {died:.0f} deaths {back:.0f} are undone; share", KARPATHY, measured=back / died,
-                claim="right" if back else "not checkable",
-            ))  # fmt: skip
+    if died:
+        found.append(observe(
+            ["B7"], f"Layers 2 and above, plain gradient descent: of {died:.0f} deaths of relu units "
+            f"{back:.0f} are undone; share", KARPATHY, measured=back / died,
+            claim="right after repair" if back else "right",
+            correction="Above layer 1 dead units come back; within the run "
+            f"{'most of them do not' if 2 * back < died else 'half of them or more'}." if back else "",
+        ))  # fmt: skip
     return found
+
+
+def _momentum(result: xr.Dataset) -> list[Verdict]:
+    """Layer 1 under optimizers with momentum."""
+    parts = [_those(result, activation="relu", norm="none", optimizer=o) for o in ("heavy_ball", "adam")]
+    run = [part.sel(layer=1) for part in parts if part is not None]
+    died, back = np.sum([_turnover(part) for part in run], axis=0) if run else (0, 0)
+    if not died:
+        return []
+    return [
+        observe(
+            ["B19"], f"Layer 1, optimizers with momentum ({', '.join(map(_labels, run))}): of {died:.0f} "
+            f"deaths {back:.0f} are undone; share", KARPATHY, measured=float(back / died),
+            claim="right" if back else "not checkable",
+        )
+    ]  # fmt: skip
 
 
 def _no_zero_slope(result: xr.Dataset) -> list[Verdict]:
     """Leaky relu and ELU."""
     found = []
-    leaky = _select(result, _those(result, activation="leaky_relu", norm="none"))
+    leaky = _those(result, activation="leaky_relu", norm="none")
     if leaky is not None:
-        found.append(judge(
+        found.append(judge_zero(
             ["B13"], "Leaky relu: dead units at any look, learning rate and input", REMEDIES,
-            measured=float(leaky["dead"].max()), predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
+            float(leaky["dead"].max()), tolerance_from=EXACT,
         ))  # fmt: skip
-    elu = _select(result, _those(result, activation="elu", norm="none"))
+    elu = _those(result, activation="elu", norm="none")
     if elu is not None:
         dead, good = elu["dead"].max(("update", "layer")) > 0, elu["learned"] > 0
         k, n = int((dead & ~good).sum()), int((~good).sum())
@@ -145,15 +137,15 @@ def _no_zero_slope(result: xr.Dataset) -> list[Verdict]:
 
 def _normalized(result: xr.Dataset) -> list[Verdict]:
     """Batch norm, before training and after."""
-    part = _select(result, _those(result, activation="relu", norm="batch"))
+    part = _those(result, activation="relu", norm="batch")
     if part is None:
         return []
     end = float(at_end(part).max())
     return [
-        judge(
+        judge_zero(
             ["B21"], "Batch norm before relu, shift 0: dead units of untrained networks", SAMUELSON,
-            measured=float(part["dead"].isel(update=0).max()), predicted=0.0, tolerance=0.0,
-            tolerance_from=EXACT, claim="right after repair" if end else "right",
+            float(part["dead"].isel(update=0).max()), tolerance_from=EXACT,
+            claim="right after repair" if end else "right",
             correction="At shift 0 some example is active. Training moves the shift, and at too large a rate "
             f"up to {end:.0%} of a network's units die." if end else "",
         )
@@ -170,26 +162,31 @@ def _large_part(part: xr.Dataset) -> list[Verdict]:
     if not bool((part["learned"].sel(centred=RAW) > 0).any()):
         return []
     single = at_end(part).where(part["learned"] > 0).sel(centred=RAW)
-    best = single.max()
-    many = int((single >= LARGE).sum())
-    reached = float(best) >= LARGE
-    place = single.where(single == best, drop=True)
-    name = str(place["network"].values[0])
-    rate = float(rates(place.to_dataset(name="dead")).values[0, 0])
+    largest = single.max("seed").stack(at=("network", "rate"))
+    name, rate = largest["at"].values[int(largest.argmax("at"))]
+    best, rate = float(largest.max()), RECTIFIERS[name].largest_rate * rate
     found = [observe(
-        ["B8"], f"Uncentred input: {many} of {int((part['learned'].sel(centred=RAW) > 0).sum())} networks "
+        ["B8"], f"Uncentred input: {int((single >= LARGE).sum())} of {int(single.notnull().sum())} networks "
         f"that learn have {LARGE:.0%} or more of their units dead on the whole training set; largest share "
-        f"({RECTIFIERS[name].label}, learning rate {rate:.2g})", CS231N,
-        measured=float(best), claim="right" if reached else "not checkable",
+        f"({_label(name)}, learning rate {rate:.2g})", CS231N,
+        measured=best, claim="right" if best >= LARGE else "not checkable",
     )]  # fmt: skip
     return found + ([_ordinary(part)] if bool(np.isfinite(_working(part).sel(centred=RAW)).any()) else [])
 
 
-def window(part: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
-    """Smallest rates at which 40 % of the units are dead, and at which half of the networks fail, or NaN."""
-    rate = rates(part)
-    large = rate.where(at_end(part).mean("seed") >= LARGE).min("rate")
-    return large, rate.where(part["learned"].mean("seed") <= 0.5).min("rate")
+def _ordinary(part: xr.Dataset) -> Verdict:
+    """Dead units at the rates where every seed learns."""
+    shares = _working(part)
+    each = ", ".join(
+        f"{_label(n)} {float(s.min()):.1%} to {float(s.max()):.1%}"
+        for n, s in zip(part["network"].values, shares.sel(centred=RAW), strict=True)
+        if np.isfinite(s).any()
+    )
+    return observe(
+        ["B22"], f"Uncentred input, learning rates at which all {part.sizes['seed']} networks learn; share "
+        f"of dead units: {each}. Median over rates and optimizers", KARPATHY,
+        measured=float(shares.sel(centred=RAW).median()),
+    )  # fmt: skip
 
 
 def _window(part: xr.Dataset) -> Verdict:
@@ -197,11 +194,11 @@ def _window(part: xr.Dataset) -> Verdict:
     large, fails = (edge.sel(centred=RAW) for edge in window(part))
     ratio = (fails / large).values
     each = "; ".join(
-        f"{RECTIFIERS[str(n)].label} {a:.2g} and {b:.2g}"
+        f"{_label(n)} {a:.2g} and {b:.2g}"
         for n, a, b in zip(part["network"].values, large.values, fails.values, strict=True)
     )
     known = np.isfinite(ratio)
-    early = ", ".join(_labels([str(n)]) for n in part["network"].values[known & (ratio > 1)])
+    early = ", ".join(_label(n) for n in part["network"].values[known & (ratio > 1)])
     standing: Standing = "not checkable" if not known.any() else "right after repair" if early else "right"
     return observe(
         ["B9"], f"Uncentred input, {part.sizes['seed']} seeds, {part.sizes['rate']} rates each: learning "
@@ -220,7 +217,7 @@ def _centring(part: xr.Dataset) -> Verdict:
     inside = (rate >= large) & (rate <= np.maximum(fails, large))
     both = at_end(part).mean("seed").where(inside).mean("rate")
     each = "; ".join(
-        f"{RECTIFIERS[str(n)].label} {float(both.sel(network=n, centred=RAW)):.0%} becomes "
+        f"{_label(n)} {float(both.sel(network=n, centred=RAW)):.0%} becomes "
         f"{float(both.sel(network=n, centred=CENTRED)):.0%}"
         for n in part["network"].values
         if np.isfinite(large.sel(network=n))
@@ -229,28 +226,11 @@ def _centring(part: xr.Dataset) -> Verdict:
     helps = bool((after < both.sel(centred=RAW)).where(np.isfinite(large), True).all())
     return observe(
         ["B9"], f"Centring the inputs, at the learning rates between 40 % dead and failure: {each}. "
-        f"Largest share "
-        "left", CS231N,
+        "Largest share left", CS231N,
         measured=float(after.max()), claim="right after repair",
         correction=("Centring lowers the share for every optimizer" if helps else
                     "Centring does not lower the share for every optimizer")
         + f"; it is below 5 % for {int((after < 0.05).sum())} of {int(np.isfinite(after).sum())}.",
-    )  # fmt: skip
-
-
-def _ordinary(part: xr.Dataset) -> Verdict:
-    """Dead units at the rates where every seed learns."""
-    shares = _working(part)
-    each = ", ".join(
-        f"{RECTIFIERS[str(n)].label} {float(s.min()):.1%} to {float(s.max()):.1%}"
-        for n, s in zip(part["network"].values, shares.sel(centred=RAW), strict=True)
-        if np.isfinite(s).any()
-    )
-    return observe(
-        ["B22"], f"Uncentred input, learning rates at which all {part.sizes['seed']} networks learn; share "
-        f"of dead "
-        f"units: {each}. Median over rates and optimizers", KARPATHY,
-        measured=float(shares.sel(centred=RAW).median()),
     )  # fmt: skip
 
 
@@ -260,8 +240,7 @@ def _start(part: xr.Dataset) -> Verdict:
     end = at_end(part).mean(("network", "rate"))
     words = "; ".join(
         f"{'centred' if kind else 'uncentred'} input: {float(start.sel(centred=kind).mean()):.1%} dead "
-        f"before "
-        f"training, {float(end.sel(centred=kind).mean()):.0%} after it, over all rates and optimizers"
+        f"before training, {float(end.sel(centred=kind).mean()):.0%} after it, over all rates and optimizers"
         for kind in part["centred"].values
     )
     if -1.0 in part["initial_bias"].values:
@@ -270,10 +249,10 @@ def _start(part: xr.Dataset) -> Verdict:
             f"; if all biases began at -1, {float(shares.sel(layer=1)):.0%} of layer 1 and "
             f"{float(shares.isel(layer=slice(1, None)).mean()):.0%} of the layers above would be"
         )
-    raw = start.sel(centred=RAW)
+    raw, error = mean_and_error(start.sel(centred=RAW))
     return observe(
         ["B6"], f"Two ways to die. {words}. Share dead before training, uncentred", KARPATHY,
-        measured=float(raw.mean()), uncertainty=_error(raw),
+        measured=raw, uncertainty=error,
     )  # fmt: skip
 
 
@@ -285,7 +264,7 @@ def _cures(part: xr.Dataset) -> list[Verdict]:
     raw = at_end(part).sel(centred=RAW).mean("seed").sel(network=["sgd", *names])
     worst, small = raw.max("rate"), raw.isel(rate=0)
     each = "; ".join(
-        f"{RECTIFIERS[n].label} {float(small.sel(network=n)):.0%} to {float(worst.sel(network=n)):.0%}"
+        f"{_label(n)} {float(small.sel(network=n)):.0%} to {float(worst.sel(network=n)):.0%}"
         for n in ("sgd", *names)
     )
     scaled = float(worst.sel(network=names).max())
@@ -297,10 +276,10 @@ def _cures(part: xr.Dataset) -> list[Verdict]:
             f"{each}. Worst share among the optimizers that scale the gradient", REMEDIES, measured=scaled,
             claim="right after repair",
             correction=f"A smaller learning rate means {fewer}; at the smallest tried up to "
-            f"{float(small.max()):.0%} of the units ({_labels([most])}) are "
-            f"dead. Optimizers that scale the gradient prevent none by themselves: at their worst rates up "
-            f"to {scaled:.0%} die, {float(worst.sel(network='sgd')):.0%} of plain descent. Nor do Xavier's "
-            "weights: without biases a relu's sign does not depend on the scale.",
+            f"{float(small.max()):.0%} of the units ({_label(most)}) are dead. Optimizers that scale the "
+            f"gradient prevent none by themselves: at their worst rates up to {scaled:.0%} die, "
+            f"{float(worst.sel(network='sgd')):.0%} of plain descent. Nor do Xavier's weights: without "
+            "biases a relu's sign does not depend on the scale.",
         )
     ]  # fmt: skip
 
@@ -315,3 +294,10 @@ def rates(result: xr.Dataset) -> xr.DataArray:
 def at_end(result: xr.Dataset) -> xr.DataArray:
     """Share of dead units of each network after training, mean over its layers."""
     return result["dead"].isel(update=-1, drop=True).mean("layer")
+
+
+def window(part: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """Smallest rates at which 40 % of the units are dead, and at which half of the networks fail, or NaN."""
+    rate = rates(part)
+    large = rate.where(at_end(part).mean("seed") >= LARGE).min("rate")
+    return large, rate.where(part["learned"].mean("seed") <= 0.5).min("rate")

@@ -92,7 +92,7 @@ def _panels(at: xr.Dataset, names: list[str], **more: Any) -> tuple[Figure, dict
     return figure, dict(zip(names, panels.values(), strict=True))
 
 
-def _layers(at: xr.Dataset) -> dict[str, dict[str, object]]:
+def _layers(at: xr.Dataset) -> dict[str, dict[str, Any]]:
     return draw.series([f"layer {int(layer)}" for layer in at["layer"].values])
 
 

@@ -238,7 +238,7 @@ def _saddles(result: xr.Dataset) -> list[Verdict]:
     at = result.isel(seed=0)
     order, depth = xr.broadcast(at["order"], at["chain"])
     # Of (t^L - 1)^2 / 2 the first derivative at 0 that is not 0 is that of order L.
-    derivative = xr.where(order == depth, -special.factorial(order), 0.0)
+    derivative = order.copy(data=-special.factorial(order.values)).where(order == depth, 0.0)
     measured, derivative = xr.broadcast(at["chain_derivative"].where(order <= depth), derivative)
     low = measured.notnull().values
     slow = at["sigmoid_steps"] / at["sigmoid_steps_predicted"]

@@ -13,8 +13,8 @@ from signalprop.bench import pipeline
 from signalprop.bench.engine import store
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import dead_relu
+from signalprop.bench.experiments.dead_relu import RECTIFIERS
 from signalprop.bench.experiments.dead_relu.measure import dead_units, unit_gradients
-from signalprop.bench.experiments.dead_relu.rectifiers import RECTIFIERS
 from signalprop.bench.training import classification
 from signalprop.models.activations import activation
 from signalprop.models.classifier import draw_classifier
