@@ -1,4 +1,4 @@
-"""The sweep of ``he-training``, and the measurement of one network."""
+"""Signal and gradient of one network before training, its training, and that of its twins."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""What theory predicts for ``he-training``, on the axes of its grid."""
+"""The exact law of the signal's size at finite width, shifted by what a start loses."""
 
 import numpy as np
 import xarray as xr

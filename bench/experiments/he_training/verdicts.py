@@ -6,7 +6,9 @@ from scipy import stats
 
 from signalprop.analysis.statistics import share_interval
 from signalprop.bench.experiments.he_training import STARTS
+from signalprop.bench.measure.estimates import mean_and_error
 from signalprop.bench.record.verdict import Standing, Verdict, judge, observe, sampling_factor
+from signalprop.bench.training.choice import at_best_rate
 
 HE = "He, Zhang, Ren & Sun (2015), arXiv:1502.01852"
 HANIN = "Hanin & Nica (2018), arXiv:1812.05994"
@@ -35,25 +37,24 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     return found
 
 
-def counted(begun: xr.DataArray) -> str:
-    """How many networks began to learn, in words."""
-    return f"{int(begun.notnull().sum())} of {begun.size}"
+def named_starts(result: xr.Dataset) -> xr.Dataset:
+    """The result with starts by name, and the update by which each network has begun; NaN: never."""
+    result = result.assign_coords(start=[tuple(STARTS)[int(i)] for i in result["start"].values])
+    alive = (result["diverged_at"] == 0) | (result["update"] <= result["diverged_at"])
+    reached = (result["accuracy"] >= BEGUN) & alive  # a record cut short by divergence does not count
+    return result.assign(begun_at=result["update"].where(reached).min("update"))
 
 
-def bounds(begun: xr.DataArray, tries: int) -> tuple[float, float]:
-    """The 95 % interval of the share that begins at the best of so many learning rates."""
-    return share_interval(int(begun.notnull().sum()), begun.size, tries)
+def best(result: xr.Dataset) -> xr.Dataset:
+    """The result at the learning rate that counts, for every depth and start.
 
-
-def bounded(begun: xr.DataArray, tries: int) -> str:
-    """That count with its interval."""
-    low, high = bounds(begun, tries)
-    return f"{counted(begun)} (95 % interval {low:.2f} to {high:.2f})"
-
-
-def allowing(tries: int) -> str:
-    """What the intervals allow for."""
-    return "exact intervals" if tries == 1 else f"exact intervals, at once for all {tries} rates"
+    That is where most networks begin to learn; at equal numbers, where the median one begins first or, if it
+    never does, where the median of the last loss is smallest.
+    """
+    count = result["begun_at"].notnull().sum("seed")
+    median = result["begun_at"].fillna(np.inf).median("seed")
+    loss = result["loss"].isel(update=-1, drop=True).fillna(np.inf).median("seed")
+    return at_best_rate(result, count, -median, -loss.where(median == np.inf, 0.0))
 
 
 def _top(result: xr.Dataset, variable: str) -> xr.DataArray:
@@ -65,17 +66,19 @@ def _top(result: xr.Dataset, variable: str) -> xr.DataArray:
 
 
 def _size(result: xr.Dataset) -> Verdict:
+    """The signal of the last layer against its exact law."""
     seeds = result.sizes["seed"]
-    mean = _top(result, "log_signal").mean("seed").transpose("start", "depth") / LN10
-    predicted = _top(result, "log_signal_predicted").transpose("start", "depth") / LN10
-    error = (_top(result, "log_signal_spread") / LN10 / np.sqrt(seeds)).broadcast_like(mean)
-    error = error.transpose("start", "depth")
+    mean, predicted, error = xr.broadcast(
+        _top(result, "log_signal").mean("seed") / LN10,
+        _top(result, "log_signal_predicted") / LN10,
+        _top(result, "log_signal_spread") / LN10 / np.sqrt(seeds),
+    )
     return judge(
         ["B2", "B3"],
         "log10 |y^L| / |x| before training, every start and depth: the exact law of gated chi-squares, "
         "shifted by (L/2) log10 of sigma_w^2 / 2", HANIN,
-        measured=mean.values, predicted=predicted.values, uncertainty=error.values,
-        tolerance=sampling_factor(result.sizes["depth"]) * error.values,
+        measured=mean, predicted=predicted, uncertainty=error,
+        tolerance=sampling_factor(result.sizes["depth"]) * error,
         tolerance_from="as sure as five standard errors, of the law's own variance for one example; the "
         f"starts share {seeds} draws",
         claim="right after repair",
@@ -84,6 +87,7 @@ def _size(result: xr.Dataset) -> Verdict:
 
 
 def _factor(result: xr.Dataset) -> Verdict:
+    """Xavier's signal against He's, draw by draw."""
     top = _top(result, "log_signal")
     loss = (top.sel(start="xavier", drop=True) - top.sel(start="he", drop=True)).transpose("depth", "seed")
     depths = result["depth"].values
@@ -99,6 +103,7 @@ def _factor(result: xr.Dataset) -> Verdict:
 
 
 def _direction(result: xr.Dataset) -> Verdict:
+    """What Xavier's start keeps: every direction."""
     return judge(
         ["B4"],
         "The unit vectors of the top activities, any start against He's: nothing but the size is lost. "
@@ -128,6 +133,27 @@ def _twins(result: xr.Dataset) -> list[Verdict]:
             tolerance=TWIN_ROUNDING, tolerance_from="float32 rounding, amplified by ten updates",
         )
     ]  # fmt: skip
+
+
+def counted(begun: xr.DataArray) -> str:
+    """How many networks began to learn, in words."""
+    return f"{int(begun.notnull().sum())} of {begun.size}"
+
+
+def bounds(begun: xr.DataArray, tries: int) -> tuple[float, float]:
+    """The 95 % interval of the share that begins at the best of so many learning rates."""
+    return share_interval(int(begun.notnull().sum()), begun.size, tries)
+
+
+def bounded(begun: xr.DataArray, tries: int) -> str:
+    """That count with its interval."""
+    low, high = bounds(begun, tries)
+    return f"{counted(begun)} (95 % interval {low:.2f} to {high:.2f})"
+
+
+def allowing(tries: int) -> str:
+    """What the intervals allow for."""
+    return "exact intervals" if tries == 1 else f"exact intervals, at once for all {tries} rates"
 
 
 def _successes(at: xr.Dataset, rates: np.ndarray) -> list[Verdict]:
@@ -165,7 +191,7 @@ def _speed(at: xr.Dataset) -> list[Verdict]:
         ratio = ratio[np.isfinite(ratio)]
         if ratio.size < 3:
             continue
-        mean, error = float(ratio.mean()), float(ratio.std(ddof=1) / np.sqrt(ratio.size))
+        mean, error = mean_and_error(ratio)
         sure = mean > error * stats.t.isf(0.025, ratio.size - 1)
         found.append(
             observe(
@@ -186,15 +212,15 @@ def _ratio(at: xr.Dataset, tries: int) -> Verdict:
     part = at.sel(depth=depth, start="xavier")
     decades = (part["log_gradient"].sel(layer=2) - part["log_gradient"].sel(layer=depth)) / LN10
     size = float(part["log_gradient"].sel(layer=depth).mean() / LN10)
-    error = float(decades.std(ddof=1) / np.sqrt(decades.size)) if decades.size > 1 else float("nan")
-    misled = abs(float(decades.mean())) < EVEN and bounds(part["begun_at"], tries)[1] < 0.5
+    mean, error = mean_and_error(decades)
+    misled = abs(mean) < EVEN and bounds(part["begun_at"], tries)[1] < 0.5
     return observe(
         ["B3", "B4"],
         f"The ratio of layers is no check of health. {depth} Xavier relu layers: |dE/dW^2| / |dE/dW^{depth}| "
-        f"= {10 ** float(decades.mean()):.3g} before training, all near 10^{size:.1f}, and "
+        f"= {10**mean:.3g} before training, all near 10^{size:.1f}, and "
         f"{bounded(part['begun_at'], tries)} begin to learn at the best rate tried, {allowing(tries)}; log10 "
         "of the ratio", HE,
-        measured=float(decades.mean()), uncertainty=error, claim="wrong" if misled else "not checkable",
+        measured=mean, uncertainty=error, claim="wrong" if misled else "not checkable",
         correction="All layers may update at the same speed, and that speed be far too small: look at the "
         "size of signal and gradient, not at the ratio of layers." if misled else
         "Here an even ratio did not come with networks that stall.",
@@ -226,6 +252,7 @@ def _large_rates(result: xr.Dataset) -> list[Verdict]:
 
 
 def _repair(at: xr.Dataset, tries: int) -> Verdict:
+    """Xavier's deepest network on a larger input."""
     depth = int(at["depth"].max())
     begun = at["begun_at"].sel(depth=depth)
     plain, scaled = begun.sel(start="xavier"), begun.sel(start="xavier_rescaled")
@@ -245,41 +272,15 @@ def _repair(at: xr.Dataset, tries: int) -> Verdict:
 def _biases(at: xr.Dataset) -> Verdict:
     """Freezing the biases: pairs over all depths."""
     plain, frozen = at["begun_at"].sel(start="xavier"), at["begun_at"].sel(start="xavier_frozen")
-    gain = frozen.notnull().astype(float).values - plain.notnull().astype(float).values
-    error = float(gain.std(ddof=1) / np.sqrt(gain.size)) if gain.size > 1 else float("nan")
-    mean = float(gain.mean())
-    remark = (
-        "Trained biases take part in the stall."
-        if mean > 2 * error
-        else "Freezing the biases repairs nothing here."
-        if mean <= 0
-        else "No gain beyond chance."
-    )
+    gain, error = mean_and_error(frozen.notnull().values * 1.0 - plain.notnull().values)
+    remark = "No gain beyond chance."
+    if gain <= 0:
+        remark = "Freezing the biases repairs nothing here."
+    elif gain > 2 * error:
+        remark = "Trained biases take part in the stall."
     return observe(
         ["B4"],
         f"Xavier relu networks of all depths, biases frozen at 0: {counted(frozen)} begin to learn at the "
         f"best rate tried, with trained biases {counted(plain)}; gain in the share by freezing", HE,
-        measured=mean, uncertainty=error, claim="not checkable", correction=remark,
+        measured=gain, uncertainty=error, claim="not checkable", correction=remark,
     )  # fmt: skip
-
-
-def named_starts(result: xr.Dataset) -> xr.Dataset:
-    """The result with starts by name, and the update by which each network has begun; NaN: never."""
-    result = result.assign_coords(start=[tuple(STARTS)[int(i)] for i in result["start"].values])
-    alive = (result["diverged_at"] == 0) | (result["update"] <= result["diverged_at"])
-    reached = (result["accuracy"] >= BEGUN) & alive  # a record cut short by divergence does not count
-    return result.assign(begun_at=result["update"].where(reached).min("update"))
-
-
-def best(result: xr.Dataset) -> xr.Dataset:
-    """The result at the learning rate that counts, for every depth and start.
-
-    That is where most networks begin to learn; at equal numbers, where the median one begins first or, if it
-    never does, where the median of the last loss is smallest.
-    """
-    begun = result["begun_at"]
-    median = begun.fillna(np.inf).median("seed") / result["update"].values[-1]
-    loss = result["loss"].isel(update=-1, drop=True).fillna(np.inf).median("seed")
-    speed = (1 / (1 + median)).where(np.isfinite(median), 1 / (1 + loss))  # equal numbers: the same of both
-    score = begun.notnull().sum("seed") + speed
-    return result.isel(learning_rate=score.argmax("learning_rate"))

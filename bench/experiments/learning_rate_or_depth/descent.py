@@ -1,5 +1,6 @@
 """Where gradient descent stops descending: blow-up of a network's loss, and the exact case of a quadratic."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -46,9 +47,21 @@ def examples(problem: Problem, count: int, dtype: str) -> Batch:
     return jnp.asarray(problem.x[:count], dtype), jnp.asarray(targets, dtype)
 
 
-def square_errors(model: Classifier, every: Batch) -> jax.Array:
-    """Half the square distance of every example's outputs from its target, (examples,)."""
-    return jnp.sum((model(every[0]) - every[1]) ** 2, 1) / 2
+def parts(
+    model: Classifier, every: Batch
+) -> tuple[Any, Callable[[Any], Classifier], Callable[[Any], jax.Array]]:
+    """Parameters of a model, the model of others, and by them the examples' losses, (examples,).
+
+    The loss of an example is half the square distance of the outputs from its target.
+    """
+    graph, *states = nnx.split(model, nnx.Param, ...)
+    parameters, rest = states
+
+    def put(other: Any) -> Classifier:
+        found: Classifier = nnx.merge(graph, other, rest)
+        return found
+
+    return parameters, put, lambda other: jnp.sum((put(other)(every[0]) - every[1]) ** 2, 1) / 2
 
 
 def descend(
@@ -63,13 +76,12 @@ def descend(
 
     A batch is drawn without replacement; with as many as there are examples, or more, it is all of them.
     """
-    graph, *states = nnx.split(model, nnx.Param, ...)
-    parameters, rest = states
+    parameters, _, losses_of = parts(model, every)
     count, dtype = len(every[0]), every[0].dtype
 
     def loss(parameters: Any, chosen: jax.Array) -> tuple[jax.Array, jax.Array]:
-        errors = square_errors(nnx.merge(graph, parameters, rest), every)
-        return jnp.sum(jnp.where(chosen, errors, 0)) / jnp.sum(chosen), jnp.mean(errors)
+        losses = losses_of(parameters)
+        return jnp.sum(jnp.where(chosen, losses, 0)) / jnp.sum(chosen), jnp.mean(losses)
 
     def step(parameters: Any, step_key: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
         rank = jnp.argsort(jax.random.uniform(step_key, (count,), dtype))
@@ -86,21 +98,17 @@ def descend(
 
 def settle(model: Classifier, every: Batch, steps: int) -> Classifier:
     """Train on all examples by Adam at 0.003, towards a minimum that owes nothing to plain descent's rate."""
-    graph, *states = nnx.split(model, nnx.Param, ...)
-    parameters, rest = states
+    parameters, put, losses_of = parts(model, every)
     adam = optax.adam(0.003)
-
-    def loss(parameters: Any) -> jax.Array:
-        return jnp.mean(square_errors(nnx.merge(graph, parameters, rest), every))
 
     def step(state: Any, _: None) -> tuple[Any, None]:
         parameters, memory = state
-        updates, memory = adam.update(jax.grad(loss)(parameters), memory)
+        slope = jax.grad(lambda p: jnp.mean(losses_of(p)))(parameters)
+        updates, memory = adam.update(slope, memory)
         return (optax.apply_updates(parameters, updates), memory), None
 
     (parameters, _), _ = jax.lax.scan(step, (parameters, adam.init(parameters)), None, steps)
-    settled: Classifier = nnx.merge(graph, parameters, rest)
-    return settled
+    return put(parameters)
 
 
 def blown_up(log_loss: jax.Array) -> jax.Array:
@@ -110,13 +118,8 @@ def blown_up(log_loss: jax.Array) -> jax.Array:
 
 def sharpness(key: jax.Array, model: Classifier, every: Batch) -> Curvature:
     """Extreme eigenvalues of the Hessian of the loss on all examples."""
-    graph, *states = nnx.split(model, nnx.Param, ...)
-    parameters, rest = states
-
-    def loss(parameters: Any) -> jax.Array:
-        return jnp.mean(square_errors(nnx.merge(graph, parameters, rest), every))
-
-    return curvature(key, loss, parameters, PRODUCTS)
+    parameters, _, losses_of = parts(model, every)
+    return curvature(key, lambda p: jnp.mean(losses_of(p)), parameters, PRODUCTS)
 
 
 def edge(key: jax.Array, model: Classifier, every: Batch, largest: jax.Array, within: int) -> jax.Array:

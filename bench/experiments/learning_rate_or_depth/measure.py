@@ -1,4 +1,4 @@
-"""The sweep of ``learning-rate-or-depth``, and the measurement of one network."""
+"""Curvature and edges of one network, drawn and settled, and one run at a learning rate and batch size."""
 
 from functools import partial
 

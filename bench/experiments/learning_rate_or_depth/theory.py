@@ -1,4 +1,4 @@
-"""What theory predicts for ``learning-rate-or-depth``, on the axes of its grid."""
+"""Mean field's gradient between the ends of a network, and the exact growth on a quadratic."""
 
 import jax
 import jax.numpy as jnp

@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from signalprop.bench.experiments.learning_rate_or_depth.descent import BRACKET, RISE
+from signalprop.bench.measure.estimates import mean_and_error, standard_error
 from signalprop.bench.record.verdict import Verdict, judge, observe
 
 FACTOR = 1.5  # within which a settled network must blow up at 2 / lambda
@@ -15,7 +16,7 @@ LN10 = float(np.log(10))
 
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge both boundaries, the quadratic, the catapult and overflow."""
-    own = result.isel(learning_rate=0, batch_size=0)  # what a network has before the runs of the map
+    own = own_of(result)
     return [
         _initial_gradient(result),
         _quadratic(own),
@@ -28,9 +29,20 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     ]
 
 
+def own_of(result: xr.Dataset) -> xr.Dataset:
+    """What networks have of their own, whatever the learning rates and batches of the map's runs."""
+    return result.isel(learning_rate=0, batch_size=0, drop=True)
+
+
 def edge_ratio(own: xr.Dataset) -> xr.DataArray:
     """The learning rate at which a network blows up, over 2 / lambda."""
     return own["edge"] * own["sharpness"] / 2
+
+
+def beyond(ratio: xr.DataArray) -> xr.DataArray:
+    """Where half of the networks do not blow up below the largest learning rate that was tried."""
+    found: xr.DataArray = ratio.median("seed") > 0.95 * BRACKET
+    return found
 
 
 def blown(result: xr.Dataset) -> xr.DataArray:
@@ -40,6 +52,7 @@ def blown(result: xr.Dataset) -> xr.DataArray:
 
 
 def _initial_gradient(result: xr.Dataset) -> Verdict:
+    """One gradient before the first update, whatever the learning rate."""
     norm = result["log_gradient_norm"]
     spread = float((norm.max("learning_rate") - norm.min("learning_rate")).max())
     rates = result["learning_rate"].values
@@ -54,15 +67,13 @@ def _initial_gradient(result: xr.Dataset) -> Verdict:
 
 def _quadratic(own: xr.Dataset) -> Verdict:
     """Every seed and multiple of the exact case."""
-    own = own.isel(sigma_w2=0)
-    rate = own["rate"].transpose("seed", "multiple").values
-    predicted = np.broadcast_to(own["rate_predicted"].values, rate.shape)
+    rate = own["rate"].isel(sigma_w2=0).transpose("seed", "multiple")
     fine = 1e-10 if rate.dtype == np.float64 else 2e-3
     return judge(
         ["C9"], "Linear regression: the error along the steepest direction is multiplied by |1 - rate x "
         "lambda| per update, so that it grows if and only if the learning rate is above 2 / lambda: log of "
         "that factor", LECUN,
-        measured=rate, predicted=predicted, tolerance=fine,
+        measured=rate, predicted=own["rate_predicted"], tolerance=fine,
         tolerance_from="rounding of the eigenvector and the updates in this dtype",
         claim="right after repair", correction="Too high a learning rate is one above 2 over the largest "
         "curvature.",
@@ -72,12 +83,11 @@ def _quadratic(own: xr.Dataset) -> Verdict:
 def _settled(own: xr.Dataset) -> Verdict:
     """Edges near a minimum, one check per weight variance."""
     ratio: xr.DataArray = xr.apply_ufunc(np.log, edge_ratio(own).sel(when="settled"))
-    mean, count = ratio.mean("seed").values, ratio.sizes["seed"]
-    error = ratio.std("seed", ddof=1).values / np.sqrt(count) if count > 1 else np.full(mean.shape, np.nan)
     return judge(
         ["C9"], "Tanh networks near a minimum: descent blows up from the learning rate 2 / lambda on, at all "
         "weight variances: log of the rate of blow-up over 2 / lambda, mean over networks", LECUN,
-        measured=mean, predicted=0.0, uncertainty=error, tolerance=float(np.log(FACTOR)),
+        measured=ratio.mean("seed"), predicted=0.0, uncertainty=standard_error(ratio),
+        tolerance=float(np.log(FACTOR)),
         tolerance_from=f"a factor of {FACTOR}: the loss is no quadratic, and must rise within a few updates",
         claim="right after repair", correction="This boundary follows the curvature lambda, not the size of "
         "the gradient.",
@@ -86,14 +96,15 @@ def _settled(own: xr.Dataset) -> Verdict:
 
 def _drawn(own: xr.Dataset) -> Verdict:
     """Edges of drawn networks: where 2 / lambda holds, and by how much it does not."""
-    ratio = edge_ratio(own).sel(when="drawn").median("seed")
+    all_ratios = edge_ratio(own).sel(when="drawn")
+    ratio = all_ratios.median("seed")
     near = np.abs(np.log(ratio)) <= np.log(FACTOR)
     low, high = float(ratio.min()), float(ratio.max())
     places = ", ".join(f"{v:g}" for v in ratio["sigma_w2"].values[near.values]) or "none"
-    beyond = f"more than {high:.0f}" if high > 0.95 * BRACKET else f"{high:.2g}"
+    most = f"more than {high:.0f}" if beyond(all_ratios).any() else f"{high:.2g}"
     return observe(
         ["C9"], f"Untrained tanh networks: the learning rate at which the loss first rises is {low:.2g} to "
-        f"{beyond} times 2 / lambda of the drawn network, within a factor of {FACTOR} at weight variances "
+        f"{most} times 2 / lambda of the drawn network, within a factor of {FACTOR} at weight variances "
         f"{places}: largest factor, median over networks", LEWKOWYCZ,
         measured=high, claim="right after repair",
         correction="At the start 2 / lambda is no boundary: curvature changes within a few updates. In the "
@@ -134,26 +145,21 @@ def _zero_crossing(own: xr.Dataset) -> tuple[float, float]:
 
 def _catapult(result: xr.Dataset) -> list[Verdict]:
     """The largest learning rate, in units of 1 / lambda at the start, whose run ends below its start."""
-    found = []
-    for batch in result["batch_size"].values:
-        at = result.sel(batch_size=batch)
-        scaled = at["learning_rate"] * at["sharpness"].sel(when="drawn", drop=True)
-        best = scaled.where(at["log_final"] < 0).max("learning_rate").median("seed")
-        beyond = int((best > 4).sum())
-        found.append((batch, best, beyond))
-    if not any(np.isfinite(best).any() for _, best, _ in found):
+    scaled = result["learning_rate"] * result["sharpness"].sel(when="drawn", drop=True)
+    best = scaled.where(result["log_final"] < 0).max("learning_rate").median("seed")
+    if not np.isfinite(best).any():
         return []
     each = "; ".join(
-        f"batches of {batch:g}: {beyond} of {best.size} weight variances learn beyond 4 / lambda"
-        for batch, best, beyond in found
+        f"batches of {batch:g}: {int((best.sel(batch_size=batch) > 4).sum())} of {best.sizes['sigma_w2']} "
+        "weight variances learn beyond 4 / lambda"
+        for batch in result["batch_size"].values
     )
-    middle = found[-1][1]
     return [
         observe(
             ["C9"], f"Runs that end below their initial loss, at learning rates in units of 1 / lambda of "
             f"the drawn network, median over networks: {each}. Smallest such rate over the weight variances, "
-            f"last batch size", LEWKOWYCZ,
-            measured=float(middle.min()), claim="right after repair",
+            "last batch size", LEWKOWYCZ,
+            measured=float(best.isel(batch_size=-1).min()), claim="right after repair",
             correction="A rate beyond 2 / lambda of the drawn network need not end training: the loss may "
             "rise and fall again where the landscape is flatter.",
         )
@@ -167,14 +173,12 @@ def _sharper(own: xr.Dataset) -> Verdict:
     fall = np.log10(edge.isel(sigma_w2=0) / edge.isel(sigma_w2=-1))
     drawn = own["sharpness"].sel(when="drawn").median("seed")
     ends = own["sigma_w2"].values[[0, -1]]
-    seeds = fall.size
-    mean = float(fall.mean())
+    mean, error = mean_and_error(fall)
     return observe(
         ["C6"], f"From weight variance {ends[0]:g} to {ends[1]:g} the curvature of drawn networks grows from "
         f"{float(drawn[0]):.2g} to {float(drawn[-1]):.2g}. Decades by which the largest learning rate that a "
         "settled network bears falls", SCHOENHOLZ,
-        measured=mean, uncertainty=float(fall.std(ddof=1) / np.sqrt(seeds)) if seeds > 1 else float("nan"),
-        claim="right" if mean > 0 else "wrong",
+        measured=mean, uncertainty=error, claim="right" if mean > 0 else "wrong",
         correction="" if mean > 0 else "The settled network bore no smaller rate here.",
     )  # fmt: skip
 
