@@ -1,4 +1,4 @@
-"""Figures of ``matrix-product``: the textbook example, the two critical scales, and the exponents."""
+"""Figures: the textbook example, the two critical scales, and the exponents."""
 
 from typing import Any
 
@@ -13,7 +13,9 @@ from scipy import special, stats
 
 from signalprop.analysis.randommatrix import newman_exponents
 from signalprop.bench.experiments.matrix_product.verdicts import TEXTBOOK, holds, pooled
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
@@ -113,9 +115,9 @@ def _exponents(result: xr.Dataset) -> Figure:
     widths = [int(n) for n in at["width"] if at["exponents"].sel(width=n).notnull().any()]
     for look, n in zip(draw.series([str(n) for n in widths]).values(), widths, strict=True):
         values = at["exponents"].sel(width=n, index=slice(1, n))
-        place, error = (np.arange(n) + 0.5) / n, values.std("seed", ddof=1) / np.sqrt(result.sizes["seed"])
+        place = (np.arange(n) + 0.5) / n
         draw.theory(axes, place, log_scale + newman_exponents(n, 1 / np.sqrt(n)), look, linewidth=0.9)
-        draw.measured(axes, place, values.mean("seed"), error, look, label=f"$N$ = {n}")
+        draw.measured(axes, place, values.mean("seed"), standard_error(values), look, label=f"$N$ = {n}")
     axes.set(xlabel=r"place in the spectrum, $x = (i - \frac{1}{2}) / N$")
     axes.set_ylabel("exponent per factor in nats")
     axes.set_title(f"Exponents of {int(result['depth'][-1])} factors: Newman's as lines, measured as points")
@@ -134,4 +136,4 @@ def table(result: xr.Dataset) -> pd.DataFrame:
         "predicted_sd": result["decades_sd_predicted"],
         "predicted_mean_square_decades": 2 * result["depth"] * np.log10(result["sigma_w"]),
     }
-    return xr.Dataset(columns).to_dataframe().reset_index()
+    return tidy(columns)

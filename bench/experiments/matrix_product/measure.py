@@ -1,4 +1,4 @@
-"""The sweep of ``matrix-product``, and the measurement of one network."""
+"""Many long products in the log domain and in number formats, and all singular values of one of them."""
 
 from typing import Any, NamedTuple
 
@@ -47,31 +47,6 @@ def num_draws(width: int, draws: int) -> int:
     return max(1, draws * 16 // max(width, 4) ** 2)
 
 
-class Column(NamedTuple):
-    """First column of a product: in the log domain, in every format, and where each format lost it."""
-
-    scaled: products.Scaled
-    kept: list[jax.Array]
-    lost_at: jax.Array
-
-
-def first_column(width: int, dtype: DTypeLike) -> Column:
-    """The column of the empty product."""
-    unit = jnp.eye(width, 1, dtype=dtype)
-    kept = [unit.astype(f) for f in FORMATS]
-    return Column(products.Scaled(unit, jnp.zeros((), dtype)), kept, jnp.full(len(FORMATS), jnp.nan, dtype))
-
-
-def append(column: Column, factor: jax.Array, number: jax.Array) -> tuple[Column, jax.Array]:
-    """Multiply a factor onto a column; also the logarithms of the column's norm and of its first entry."""
-    scaled = products.append_scaled(column.scaled, factor)
-    kept = [(factor @ v.astype(factor.dtype)).astype(v.dtype) for v in column.kept]
-    alive = jnp.stack([jnp.all(jnp.isfinite(v)) & jnp.any(v != 0) for v in kept])
-    lost_at = jnp.where(jnp.isnan(column.lost_at) & ~alive, number, column.lost_at)
-    sizes = jnp.stack([jnp.linalg.norm(scaled.mantissa), jnp.abs(scaled.mantissa[0, 0])])
-    return Column(scaled, kept, lost_at), scaled.log_scale + jnp.log(sizes)
-
-
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
     """Follow several products of one width and scale through all depths; all singular values of the first."""
     width, depth, dtype = static["width"], static["depth"], static["dtype"]
@@ -99,3 +74,28 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
         "lost_at": columns.lost_at,
         "exponents": exponents,
     }
+
+
+class Column(NamedTuple):
+    """First column of a product: in the log domain, in every format, and where each format lost it."""
+
+    scaled: products.Scaled
+    kept: list[jax.Array]
+    lost_at: jax.Array
+
+
+def first_column(width: int, dtype: DTypeLike) -> Column:
+    """The column of the empty product."""
+    unit = jnp.eye(width, 1, dtype=dtype)
+    kept = [unit.astype(f) for f in FORMATS]
+    return Column(products.Scaled(unit, jnp.zeros((), dtype)), kept, jnp.full(len(FORMATS), jnp.nan, dtype))
+
+
+def append(column: Column, factor: jax.Array, number: jax.Array) -> tuple[Column, jax.Array]:
+    """Multiply a factor onto a column; also the logarithms of the column's norm and of its first entry."""
+    scaled = products.append_scaled(column.scaled, factor)
+    kept = [(factor @ v.astype(factor.dtype)).astype(v.dtype) for v in column.kept]
+    alive = jnp.stack([jnp.all(jnp.isfinite(v)) & jnp.any(v != 0) for v in kept])
+    lost_at = jnp.where(jnp.isnan(column.lost_at) & ~alive, number, column.lost_at)
+    sizes = jnp.stack([jnp.linalg.norm(scaled.mantissa), jnp.abs(scaled.mantissa[0, 0])])
+    return Column(scaled, kept, lost_at), scaled.log_scale + jnp.log(sizes)

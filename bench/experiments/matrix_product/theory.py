@@ -1,4 +1,4 @@
-"""What theory predicts for ``matrix-product``, on the axes of its grid."""
+"""Exact laws of a product of Gaussian matrices: sizes, exponents, critical scales and depths of loss."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ from signalprop.bench.experiments.matrix_product.measure import FORMATS, LN10, g
 
 
 def theory(settings: Settings) -> xr.Dataset:
-    """Exact laws of column and entry, Newman's exponents, both critical scales and the depths of loss."""
+    """Predictions for every width and scale: the column and an entry by depth, exponents by index."""
     log_scale, depth = np.log(settings.sigma_w), np.array(settings.depth)
     laws = [product_vector_law(n, depth, 1 / np.sqrt(n)) for n in settings.width]
     norm, norm_variance, entry, entry_variance = (np.array(part) for part in zip(*laws, strict=True))

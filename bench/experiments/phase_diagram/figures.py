@@ -1,4 +1,4 @@
-"""Figures of ``phase-diagram``: the plane with its critical line, and the growth rates along it."""
+"""Figures: the plane with its critical line, and the growth rates along it."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from signalprop.bench.experiments.phase_diagram.verdicts import REACHED, SETTLED, measured_critical
 from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 LOOK: dict[str, Any] = {"cmap": draw.DIVERGING, "vmin": -2, "vmax": 2}
 
@@ -20,33 +21,11 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return {"plane": _plane(result), "growth": _growth(result)}
 
 
-def _panels(result: xr.Dataset, ylabel: str, height: float) -> tuple[Figure, list[tuple[Axes, xr.Dataset]]]:
-    """One panel per activation, with plain numbers on a logarithmic axis of sigma_w."""
-    names = list(result["activation"].values)
-    columns = 2 if len(names) in (2, 4) else min(3, len(names))
-    figure, grid_of_axes = draw.canvas(-(-len(names) // columns), columns, height=height, sharey=True)
-    for spare in grid_of_axes.ravel()[len(names) :]:
-        spare.set_visible(False)
-    for axes in grid_of_axes[:, 0]:
-        axes.set_ylabel(ylabel)
-    panels = []
-    for axes, name in zip(grid_of_axes.ravel(), names, strict=False):
-        at = result.sel(activation=name)
-        at = at.assign_coords(sigma_w=at["unit"] * at["ratio"])
-        low, high = float(at["sigma_w"].min()), float(at["sigma_w"].max())
-        axes.set(xscale="log", title=name, xlabel=r"$\sigma_w$")
-        ticks = [m * 10.0**e for e in range(-2, 4) for m in (1, 2, 5)]
-        ticks = [t for t in ticks if 0.98 * low <= t <= 1.02 * high]
-        axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
-        axes.set_xticks([], minor=True)
-        panels.append((axes, at))
-    return figure, panels
-
-
 def _plane(result: xr.Dataset) -> Figure:
     figure, panels = _panels(result, r"$\sigma_b$", 2.9)
     crossings = measured_critical(result)
-    for axes, at in panels:
+    for name, axes in panels.items():
+        at = _activation(result, name)
         mesh = _theory_plane(axes, at)
         growth = at["growth"].mean(("seed", "input")).transpose("ratio", "sigma_b")
         places = np.meshgrid(at["sigma_w"], at["sigma_b"], indexing="ij")
@@ -55,12 +34,36 @@ def _plane(result: xr.Dataset) -> Figure:
             label="measured growth of gradients, same colours", **LOOK,
         )  # fmt: skip
         if len(crossings):
-            _crossings(axes, crossings[crossings["activation"] == at["activation"].item()])
+            _crossings(axes, crossings[crossings["activation"] == name])
         _name_phases(axes)
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    draw.legend(figure, *panels.values(), where="upper", ncols=3)
     label = r"$\log \chi_1$; growth of $\log |\delta|^2$ per layer"
-    figure.colorbar(mesh, ax=[axes for axes, _ in panels], label=label, extend="both", shrink=0.9)
+    figure.colorbar(mesh, ax=list(panels.values()), label=label, extend="both", shrink=0.9)
     return figure
+
+
+def _panels(result: xr.Dataset, ylabel: str, height: float) -> tuple[Figure, dict[str, Axes]]:
+    """One panel per activation, with plain numbers on a logarithmic axis of sigma_w."""
+    names = [str(name) for name in result["activation"].values]
+    columns = 2 if len(names) in (2, 4) else 3
+    figure, panels = draw.panels(names, columns, height=height, sharey=True)
+    for name in names[::columns]:
+        panels[name].set_ylabel(ylabel)
+    for name, axes in panels.items():
+        sigma_w = _activation(result, name)["sigma_w"]
+        low, high = float(sigma_w.min()), float(sigma_w.max())
+        ticks = [m * 10.0**e for e in range(-2, 4) for m in (1, 2, 5)]
+        ticks = [t for t in ticks if 0.98 * low <= t <= 1.02 * high]
+        axes.set(xscale="log", xlabel=r"$\sigma_w$")
+        axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        axes.set_xticks([], minor=True)
+    return figure, panels
+
+
+def _activation(result: xr.Dataset, name: str) -> xr.Dataset:
+    """One activation, with its scales as the coordinate sigma_w."""
+    at = result.sel(activation=name)
+    return at.assign_coords(sigma_w=at["unit"] * at["ratio"])
 
 
 def _theory_plane(axes: Axes, at: xr.Dataset) -> Any:
@@ -93,17 +96,18 @@ def _name_phases(axes: Axes) -> None:
 def _growth(result: xr.Dataset) -> Figure:
     figure, panels = _panels(result, "growth of the logarithm per layer", 2.6)
     looks = draw.series([f"{s:g}" for s in result["sigma_b"].values])
-    for axes, at in panels:
+    for name, axes in panels.items():
+        at = _activation(result, name)
         for sigma_b, look in zip(at["sigma_b"].values, looks.values(), strict=True):
             _rates(axes, at.sel(sigma_b=sigma_b), look)
         axes.axhline(0, color="k", linewidth=0.8)
-        if at["activation"] == "sigmoid":
+        if name == "sigmoid":
             quarter = 2 * np.log(0.25)
             axes.axhline(quarter, color="0.4", linestyle="--", linewidth=1)
             axes.text(float(at["sigma_w"][-1]), quarter, "1/4 per layer", ha="right", va="bottom", fontsize=7)
     title = r"$|\delta|^2$ back (open), squared difference of two inputs forward (dots), theory (lines)"
     figure.suptitle(title, fontsize=9)
-    panels[0][0].legend(loc="lower right")
+    next(iter(panels.values())).legend(loc="lower right")
     return figure
 
 
@@ -119,7 +123,7 @@ def _rates(axes: Axes, line: xr.Dataset, look: dict[str, Any]) -> None:
 
 def table(result: xr.Dataset) -> pd.DataFrame:
     """Measured and predicted rates at every point, over networks."""
-    flat = {
+    columns = {
         "sigma_w": result["ratio"] * result["unit"],
         "growth": result["growth"].mean("seed"),
         "growth_error": standard_error(result["growth"]),
@@ -129,4 +133,4 @@ def table(result: xr.Dataset) -> pd.DataFrame:
         "log_q": result["log_q"].mean("seed"),
         "log_q_predicted": result["log_q_predicted"],
     }
-    return xr.Dataset(flat).to_dataframe().reset_index()
+    return tidy(columns)

@@ -1,4 +1,4 @@
-"""The sweep of ``phase-diagram``, and the measurement of one network."""
+"""Growth of the gradient back through one network, and separation of two close inputs forward."""
 
 from collections.abc import Sequence
 from functools import cache, partial
@@ -38,10 +38,10 @@ def grid(settings: Settings) -> Grid:
     )
 
 
-def lines(settings: Settings) -> tuple[float, ...]:
-    """Bias scales at which the critical line is computed; 0 and the measured ones are among them."""
-    even = np.linspace(0, max(settings.sigma_b), CURVE)
-    return tuple(float(s) for s in np.union1d(even, settings.sigma_b))
+def unit(name: str, settings: Settings) -> float:
+    """The sigma_w that a ratio of 1 stands for: critical at sigma_b = 0, or 1 where nothing is critical."""
+    critical = float(critical_table(name, lines(settings))[0])
+    return critical if np.isfinite(critical) else 1.0
 
 
 @cache
@@ -56,15 +56,10 @@ def critical_table(name: str, sigma_b: tuple[float, ...]) -> np.ndarray:
     return np.full_like(sigma_w, sigma_w[0]) if phi.homogeneous else sigma_w
 
 
-def unit(name: str, settings: Settings) -> float:
-    """The sigma_w that a ratio of 1 stands for: critical at sigma_b = 0, or 1 where nothing is critical."""
-    critical = float(critical_table(name, lines(settings))[0])
-    return critical if np.isfinite(critical) else 1.0
-
-
-def window(depth: int, skip: Sequence[int]) -> slice:
-    """Indices, from 0, of the layers l whose step between l and l + 1 is measured."""
-    return slice(skip[0], depth - 1 - skip[1])
+def lines(settings: Settings) -> tuple[float, ...]:
+    """Bias scales at which the critical line is computed; 0 and the measured ones are among them."""
+    even = np.linspace(0, max(settings.sigma_b), CURVE)
+    return tuple(float(s) for s in np.union1d(even, settings.sigma_b))
 
 
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
@@ -79,9 +74,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     walk = stream.forward(network, sigma_w * x, lambda carry, layer, kernel, z: (carry, z), None)
     first = [jax.tree.map(lambda leaf: leaf[:, :, 0], z) for z in walk.outs]
     cotangent = jax.random.normal(cotangent_key, (len(static["data"]), width), dtype)
-    back = stream.backward(
-        network, first, cotangent, lambda carry, layer, kernel, delta: (carry, delta.log_norm()), None
-    )
+    back = stream.backward(network, first, cotangent, lambda carry, _, __, d: (carry, d.log_norm()), None)
     inside = window(depth, static["skip"])
     log_q = stream.join([z.log_mean_square() for z in first])
     log_distance = stream.join([log_one_minus_c(stream.rescale(z).mantissa) for z in walk.outs])
@@ -114,3 +107,8 @@ def separation(log_distance: jax.Array, log_q: jax.Array) -> jax.Array:
     values = log_distance + log_q
     last = jnp.take_along_axis(values, jnp.maximum(count - 1, 0)[None], axis=0)[0]
     return jnp.where(count < 3, jnp.nan, (last - values[0]) / jnp.maximum(count - 1, 1))
+
+
+def window(depth: int, skip: Sequence[int]) -> slice:
+    """Indices, from 0, of the layers l whose step between l and l + 1 is measured."""
+    return slice(skip[0], depth - 1 - skip[1])

@@ -1,4 +1,4 @@
-"""What theory predicts for ``phase-diagram``, on the axes of its grid."""
+"""log chi_1 over the window of layers: at measured points, on a finer plane and on the critical line."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
