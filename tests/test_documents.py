@@ -1,0 +1,59 @@
+"""What documents and docstrings name exists, and the README has every experiment in order."""
+
+import re
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from signalprop.bench.experiments import CHAPTERS, QUESTIONS
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CITATION.cff")]
+TEXTS = [*DOCUMENTS, *sorted((ROOT / "bench").rglob("*.jinja"))]
+TEXTS += [path for top in ("analysis", "models", "bench") for path in sorted((ROOT / top).rglob("*.py"))]
+PATH = re.compile(r"\b(?:bench|models|analysis|tests|results)/[\w./-]*\w")
+MEMBER = re.compile(r"`(?:signalprop\.)?((?:bench|models|analysis)\.\w+(?:\.\w+)*)")
+
+
+def exists(dotted: str) -> bool:
+    """Whether a dotted name is a module of signalprop or a member of one."""
+    parts = f"signalprop.{dotted}".split(".")
+    for cut in range(len(parts), 1, -1):
+        name = ".".join(parts[:cut])
+        try:
+            found = find_spec(name)
+        except ModuleNotFoundError:
+            continue
+        if found:
+            value: object = import_module(name)
+            for member in parts[cut:]:
+                if not hasattr(value, member):
+                    return False
+                value = getattr(value, member)
+            return True
+    return False
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_path_in_a_document_exists(document: Path) -> None:
+    text = document.read_text()
+    named = {m[0] for m in PATH.finditer(text) if text[m.end() :][:2] not in ("/<", "<")}
+    made = ("results/runs", "results/quick", "results/custom", "results/report.html")
+    assert not {path for path in named if not (ROOT / path).exists() and not path.startswith(made)}
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_and_member_that_a_text_names_exists(text: Path) -> None:
+    named = set(MEMBER.findall(text.read_text()))
+    assert not {name for name in named if not exists(name)}
+
+
+def test_the_readme_asks_every_question_in_the_order_of_the_list() -> None:
+    text = (ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| \[`([\w-]+)`\]\(([^)]*)\) \| (.*?) \|", text, re.MULTILINE)
+    assert [(name, question) for name, _, question in rows] == list(QUESTIONS.items())
+    assert all(folder == f"bench/experiments/{name.replace('-', '_')}" for name, folder, _ in rows)
+    bold = re.findall(r"^\*\*(.*?)\*\*$", text, re.MULTILINE)
+    assert [title for title in bold if title in CHAPTERS] == list(CHAPTERS)
