@@ -1,4 +1,4 @@
-"""Figures of ``initialization-eigenvalues``: discs and quarter circles, finite size, and the wrong recipe."""
+"""Figures: discs and quarter circles, finite size, and the wrong recipe."""
 
 from typing import Any
 
@@ -11,8 +11,10 @@ from scipy import stats
 
 from signalprop.analysis import ginibre, randommatrix
 from signalprop.bench.experiments.initialization_eigenvalues.verdicts import moduli, over_kernels
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.measure.kernels import UNSIGNED
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 SHOWN = ("normal_001", "uniform_standard", "glorot_uniform", "he_normal", "haar_orthogonal")
 CLOUD = 2  # matrices whose eigenvalues are drawn
@@ -46,15 +48,12 @@ def _spectra(at: xr.Dataset) -> Figure:
         lower.hist(s, edges, density=True, alpha=0.35)
         if not isometry:
             x = np.linspace(0.001, 2.2, 300)
-            density = 2 * x * np.asarray(randommatrix.marchenko_pastur_density(x**2, 1.0))
-            draw.theory(lower, x, density)
+            draw.theory(lower, x, 2 * x * np.asarray(randommatrix.marchenko_pastur_density(x**2, 1.0)))
         lower.set(xlabel=r"$s / \sigma_w$", xlim=(0, 2.2), ylim=(0, None if isometry else 0.95))
     axes[0, 0].set_ylabel(r"Im $\lambda$")
     axes[1, 0].set_ylabel("density")
-    figure.suptitle(
-        r"Eigenvalues fill the disc of radius $\sigma_w$ (circles); singular values reach $2 \sigma_w$",
-        fontsize=9,
-    )
+    title = r"Eigenvalues fill the disc of radius $\sigma_w$ (circles); singular values reach $2 \sigma_w$"
+    figure.suptitle(title, fontsize=9)
     return figure
 
 
@@ -63,9 +62,9 @@ def _size(at: xr.Dataset) -> Figure:
     sizes = at["size"].values
     fine = np.unique(np.geomspace(max(4, sizes[0]), 2 * sizes[-1], 8).astype(int))
     for panel, name in ((left, "size_radius"), (right, "size_real")):
-        x = over_kernels(at[name], "size_draw")
-        error = x.std("x", ddof=1) / np.sqrt(x.sizes["x"])
-        draw.measured(panel, sizes, x.mean("x"), error, label="measured, real Gaussian")
+        values = over_kernels(at[name], "size_draw")
+        mean, error = values.mean("kernel"), standard_error(values, "kernel")
+        draw.measured(panel, sizes, mean, error, label="measured, real Gaussian")
         panel.set(xscale="log", xlabel="size $N$")
     draw.theory(left, fine, [ginibre.mean_spectral_radius(int(n)) for n in fine], label="exact at finite $N$")
     grid, dashed = np.linspace(0, 3, 2000), {"color": "C0", "linestyle": "--"}
@@ -85,8 +84,7 @@ def _size(at: xr.Dataset) -> Figure:
         panel.set_xticks(ticks, [str(n) for n in ticks])
         panel.minorticks_off()
     right.set_yticks([2, 3, 5, 10, 15], ["2", "3", "5", "10", "15"])
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    draw.legend(figure, left, ncols=3)
     return figure
 
 
@@ -128,8 +126,8 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     }
     columns: dict[str, Any] = {"sigma_w": at["sigma_w"]}
     for name, values in measured.items():
-        x = over_kernels(values)
-        columns |= {name: x.mean("x"), f"{name}_error": x.std("x", ddof=1) / np.sqrt(x.sizes["x"])}
+        every = over_kernels(values)
+        columns |= {name: every.mean("kernel"), f"{name}_error": standard_error(every, "kernel")}
     columns["product_largest"] = at["product_largest"].mean("seed")
     columns["product_radius"] = at["product_radius"].mean("seed")
-    return xr.Dataset(columns).reset_coords(drop=True).to_dataframe().reset_index()
+    return tidy(xr.Dataset(columns).reset_coords(drop=True))

@@ -1,4 +1,4 @@
-"""The sweep of ``initialization-eigenvalues``, and the measurement of one network."""
+"""Eigenvalues and singular values of kernels, of their products, and of Gaussian matrices by size."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def grid(settings: Settings) -> Grid:
 
 
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
-    """Eigenvalues and singular values of kernels, of their products, and of corners of a Gaussian matrix."""
+    """All spectra of one seed; the Gaussian matrices of all sizes are corners of the largest."""
     width, draws, dtype = static["width"], static["draws"], static["dtype"]
     keys = jax.random.split(key, draws)
     kernels = jnp.stack([draw_kernels(name, keys, width, dtype) for name in static["scheme"]])

@@ -1,5 +1,6 @@
-"""Verdicts of ``initialization-eigenvalues``."""
+"""Verdicts on scales, both spectra, products, orthogonal kernels and the wrong recipe."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -7,34 +8,22 @@ import xarray as xr
 
 from signalprop.analysis import ginibre, randommatrix
 from signalprop.bench.measure.kernels import KURTOSIS, UNSIGNED
-from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.record.verdict import Verdict, compare, judge
 
 ORTHOGONAL = ("haar_orthogonal", "orthogonal", UNSIGNED, "identity")
 EDELMAN_MEAN = 0.65568  # of N times the smallest singular value
+compare_kernels = partial(compare, over="kernel", tolerance_from="five standard errors over kernels")
 
 
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge the scales, both spectra, the product, orthogonal matrices and the wrong recipe."""
     at = result.isel(width=0)
     entries = at.isel(scheme=np.flatnonzero(at["kurtosis"].notnull()))
-    found = [*_radius(at)]
+    found = _radius(at)
     if entries.sizes["scheme"]:
-        found += [*_scales(entries), _circular(entries), *_universal(entries)]
-        found += [*_singular(entries), *_product(entries)]
+        for group in (_scales, _circular, _universal, _singular, _product):
+            found += group(entries)
     return [*found, *_orthogonal(at)]
-
-
-def _judged(
-    claims: list[str], statement: str, source: str, x: xr.DataArray, p: Any, slack: Any = 0.0, **more: Any
-) -> Verdict:
-    """Compare the mean over kernels, the dimension x, with a prediction within five standard errors."""
-    count = x.sizes["x"]
-    mean, error = x.mean("x"), x.std("x", ddof=1) / np.sqrt(count)
-    return judge(
-        claims, statement, source, measured=mean, predicted=mean * 0 + p, uncertainty=error,
-        tolerance=slack + sampling_factor(error.size, count) * error,
-        **{"tolerance_from": "five standard errors over kernels", **more},
-    )  # fmt: skip
 
 
 def _radius(at: xr.Dataset) -> list[Verdict]:
@@ -42,7 +31,7 @@ def _radius(at: xr.Dataset) -> list[Verdict]:
     gumbel = ginibre.gumbel_mean_spectral_radius(at.sizes["index"])
     says = "is not defined here" if np.isnan(gumbel) else f"says {gumbel:.4f}"
     return [
-        _judged(
+        *compare_kernels(
             ["C1"], "Spectral radius over sigma_w of Gaussian matrices by size: mean of the exact law at "
             f"finite N (at the largest, the asymptotic Gumbel law {says})",
             "ratio of determinants, derived here; Rider & Sinclair (arXiv 1209.6085)",
@@ -51,7 +40,7 @@ def _radius(at: xr.Dataset) -> list[Verdict]:
             correction="A layer of standard deviation sigma_w / sqrt(N) has a spectral radius a few percent "
             "above sigma_w: 1.06 sigma_w at N = 64, not sigma_w.",
         ),
-        _judged(
+        *compare_kernels(
             ["C5"], "Number of real eigenvalues of Gaussian matrices by size: exact, about sqrt(2N/pi) + 1/2",
             "Edelman, Kostlan & Shub (1994)", over_kernels(at["size_real"], "size_draw"),
             at["size_real_predicted"], claim="right after repair",
@@ -71,25 +60,25 @@ def _scales(entries: xr.Dataset) -> list[Verdict]:
         "C16": (tuple(KURTOSIS), "all schemes with independent entries", "right after repair",
             "For wide square layers the heuristics differ in one number, sigma_w^2 = N Var W."),
     }  # fmt: skip
-    found = []
+    found: list[Verdict] = []
     for claim, (names, what, standing, correction) in cases.items():
         some = entries.isel(scheme=[str(name) in names for name in entries["scheme"].values])
         if some.sizes["scheme"]:
             squares = over_kernels((some["singular"] ** 2).mean("index") / some["sigma_w"] ** 2)
-            found.append(_judged(
+            found += compare_kernels(
                 [claim], f"Mean squared singular value over the nominal sigma_w^2, sigma_w: {what}",
                 "definition", squares, 1.0, claim=standing, correction=correction,
-            ))  # fmt: skip
+            )  # fmt: skip
     return found
 
 
-def _circular(entries: xr.Dataset) -> Verdict:
+def _circular(entries: xr.Dataset) -> list[Verdict]:
     """Eigenvalues fill the disc evenly."""
     n = entries.sizes["index"]
     share = over_kernels((moduli(entries) < entries["inside"]).mean("index"))
-    return _judged(
+    return compare_kernels(
         ["C5"], "Share of the eigenvalues within r sigma_w, every scheme with independent entries: r^2",
-        "circular law: Girko (1985), Tao & Vu (arXiv 0807.4898)", share, entries["inside"] ** 2, 1 / n,
+        "circular law: Girko (1985), Tao & Vu (arXiv 0807.4898)", share, entries["inside"] ** 2, slack=1 / n,
         tolerance_from="one eigenvalue at finite N and five standard errors over kernels",
         claim="right after repair",
         correction="The eigenvalues of one layer fill a disc of radius sigma_w: the largest is as large as "
@@ -104,35 +93,36 @@ def _universal(entries: xr.Dataset) -> list[Verdict]:
         ("spectral radius over sigma_w", moduli(entries).max("index"), entries["radius_predicted"]),
         ("number of real eigenvalues", entries["num_real"], entries["num_real_predicted"]),
     )
-    return [
-        _judged(
+    found: list[Verdict] = []
+    for what, values, gaussian in cases:
+        found += compare_kernels(
             ["C16"], f"Uniform, normal and cut normal entries: the mean {what} is that of Gaussian matrices",
-            "universality (Tao & Vu, arXiv 0807.4898); exact Gaussian laws", over_kernels(values), p, p / n,
+            "universality (Tao & Vu, arXiv 0807.4898); exact Gaussian laws",
+            over_kernels(values), gaussian, slack=gaussian / n,
             tolerance_from="five standard errors; the law of the entries changes it at order 1/N",
             claim="right after repair", correction="Of a heuristic's distribution only the variance counts.",
-        )
-        for what, values, p in cases
-    ]  # fmt: skip
+        )  # fmt: skip
+    return found
 
 
 def _singular(entries: xr.Dataset) -> list[Verdict]:
     """Largest, smallest and fourth moment of the singular values."""
     n = entries.sizes["index"]
     s = over_kernels(entries["singular"] / entries["sigma_w"])
-    spread = {"claim": "right after repair", "correction": "Not the eigenvalues, all within sigma_w, but the "
-        "singular values bound what a layer does: from about 0.7/N to 2 in units of sigma_w."}  # fmt: skip
+    bounds: Any = {"claim": "right after repair", "correction": "Not the eigenvalues, all within sigma_w, but "
+        "the singular values bound what a layer does: from about 0.7/N to 2 in units of sigma_w."}  # fmt: skip
     return [
-        _judged(
+        *compare_kernels(
             ["C5"], "Largest squared singular value over sigma_w^2, all schemes with independent entries: "
             "4, less by N^(-2/3)", "Johnstone (2001)", (s**2).max("index"), entries["largest_predicted"],
-            2 / n, tolerance_from="five standard errors; 2/N for the law of the entries", **spread,
+            slack=2 / n, tolerance_from="five standard errors; 2/N for the law of the entries", **bounds,
         ),
-        _judged(
+        *compare_kernels(
             ["C5"], "N times the smallest singular value over sigma_w: mean 0.656", "Edelman (1988)",
-            n * s.min("index"), EDELMAN_MEAN, 1 / n,
-            tolerance_from="five standard errors, and 1/N of finite size", **spread,
+            n * s.min("index"), EDELMAN_MEAN, slack=1 / n,
+            tolerance_from="five standard errors, and 1/N of finite size", **bounds,
         ),
-        _judged(
+        *compare_kernels(
             ["C16"], "Fourth moment of the singular values, uniform and normal entries: 2 + (kurtosis - 2)/N",
             "exact at every N", (s**4).mean("index"), 2 + (entries["kurtosis"] - 2) / n,
             claim="right after repair", correction="Variance decides; the kurtosis changes it at order 1/N.",
@@ -144,39 +134,34 @@ def _product(entries: xr.Dataset) -> list[Verdict]:
     """Eigenvalues of factors do not multiply, singular values of the product spread."""
     depth, n = entries.sizes["draw"], entries.sizes["index"]
     scale = entries["sigma_w"] ** depth
-    p = float(entries["product_largest_predicted"])
+    predicted = float(entries["product_largest_predicted"])
     radius = float((entries["product_radius"] / scale).mean())
-    return [
-        _judged(
-            ["C5"], f"Products of {depth} kernels: largest squared singular value over sigma_w^(2L), below "
-            "the Fuss-Catalan edge (L+1)^(L+1)/L^L by N^(-2/3); the spectral radius is "
-            f"{radius:.2f} sigma_w^L",
-            "Penson & Zyczkowski (arXiv 1103.3453) with a Tracy-Widom correction",
-            ((entries["product_largest"] / scale) ** 2).rename(seed="x"), p, depth / n * p,
-            tolerance_from="L/N of finite size and five standard errors over seeds",
-            claim="right after repair",
-            correction="Eigenvalues of factors do not multiply. Those of the product stay near sigma_w^L; "
-            "its largest singular value grows as sqrt(e L) sigma_w^L.",
-        )
-    ]  # fmt: skip
+    return compare(
+        ["C5"], f"Products of {depth} kernels: largest squared singular value over sigma_w^(2L), below "
+        "the Fuss-Catalan edge (L+1)^(L+1)/L^L by N^(-2/3); the spectral radius is "
+        f"{radius:.2f} sigma_w^L",
+        "Penson & Zyczkowski (arXiv 1103.3453) with a Tracy-Widom correction",
+        (entries["product_largest"] / scale) ** 2, predicted, slack=depth / n * predicted,
+        tolerance_from="L/N of finite size and five standard errors over seeds",
+        claim="right after repair",
+        correction="Eigenvalues of factors do not multiply. Those of the product stay near sigma_w^L; "
+        "its largest singular value grows as sqrt(e L) sigma_w^L.",
+    )  # fmt: skip
 
 
 def _orthogonal(at: xr.Dataset) -> list[Verdict]:
     """Isometries, Haar or not."""
     names, n = [str(name) for name in at["scheme"].values], at.sizes["index"]
     found: list[Verdict] = []
-    eps = float(np.finfo(at["real"].dtype).eps)
     if some := [name for name in names if name in ORTHOGONAL]:
         here = at.sel(scheme=some)
-        off = max(
-            float(np.abs(moduli(here) - 1).max()),
-            float(np.abs(here["singular"] - 1).max()),
-            float(np.abs(here["product_largest"] - 1).max()),
-        )
+        sizes = (moduli(here), here["singular"], here["product_largest"])
         found.append(judge(
             ["C14"], "Orthogonal and identity kernels: eigenvalues on the unit circle, all singular values "
-            "1, also of products: largest distance", "linear algebra", measured=off, predicted=0.0,
-            tolerance=4 * eps * n, tolerance_from="rounding", claim="right after repair",
+            "1, also of products: largest distance", "linear algebra",
+            measured=max(float(np.abs(values - 1).max()) for values in sizes), predicted=0.0,
+            tolerance=4 * float(np.finfo(at["real"].dtype).eps) * n, tolerance_from="rounding",
+            claim="right after repair",
             correction="They avoid both exactly in a linear network; slopes of an activation still multiply.",
         ))  # fmt: skip
     cases = {
@@ -187,22 +172,21 @@ def _orthogonal(at: xr.Dataset) -> list[Verdict]:
         if name not in names:
             continue
         values = over_kernels(at["real"].sel(scheme=name) + 1j * at["imaginary"].sel(scheme=name))
-        for number, x, p in (
-            ("trace", values.sum("index"), trace),
-            ("determinant", values.prod("index"), sign),
-        ):
-            found.append(_judged(
+        numbers = {"trace": (values.sum("index"), trace), "determinant": (values.prod("index"), sign)}
+        for number, (measured, predicted) in numbers.items():
+            found += compare_kernels(
                 ["C14"], f"{what}: mean {number}", "Mezzadri (math-ph/0609050); reflections, derived here",
-                x.real, p, 1e-3, tolerance_from="five standard errors over kernels, rounding",
+                measured.real, predicted, slack=1e-3,
+                tolerance_from="five standard errors over kernels, rounding",
                 claim="right after repair", correction="Orthogonal kernels drawn by QR need the signs of the "
                 "diagonal of R, or they are not uniformly distributed.",
-            ))  # fmt: skip
+            )  # fmt: skip
     return found
 
 
 def over_kernels(values: xr.DataArray, draw: str = "draw") -> xr.DataArray:
-    """All kernels of all seeds along the dimension x."""
-    return values.stack(x=("seed", draw))
+    """All kernels of all seeds along the dimension kernel."""
+    return values.stack(kernel=("seed", draw))
 
 
 def moduli(at: xr.Dataset) -> xr.DataArray:
