@@ -1,16 +1,17 @@
 """Figures of ``long-lag-tasks``: successes, learning curves, gradients by lag, and what predicts success."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from signalprop.bench.experiments.long_lag_tasks.verdicts import LN10, best, kept_decades, title, wilson
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 from signalprop.bench.training.remedies import remedy
 from signalprop.bench.training.tasks import find_task
 
@@ -36,39 +37,39 @@ def _labels(result: xr.Dataset) -> list[str]:
     return [remedy(str(name)).label for name in result["network"].values]
 
 
-def _panels(tasks: Sequence[str], height: float, **subplots: bool) -> tuple[Figure, list[Axes]]:
+def _panels(tasks: Sequence[str], height: float, **more: Any) -> tuple[Figure, list[Axes]]:
     """One panel per task, two in a row."""
-    rows = -(-len(tasks) // 2)
-    figure, axes = draw.canvas(rows, min(2, len(tasks)), height=height, **subplots)
-    for spare in axes.ravel()[len(tasks) :]:
-        spare.remove()
-    return figure, list(axes.ravel()[: len(tasks)])
+    figure, panels = draw.panels([title(task) for task in tasks], 2, height=height, **more)
+    return figure, list(panels.values())
 
 
 def _success(at: xr.Dataset) -> Figure:
+    """Share of the networks that solve each task, with and without clipping."""
     tasks, labels = [str(t) for t in at["task"].values], _labels(at)
     figure, panels = _panels(tasks, 0.9 + 0.22 * len(labels), sharex=True, sharey=True)
     rows, seeds = np.arange(len(labels))[::-1], at.sizes["seed"]
     norms = at["clip_norm"].values
-    looks, shifts = draw.series([_clipping(norm) for norm in norms]), np.linspace(0.17, -0.17, len(norms))
+    looks = draw.series([_clipping(norm) for norm in norms])
+    shifts = np.linspace(0.17, -0.17, len(norms)) if len(norms) > 1 else [0.0]
     for axes, task in zip(panels, tasks, strict=True):
-        for norm, shift in zip(norms, shifts if len(norms) > 1 else [0.0], strict=True):
-            count = at["solved"].sel(task=task, clip_norm=norm).sum("seed").values.astype(int)
-            interval = np.array([wilson(k, seeds) for k in count]).T
-            rate = count / seeds
-            draw.measured(
-                axes, rate, rows + shift, None, looks[_clipping(norm)],
-                xerr=np.abs(interval - rate), label=_clipping(norm),
-            )  # fmt: skip
-        axes.set(title=title(task), xlim=(-0.04, 1.04), ylim=(-0.6, len(labels) - 0.4))
+        for norm, (label, look), shift in zip(norms, looks.items(), shifts, strict=True):
+            rate, error = _shares(at["solved"].sel(task=task, clip_norm=norm))
+            draw.measured(axes, rate, rows + shift, None, look, xerr=error, label=label)
+        axes.set(xlim=(-0.04, 1.04), ylim=(-0.6, len(labels) - 0.4))
         axes.set_yticks(rows, labels)
     for axes in panels[-2:]:
         axes.set_xlabel(f"share of {seeds} networks that solve the task")
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2,
-        title="points: measured; bars: Wilson's 95 % intervals",
-    )  # fmt: skip
+    draw.legend(
+        figure, panels[0], where="upper", ncols=2, title="points: measured; bars: Wilson's 95 % intervals"
+    )
     return figure
+
+
+def _shares(solved: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of networks, and how far their intervals reach below and above."""
+    counts, seeds = solved.sum("seed").values.astype(int), solved.sizes["seed"]
+    ends = np.array([wilson(count, seeds) for count in counts]).T
+    return counts / seeds, np.abs(ends - counts / seeds)
 
 
 def _clipping(norm: float) -> str:
@@ -84,24 +85,19 @@ def _families(tasks: Sequence[str]) -> dict[str, list[int]]:
 
 def _lengths(at: xr.Dataset, families: dict[str, list[int]]) -> Figure:
     """Success of the networks against the length of the sequences."""
-    names, seeds = [str(m) for m in at["network"].values], at.sizes["seed"]
+    names, solved = [str(m) for m in at["network"].values], at["solved"].isel(clip_norm=-1)
     figure, panels = _panels(list(families), 2.6, sharey=True)
-    looks = draw.series(names)
     for axes, (family, lengths) in zip(panels, families.items(), strict=True):
         tasks = [f"{family}-{length}" for length in lengths]
-        for i, (name, label) in enumerate(zip(names, _labels(at), strict=True)):
-            count = at["solved"].isel(clip_norm=-1).sel(task=tasks, network=name).sum("seed").values
-            interval = np.array([wilson(int(k), seeds) for k in count]).T
+        for i, (name, look) in enumerate(draw.series(names).items()):
+            rate, error = _shares(solved.sel(task=tasks, network=name))
             x = np.array(lengths) * 1.02 ** (i - len(names) / 2)
-            error = np.abs(interval - count / seeds)
-            axes.plot(x, count / seeds, color=looks[name]["color"], linestyle=looks[name]["linestyle"])
-            draw.measured(axes, x, count / seeds, error, looks[name], label=label)
-        axes.set(
-            title=title(family), xscale="log", xlabel="length $T$", ylabel="share of networks that solve it"
-        )
+            axes.plot(x, rate, color=look["color"], linestyle=look["linestyle"])
+            draw.measured(axes, x, rate, error, look, label=_labels(at)[i])
+        axes.set(xscale="log", xlabel="length $T$", ylabel="share of networks that solve it")
         axes.set_xticks(lengths, [str(length) for length in lengths])
         axes.minorticks_off()
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    draw.legend(figure, panels[0], ncols=4)
     figure.suptitle(f"Success by length ({_how(at)})", fontsize=9)
     return figure
 
@@ -125,11 +121,10 @@ def _curves(at: xr.Dataset) -> Figure:
             )  # fmt: skip
         chance = float(at["test_loss_predicted"].sel(task=task))
         axes.axhline(chance, color="k", linestyle="--", linewidth=1.2, label="chance: no memory")
-        axes.set(title=title(task), yscale="log", xlabel="updates", ylabel=_loss_name(task))
+        axes.set(yscale="log", xlabel="updates", ylabel=_loss_name(task))
         lowest = np.nanmin([chance / 10, *shown.sel(task=task).values.ravel()])
         axes.set_ylim(max(lowest / 1.5, 1e-5 * chance), HUGE * chance)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    draw.legend(figure, panels[0], ncols=4)
     figure.suptitle(f"Learning curves ({_how(at)}): median of {at.sizes['seed']} networks", fontsize=9)
     return figure
 
@@ -146,7 +141,8 @@ def _lags(at: xr.Dataset) -> Figure:
     chosen = at.sel(task=task).isel(clip_norm=-1, lag=slice(steps + 1))
     looks = draw.series(names)
     for axes, when in zip(panels, ("before", "after"), strict=True):
-        decades = _finite(chosen[f"lag_{when}"] / LN10)
+        decades = chosen[f"lag_{when}"] / LN10
+        decades = decades.where(np.isfinite(decades))
         for name, label in zip(names, _labels(at), strict=True):
             y = decades.sel(network=name).median("seed")
             count = int(chosen["solved"].sel(network=name).sum())
@@ -159,15 +155,8 @@ def _lags(at: xr.Dataset) -> Figure:
     figure.suptitle(
         f"Gradient of the last answer by lag: median of {at.sizes['seed']} networks ({_how(at)})", fontsize=9
     )
-    figure.legend(
-        *panels[1].get_legend_handles_labels(), loc="outside right center",
-        title=f"{title(task)}:\nnetworks that solve it",
-    )  # fmt: skip
+    draw.legend(figure, panels[1], where="right", title=f"{title(task)}:\nnetworks that solve it")
     return figure
-
-
-def _finite(values: xr.DataArray) -> xr.DataArray:
-    return values.where(np.isfinite(values))
 
 
 def _predictor(result: xr.Dataset) -> Figure:
@@ -178,20 +167,14 @@ def _predictor(result: xr.Dataset) -> Figure:
     looks = draw.series(names)
     for axes, task in zip(panels, tasks, strict=True):
         chosen = at.sel(task=task)
-        for name in names:
+        for name, label in zip(names, _labels(at), strict=True):
             y = np.minimum(chosen["test_loss"].sel(network=name) / chosen["test_loss_predicted"], HUGE)
             look = {k: v for k, v in looks[name].items() if k != "linestyle"}
-            axes.plot(chosen["kept"].sel(network=name), y, linestyle="none", alpha=0.8, **look)
-        axes.axhline(1, color="k", linestyle="--", linewidth=1.2)
+            axes.plot(chosen["kept"].sel(network=name), y, linestyle="none", alpha=0.8, label=label, **look)
+        axes.axhline(1, color="k", linestyle="--", linewidth=1.2, label="chance")
         axes.axvline(0, color="0.6", linewidth=0.8)
-        axes.set(yscale="log", title=title(task), xlabel="decades gained over $T$, untrained")
-        axes.set_ylabel("test loss / chance")
-    handles = [
-        Line2D([], [], linestyle="none", color=looks[n]["color"], marker=looks[n]["marker"], label=label)
-        for n, label in zip(names, _labels(at), strict=True)
-    ]
-    handles.append(Line2D([], [], color="k", linestyle="--", label="chance"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+        axes.set(yscale="log", xlabel="decades gained over $T$, untrained", ylabel="test loss / chance")
+    draw.legend(figure, panels[0], ncols=4)
     figure.suptitle(
         f"What is left of the gradient before training, and the loss after it ({_how(result)})", fontsize=9
     )
@@ -216,4 +199,4 @@ def table(result: xr.Dataset) -> pd.DataFrame:
         "diverged": (at["diverged_at"] > 0).sum("seed"),
         "untrained_gradient_decades": at["kept"].median("seed"),
     }
-    return xr.Dataset(columns).to_dataframe().reset_index()
+    return tidy(columns)

@@ -1,4 +1,4 @@
-"""The sweep of ``long-lag-tasks``, and the measurement of one network."""
+"""Training of one network on one task, its test, and its gradient by lag before and after."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What theory predicts for ``long-lag-tasks``, on the axes of its grid."""
+"""The loss at chance, the only number that theory gives."""
 
 import xarray as xr
 

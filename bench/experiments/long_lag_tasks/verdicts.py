@@ -4,7 +4,9 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from signalprop.bench.measure.estimates import mean_and_error
 from signalprop.bench.record.verdict import Verdict, observe
+from signalprop.bench.training.choice import at_best_rate
 from signalprop.bench.training.remedies import remedy
 from signalprop.bench.training.tasks import find_task
 
@@ -41,21 +43,25 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     return found
 
 
-def _rate(solved: xr.DataArray) -> tuple[int, int, float, str]:
-    """Number of successes, of networks, the standard error of the rate, and all of it in words."""
-    k, n = int(solved.sum()), solved.size
-    low, high = wilson(k, n)
-    return (
-        k,
-        n,
-        float(np.sqrt(k / n * (1 - k / n) / n)),
-        f"{k} of {n} (95 % interval {low:.2f} to {high:.2f})",
-    )
+def _counted(solved: xr.DataArray) -> str:
+    """Number of successes, of networks, with the interval of the rate."""
+    low, high = wilson(int(solved.sum()), solved.size)
+    return f"{int(solved.sum())} of {solved.size} (95 % interval {low:.2f} to {high:.2f})"
 
 
-def _error(gain: xr.DataArray | np.ndarray) -> float:
-    """Standard error of the mean; NaN for a single number."""
-    return float(gain.std(ddof=1) / np.sqrt(gain.size)) if gain.size > 1 else float("nan")
+def _successes(solved: xr.DataArray, names: list[str]) -> str:
+    return "; ".join(f"{remedy(name).label}: {_counted(solved.sel(network=name))}" for name in names)
+
+
+def _gain(solved: xr.DataArray, network: str, over: str) -> tuple[float, float]:
+    """Gain in the success rate of one network over another, with its standard error over pairs."""
+    return mean_and_error(solved.sel(network=network, drop=True) - solved.sel(network=over, drop=True))
+
+
+def _resolved(gain: float, error: float) -> str:
+    """The sentence that closes a correction where the difference may be chance."""
+    clear = abs(gain) > 2 * error
+    return "" if clear else " The difference in successes is within two standard errors here."
 
 
 def _clipped(norm: float) -> str:
@@ -67,24 +73,15 @@ def _last(at: xr.Dataset) -> tuple[xr.Dataset, str]:
     return at.isel(clip_norm=-1), _clipped(float(at["clip_norm"][-1]))
 
 
-def _most(solved: xr.DataArray, names: list[str]) -> str:
-    """The network with most successes, so that no seed has a choice."""
-    return max(names, key=lambda name: float(solved.sel(network=name).sum()))
+def _present(at: xr.Dataset, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if name in at["network"].values]
 
 
-def _best_of(name: str, names: list[str]) -> str:
-    label = remedy(name).label
-    return (
-        label
-        if len(names) == 1
-        else f"{label}, the {'better' if len(names) == 2 else 'best'} of {len(names)}"
-    )
-
-
-def _resolved(gain: xr.DataArray) -> str:
-    """The sentence that closes a correction where the difference may be chance."""
-    clear = abs(float(gain.mean())) > 2 * _error(gain)
-    return "" if clear else " The difference in successes is within two standard errors here."
+def _most(solved: xr.DataArray, names: list[str]) -> tuple[str, str]:
+    """The network with most successes, so that no seed has a choice; and that in words."""
+    winner = max(names, key=lambda name: float(solved.sel(network=name).sum()))
+    of_many = f", the {'better' if len(names) == 2 else 'best'} of {len(names)}" if len(names) > 1 else ""
+    return winner, remedy(winner).label + of_many
 
 
 def _tasks(at: xr.Dataset) -> str:
@@ -124,6 +121,7 @@ def _rank(at: xr.Dataset) -> list[Verdict]:
     if not found:
         return []
     ranks = np.array([rank for _, rank, _ in found])
+    mean, error = mean_and_error(ranks)
     sure = np.array([p * len(found) < 0.05 for *_, p in found])  # Bonferroni
     helps, hurts = int((sure & (ranks > 0)).sum()), int((sure & (ranks < 0)).sum())
     each = ", ".join(f"{rank:+.2f} (p = {p:.1g}; {title(task)})" for task, rank, p in found)
@@ -131,7 +129,7 @@ def _rank(at: xr.Dataset) -> list[Verdict]:
         observe(
             ["D11"], "Rank correlation, over networks as if independent, of the decades that the untrained "
             f"gradient loses or gains over the sequence with the loss after training, {how}: {each}; mean",
-            PASCANU, measured=float(ranks.mean()), uncertainty=_error(ranks), claim="right after repair",
+            PASCANU, measured=mean, uncertainty=error, claim="right after repair",
             correction="At these lengths a gradient that is kept at initialization goes with a smaller loss "
             f"on {helps} of {len(found)} tasks, and with a larger one on {hurts}, beyond chance: "
             + ("no relation shows." if not helps + hurts else "it does not predict success." if hurts else
@@ -153,7 +151,7 @@ def _no_memory(at: xr.Dataset) -> list[Verdict]:
             ["D5"], f"Copying: {x.size} of {guess.size} networks recall less than {GUESSING:.0%} of the "
             "symbols after training. Loss of these, selected so, over that of no memory, 10 log(8) / "
             "(T + 20): median", ARJOVSKY, claim="not checkable",
-            measured=float(np.median(x)), uncertainty=float(x.std() / np.sqrt(x.size)),
+            measured=float(np.median(x)), uncertainty=mean_and_error(x)[1],
         )
     ]  # fmt: skip
 
@@ -164,13 +162,13 @@ def _clipping(result: xr.Dataset) -> Verdict:
     hoping, clipped = pairs[0].ravel() > 0, pairs[-1].ravel() > 0
     better, worse = int((clipped & ~hoping).sum()), int((hoping & ~clipped).sum())
     p = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
-    gain = clipped.astype(float) - hoping
+    gain, error = mean_and_error(clipped.astype(float) - hoping)
     sure = p < 0.05
     return observe(
-        ["D24"], f"{gain.size} pairs of networks that differ in clipping ({_last(result)[1]}, or not): "
+        ["D24"], f"{hoping.size} pairs of networks that differ in clipping ({_last(result)[1]}, or not): "
         f"{better} succeed with it alone, {worse} without it alone (sign test as if all pairs were "
         f"independent, p = {p:.2g}); gain in success rate", PASCANU,
-        measured=float(gain.mean()), uncertainty=_error(gain),
+        measured=gain, uncertainty=error,
         claim=("right" if better > worse else "wrong") if sure else "not checkable",
         correction="" if sure and better > worse else "No difference shows at these lengths and this number "
         "of networks." if not sure else "Clipping cost successes here.",
@@ -187,57 +185,52 @@ def _ungated(at: xr.Dataset) -> Verdict:
         )  # fmt: skip
     at = at.isel(task=np.flatnonzero(solvable))
     solved = at["solved"].sel(clip_norm=0)
-    names = [str(m) for m in at["network"].values if str(m) in UNGATED]
-    winner = _most(solved, names)
-    k, n, error, words = _rate(solved.sel(network=winner))
+    winner, words = _most(solved, [str(m) for m in at["network"].values if str(m) in UNGATED])
+    share = float(solved.sel(network=winner).mean())
     return observe(
-        ["D6"], f"{_best_of(winner, names)} without gates, and without clipping, solves {words}, over the "
-        f"tasks that any network solves: {_tasks(at)}", LE,
-        measured=k / n, uncertainty=error, claim="right after repair" if k else "right",
+        ["D6"], f"{words} without gates, and without clipping, solves {_counted(solved.sel(network=winner))}"
+        f", over the tasks that any network solves: {_tasks(at)}", LE,
+        measured=share, uncertainty=float(np.sqrt(share * (1 - share) / solved.sel(network=winner).size)),
+        claim="right after repair" if share else "right",
         correction="At these lengths a good start or activation is enough. Clipping limits steps, restores "
-        "no vanished gradient, and makes learning surer." if k else "",
+        "no vanished gradient, and makes learning surer." if share else "",
     )  # fmt: skip
 
 
 def _unit_gain(at: xr.Dataset) -> Verdict:
     """Two ways to keep a tanh network's step near an isometry: at the start, and by a regulariser."""
     last, how = _last(at)
-    solved = last["solved"]
-    names = [m for m in ("tanh", "orthogonal", "omega") if m in at["network"].values]
-    rates = [f"{remedy(m).label}: {_rate(solved.sel(network=m))[3]}" for m in names]
-    gain = solved.sel(network="orthogonal", drop=True) - solved.sel(network="tanh", drop=True)
-    helped = float(gain.mean()) > 2 * _error(gain)
+    gain, error = _gain(last["solved"], "orthogonal", "tanh")
     return observe(
-        ["D12"], f"Successes over all tasks, {how}: {'; '.join(rates)}. Gain of the orthogonal over "
-        "the Gaussian start", PASCANU,
-        measured=float(gain.mean()), uncertainty=_error(gain), claim="right after repair",
-        correction=f"Step derivatives near 1 at the start {'helped' if helped else 'did not help'} here, at "
-        "these lengths; near 0 they are the problem. The regulariser's weight of 4 was found for plain "
-        "gradient descent and competes with the task's gradient.",
+        ["D12"], f"Successes over all tasks, {how}: "
+        f"{_successes(last['solved'], _present(at, ('tanh', 'orthogonal', 'omega')))}. Gain of the "
+        "orthogonal over the Gaussian start", PASCANU,
+        measured=gain, uncertainty=error, claim="right after repair",
+        correction=f"Step derivatives near 1 at the start {'helped' if gain > 2 * error else 'did not help'} "
+        "here, at these lengths; near 0 they are the problem. The regulariser's weight of 4 was found for "
+        "plain gradient descent and competes with the task's gradient.",
     )  # fmt: skip
 
 
 def _relu(at: xr.Dataset) -> Verdict:
     """Relu networks, by clipping, against tanh."""
-    names = [m for m in ("tanh", "relu", "irnn") if m in at["network"].values]
-    rates = [
-        f"{remedy(m).label}, {_clipped(norm)}: {_rate(at['solved'].sel(network=m, clip_norm=norm))[3]}"
-        for m in names
+    names = _present(at, ("tanh", "relu", "irnn"))
+    rates = "; ".join(
+        f"{remedy(name).label}, {_clipped(norm)}: {_counted(at['solved'].sel(network=name, clip_norm=norm))}"
+        for name in names
         for norm in at["clip_norm"].values
-    ]
-    last, how = _last(at)
-    solved = last["solved"]
-    winner = _most(solved, names[1:])
-    gain = solved.sel(network=winner, drop=True) - solved.sel(network="tanh", drop=True)
-    diverged = int((at["diverged_at"].sel(network=names[1:]) > 0).sum())
-    learns = bool(solved.sel(network=winner).any())
+    )
+    (last, how), relus = _last(at), names[1:]
+    winner, words = _most(last["solved"], relus)
+    gain, error = _gain(last["solved"], winner, "tanh")
+    diverged = int((at["diverged_at"].sel(network=relus) > 0).sum())
+    learns = bool(last["solved"].sel(network=winner).any())
     return observe(
-        ["D13"], f"Successes over all tasks: {'; '.join(rates)}. {diverged} relu networks overflow. Gain "
-        f"of {_best_of(winner, names[1:])}, over tanh, {how}", LE,
-        measured=float(gain.mean()), uncertainty=_error(gain),
-        claim="right after repair" if learns else "not checkable",
+        ["D13"], f"Successes over all tasks: {rates}. {diverged} relu networks overflow. Gain of {words}, "
+        f"over tanh, {how}", LE,
+        measured=gain, uncertainty=error, claim="right after repair" if learns else "not checkable",
         correction="A relu network that starts near the identity or at the He scale trains through tens of "
-        "steps; an eigenvalue above 1 does not decide." + _resolved(gain) if learns else "",
+        "steps; an eigenvalue above 1 does not decide." + _resolved(gain, error) if learns else "",
     )  # fmt: skip
 
 
@@ -245,31 +238,28 @@ def _forget_bias(at: xr.Dataset) -> Verdict:
     """The gradient that a forget bias of 1 keeps, and what it does to success."""
     last, how = _last(at)
     pair = [last.sel(network=f"lstm_forget_{b}", drop=True) for b in (0, 1)]
-    gain = (pair[1]["kept"] - pair[0]["kept"]).mean("task")
-    words = [_rate(p["solved"])[3] for p in pair]
+    gain, error = mean_and_error((pair[1]["kept"] - pair[0]["kept"]).mean("task"))
+    words = [_counted(p["solved"]) for p in pair]
     return observe(
         ["D20"], f"An LSTM's forget bias of 1 instead of 0: success {words[0]} becomes {words[1]}, {how}; "
         "decades of gradient that it keeps more over the sequence, untrained, mean over tasks", JOZEFOWICZ,
-        measured=float(gain.mean()), uncertainty=_error(gain),
-        claim="right" if float(gain.mean()) > 0 else "wrong",
-        correction="" if float(gain.mean()) > 0 else "A larger bias kept no more of the gradient here.",
+        measured=gain, uncertainty=error, claim="right" if gain > 0 else "wrong",
+        correction="" if gain > 0 else "A larger bias kept no more of the gradient here.",
     )  # fmt: skip
 
 
 def _simple_gates(at: xr.Dataset) -> Verdict:
     """Cells with fewer gates than an LSTM."""
     last, how = _last(at)
-    solved = last["solved"]
-    simpler = [m for m in SIMPLER if m in at["network"].values]
-    rates = [f"{remedy(m).label}: {_rate(solved.sel(network=m))[3]}" for m in ("lstm_forget_1", *simpler)]
-    winner = _most(solved, simpler)
-    gain = solved.sel(network=winner, drop=True) - solved.sel(network="lstm_forget_1", drop=True)
+    solved, simpler = last["solved"], _present(at, SIMPLER)
+    winner, words = _most(solved, simpler)
+    gain, error = _gain(solved, winner, "lstm_forget_1")
     return observe(
-        ["D25"], f"Successes over all tasks, {how}: {'; '.join(rates)}. Gain of {_best_of(winner, simpler)}, "
-        "over the LSTM",
-        HOCHREITER, measured=float(gain.mean()), uncertainty=_error(gain), claim="right after repair",
+        ["D25"], f"Successes over all tasks, {how}: {_successes(solved, ['lstm_forget_1', *simpler])}. Gain "
+        f"of {words}, over the LSTM",
+        HOCHREITER, measured=gain, uncertainty=error, claim="right after repair",
         correction="An additive path that is kept open does it, not the number of gates. And what is "
-        "remembered are earlier time steps, not earlier training steps." + _resolved(gain),
+        "remembered are earlier time steps, not earlier training steps." + _resolved(gain, error),
     )  # fmt: skip
 
 
@@ -278,9 +268,7 @@ def best(result: xr.Dataset) -> xr.Dataset:
 
     That is where more seeds solve the task or, at equal numbers, with the smaller median test loss.
     """
-    loss = result["test_loss"].median("seed") / result["test_loss_predicted"]
-    score = result["solved"].sum("seed") + (1 / (1 + loss)).fillna(0) / 2
-    return result.isel(learning_rate=score.argmax("learning_rate"))
+    return at_best_rate(result, result["solved"].sum("seed"), -result["test_loss"].median("seed"))
 
 
 def wilson(solved: int, seeds: int) -> tuple[float, float]:

@@ -8,16 +8,15 @@ from matplotlib.figure import Figure
 
 from signalprop.bench.experiments.stuck_or_solved.conditions import CONDITIONS
 from signalprop.bench.experiments.stuck_or_solved.verdicts import (
-    BAD,
     ENDED_WELL,
     LIMIT,
     SIGNALS,
     TELLTALES,
     foretells,
-    interval,
     separation,
     states,
 )
+from signalprop.bench.experiments.stuck_or_solved.xor import UNSOLVED
 from signalprop.bench.record import figures as draw
 
 TINY = 1e-16  # below which logs of norms are drawn
@@ -35,20 +34,20 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
 
 def _telltales(result: xr.Dataset) -> Figure:
     """Each number of each network, by condition, with what it is worth alone."""
-    figure, (panels,) = draw.canvas(1, 4, height=2.9, sharey=True)
     at = states(result)
     shown = {
-        "flatness": (10.0 ** -at["flatness"]).clip(TINY), "excess": at["excess"],
-        "level": at["level"], "regained": at["regained"],
+        "norm of the gradient": (10.0 ** -at["flatness"]).clip(TINY), "loss over base rate's": at["excess"],
+        "smallest eigenvalue": at["level"], "regained by a restart": at["regained"],
     }  # fmt: skip
-    labels = ("norm of the gradient", "loss over base rate's", "smallest eigenvalue", "regained by a restart")
-    looks = draw.series(list(CONDITIONS))
-    for axes, (name, title), label in zip(panels, TELLTALES.items(), labels, strict=True):
-        for row, (condition, look) in enumerate(looks.items()):
-            values = shown[name].sel(network=condition).values.ravel()
+    titles = [f"{title}\nAUC {separation(at[name], at['stuck'])}" for name, title in TELLTALES.items()]
+    figure, by_title = draw.panels(titles, 4, height=2.9, sharey=True)
+    panels = list(by_title.values())
+    for axes, (label, numbers) in zip(panels, shown.items(), strict=True):
+        for row, (condition, look) in enumerate(draw.series(list(CONDITIONS)).items()):
+            values = numbers.sel(network=condition).values.ravel()
             jitter = np.linspace(-0.28, 0.28, values.size)
             draw.measured(axes, values, row + jitter, None, look, markersize=2.6)
-        axes.set(xlabel=label, title=f"{title}\nAUC {interval(separation(at[name], at['stuck']))}")
+        axes.set_xlabel(label)
     panels[0].set_xscale("log")
     panels[2].set_xscale("symlog", linthresh=1e-4)
     panels[2].set_xticks([-0.1, -0.001, 0], ["-0.1", "-0.001", "0"])
@@ -89,23 +88,22 @@ def _chart(result: xr.Dataset) -> Figure:
 
 def _xor(result: xr.Dataset) -> Figure:
     """Shares of ends by width, one panel per penalty."""
-    figure, (panels,) = draw.canvas(1, result.sizes["penalty"], height=2.6, sharey=True)
-    bad, minimum = result["xor_error"] > BAD, result["xor_minimum"] > 0
+    titles = {f"L2 penalty {p:g}" if p else "no penalty": p for p in result["penalty"].values}
+    figure, panels = draw.panels(list(titles), height=2.6, sharey=True)
+    bad, minimum = result["xor_error"] > UNSOLVED, result["xor_minimum"] > 0
     kinds = {"bad strict minimum": bad & minimum, "plateau or saddle": bad & ~minimum, "solved": ~bad}
-    colours = ("#d55e00", "#de8f05", "#a6cee3")
-    for axes, penalty in zip(panels, result["penalty"].values, strict=True):
-        base = np.zeros(result.sizes["xor_width"])
+    widths, colours = [str(w) for w in result["xor_width"].values], ("#d55e00", "#de8f05", "#a6cee3")
+    for title, axes in panels.items():
+        base = np.zeros(len(widths))
         for (label, which), colour in zip(kinds.items(), colours, strict=True):
-            share = which.sel(penalty=penalty).mean(("seed", "restart")).values
-            axes.bar(
-                [str(w) for w in result["xor_width"].values], share, bottom=base, color=colour, label=label
-            )
+            share = which.sel(penalty=titles[title]).mean(("seed", "restart")).values
+            axes.bar(widths, share, bottom=base, color=colour, label=label)
             base = base + share
-        axes.set(xlabel="hidden units", title=f"L2 penalty {penalty:g}" if penalty else "no penalty")
+        axes.set_xlabel("hidden units")
         axes.grid(axis="x", visible=False)
-    total = result.sizes["seed"] * result.sizes["restart"]
-    panels[0].set_ylabel(f"share of {total} restarts on XOR")
-    panels[-1].legend(loc="lower right", frameon=True, framealpha=0.9)
+    shown = list(panels.values())
+    shown[0].set_ylabel(f"share of {result.sizes['seed'] * result.sizes['restart']} restarts on XOR")
+    shown[-1].legend(loc="lower right", frameon=True, framealpha=0.9)
     return figure
 
 
@@ -139,22 +137,15 @@ def _outcomes(axes: Axes, result: xr.Dataset) -> None:
 
 def table(result: xr.Dataset) -> pd.DataFrame:
     """Numbers of every condition, how well each tells, ends on XOR, and early signals."""
-    found = []
-    at = states(result)
+    at, found = states(result), []
     for name, label in TELLTALES.items():
-        area, low, high = separation(at[name], at["stuck"])
-        found.append(("all conditions", label, "area under the ROC curve", area, low, high))
+        area = separation(at[name], at["stuck"])
+        found.append(("all conditions", label, "area under the ROC curve", *area))
         for condition in CONDITIONS:
             values = at[name].sel(network=condition).values.ravel()
-            found.append(
-                (
-                    condition,
-                    label,
-                    "median, 10 % and 90 %",
-                    *np.quantile(values, (0.5, 0.1, 0.9), method="nearest"),
-                )
-            )
-    bad = result["xor_error"] > BAD
+            ends = np.quantile(values, (0.5, 0.1, 0.9), method="nearest")
+            found.append((condition, label, "median, 10 % and 90 %", *ends))
+    bad = result["xor_error"] > UNSOLVED
     kinds = {"bad end": bad, "certified minimum": bad & (result["xor_minimum"] > 0)}
     for width in result["xor_width"].values:
         for penalty in result["penalty"].values:
@@ -163,14 +154,6 @@ def table(result: xr.Dataset) -> pd.DataFrame:
                 found.append((f"XOR, {width} units, L2 {penalty:g}", kind, "share", share, np.nan, np.nan))
     for step in result["step"].values:
         for name, label in SIGNALS.items():
-            found.append(
-                (
-                    f"step {step}",
-                    label,
-                    "area under the ROC curve",
-                    foretells(result, name, step)[0],
-                    np.nan,
-                    np.nan,
-                )
-            )
+            area = foretells(result, name, step)._replace(low=np.nan, high=np.nan)
+            found.append((f"step {step}", label, "area under the ROC curve", *area))
     return pd.DataFrame(found, columns=["case", "number", "quantity", "value", "low", "high"])

@@ -1,4 +1,4 @@
-"""The sweep of ``stuck-or-solved``, and the measurement of one network."""
+"""Every condition, the networks of random scale and the restarts on XOR, from one seed."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What theory predicts for ``stuck-or-solved``, on the axes of its grid."""
+"""Which networks are stuck is known from how they were made; nothing else is predicted."""
 
 import numpy as np
 import xarray as xr

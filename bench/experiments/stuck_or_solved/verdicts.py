@@ -1,12 +1,13 @@
 """Verdicts of ``stuck-or-solved``: what tells the two apart, local minima, and early signals."""
 
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 from scipy import stats
 
-from signalprop.analysis.statistics import auc, bootstrap_interval
+from signalprop.analysis.statistics import auc, bootstrap_interval, share_interval
 from signalprop.bench.experiments.stuck_or_solved.conditions import CONDITIONS
 from signalprop.bench.experiments.stuck_or_solved.xor import UNSOLVED
 from signalprop.bench.record.verdict import Verdict, judge, observe
@@ -16,7 +17,6 @@ DAUPHIN = "Dauphin et al. (2014), arXiv:1406.2572"
 HAMEY = "Hamey (1998), Neural Networks 11"
 ENOUGH = 0.95  # area under the ROC curve of a test that is worth using
 SOON = 0.05  # share of the training after which signals are read
-BAD = UNSOLVED
 LIMIT = 0.1  # of the base rate's loss: a fresh network that is better by more calls this one stuck
 ENDED_WELL = 0.5  # of the loss of the base rate, below which training counts as a success
 TELLTALES = {
@@ -36,6 +36,23 @@ RISES_WITH_FAILURE = ("loss_by_record", "saturated", "inactive")
 RESAMPLED = 8  # seeds from which there is an interval
 
 
+class Area(NamedTuple):
+    """Area under the ROC curve with its 95 % interval, NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def error(self) -> float:
+        """Standard error, as if the interval were Gaussian."""
+        return (self.high - self.low) / 3.92
+
+    def __str__(self) -> str:
+        """The area with its interval, if it has one, in words."""
+        return f"{self.value:.2f}" + ("" if np.isnan(self.low) else f" [{self.low:.2f}, {self.high:.2f}]")
+
+
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge the four numbers, the ends on XOR, and the early signals."""
     return [*_telltales(result), *_minima(result), *_signals(result)]
@@ -44,83 +61,70 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
 def _telltales(result: xr.Dataset) -> list[Verdict]:
     """How well each number tells stuck networks from others."""
     at = states(result)
-    found = {name: separation(at[name], at["stuck"]) for name in TELLTALES}
-    alone = "; ".join(f"{TELLTALES[n]} {interval(found[n])}" for n in ("excess", "level"))
+    areas = {name: separation(at[name], at["stuck"]) for name in TELLTALES}
+    flat, restart = areas["flatness"], areas["regained"]
+    alone = "; ".join(f"{TELLTALES[n]} {areas[n]}" for n in ("excess", "level"))
     size = at["loss"].size
-    hard = found["flatness"][0] < ENOUGH
-    called = at["regained"].fillna(np.inf) > LIMIT
-    right = int((called == (at["stuck"] > 0)).sum())
-    share = stats.binomtest(right, size).proportion_ci(0.95, "exact")
-    dead = at["log_gradient"].sel(network="dead")
-    solved = at["log_gradient"].sel(network="solved")
-    vanishing = at["log_gradient"].sel(network="vanishing")
+    right = int(((at["regained"].fillna(np.inf) > LIMIT) == (at["stuck"] > 0)).sum())
+    low, high = share_interval(right, size)
+    dead, solved, vanishing = (at["log_gradient"].sel(network=n) for n in ("dead", "solved", "vanishing"))
     smaller = float((solved.values[:, None] < vanishing.values[None, :]).mean())
+    hard, tells = flat.value < ENOUGH, restart.value >= ENOUGH
     return [
         observe(
             ["B24"], f"Stuck from not stuck by the norm of the gradient alone, {size} networks in "
-            f"{len(CONDITIONS)} conditions: area under the ROC curve {interval(found['flatness'])}; by other "
-            f"numbers alone: {alone}. A solved network has the smaller gradient than a vanishing one in "
-            f"{smaller:.0%} of pairs", HANLEY,
-            measured=found["flatness"][0], uncertainty=_half(found["flatness"]),
-            claim="right" if hard else "wrong",
+            f"{len(CONDITIONS)} conditions: area under the ROC curve {flat}; by other numbers alone: "
+            f"{alone}. A solved network has the smaller gradient than a vanishing one in {smaller:.0%} of "
+            "pairs", HANLEY, measured=flat.value, uncertainty=flat.error, claim="right" if hard else "wrong",
             correction="" if hard else "In this collection the gradient alone suffices.",
         ),
         observe(
             ["B24"], "The same by a restart: a network is called stuck if its loss after some more steps is "
             f"above that of a fresh network after as many, by {LIMIT:.0%} of the loss of the base rate or "
-            f"more; right for {right} of {size} (95 % Clopper-Pearson {share.low:.3f} to {share.high:.3f}); "
-            "area under the ROC curve, 0.95 asked", HANLEY,
-            measured=found["regained"][0], uncertainty=_half(found["regained"]),
-            claim="right after repair" if found["regained"][0] >= ENOUGH else "right",
+            f"more; right for {right} of {size} (95 % Clopper-Pearson {low:.3f} to {high:.3f}); area under "
+            "the ROC curve, 0.95 asked", HANLEY,
+            measured=restart.value, uncertainty=restart.error,
+            claim="right after repair" if tells else "right",
             correction="Hard to tell from the gradient, the loss or the curvature alone; a short restart "
-            "tells."
-            if found["regained"][0] >= ENOUGH else "",
+            "tells." if tells else "",
         ),
         judge(
             ["B24"], f"Norm of the whole gradient of {dead.size} networks with a dead layer, once the output "
             "bias has learnt the base rate: exactly or nearly 0",
             "chain rule", measured=np.exp(dead), predicted=0.0,
-            tolerance=1e-6, tolerance_from="what the output bias still has to learn", claim="right",
+            tolerance=1e-6, tolerance_from="what the output bias still has to learn",
         ),
     ]  # fmt: skip
 
 
-def _half(found: tuple[float, float, float]) -> float:
-    """Standard error of a 95 % interval as if Gaussian."""
-    return (found[2] - found[1]) / 3.92
-
-
 def _minima(result: xr.Dataset) -> list[Verdict]:
     """Bad ends on XOR: minima or plateaus, by width."""
-    bad, minimum = result["xor_error"] > BAD, result["xor_minimum"] > 0
-    found = []
+    bad = (result["xor_error"] > UNSOLVED).sortby("xor_width")
+    strict = bad & (result["xor_minimum"] > 0)
+    total, found = result.sizes["seed"] * result.sizes["restart"], []
     for penalty in result["penalty"].values:
-        at = bad.sel(penalty=penalty)
-        strict = at & minimum.sel(penalty=penalty)
-        each = [f"{w} units: {int(at.sel(xor_width=w).sum())} bad, of them "
-        f"{int(strict.sel(xor_width=w).sum())} "
-                "certified minima" for w in result["xor_width"].values]  # fmt: skip
-        total = at.isel(xor_width=0).size
-        narrow = float(at.isel(xor_width=int(result["xor_width"].values.argmin())).mean())
-        wide = float(at.isel(xor_width=int(result["xor_width"].values.argmax())).mean())
-        at_width = int(result["xor_width"].min())
+        ends, minima = (a.sel(penalty=penalty).sum(("seed", "restart")) for a in (bad, strict))
+        each = "; ".join(
+            f"{int(width)} units: {int(ends.sel(xor_width=width))} bad, of them "
+            f"{int(minima.sel(xor_width=width))} certified minima"
+            for width in result["xor_width"].values
+        )
+        narrow, wide = (float(ends[i]) / total for i in (0, -1))
         found.append(observe(
             ["B40"], f"Restarts on XOR {f'with L2 {penalty:g}' if penalty else 'without penalty'}, {total} "
-            f"per width; {'; '.join(each)}. Share that ends badly with {at_width} units",
+            f"per width; {each}. Share that ends badly with {int(ends['xor_width'][0])} units",
             f"{HAMEY}; {DAUPHIN}",
             measured=narrow, uncertainty=float(np.sqrt(narrow * (1 - narrow) / total)),
             claim="right after repair" if narrow > wide else "right",
-            correction=_lesson(int(at.sum()), int(strict.sum()), wide) if narrow > wide else "",
+            correction=_lesson(int(ends.sum()), int(minima.sum()), wide) if narrow > wide else "",
         ))  # fmt: skip
     return found
 
 
 def _lesson(bad: int, strict: int, wide: float) -> str:
-    what = (
-        f"{strict} of {bad} bad ends are certified strict minima"
-        if strict
-        else "no bad end is certified as a strict minimum"
-    )
+    """What the ends teach where a wide net fails less often than a narrow one."""
+    what = f"{strict} of {bad} bad ends are certified strict minima"
+    what = what if strict else "no bad end is certified as a strict minimum"
     rarer = "bad ends vanish" if wide == 0 else f"bad ends get rarer ({wide:.0%})"
     return f"In nets barely large enough some restarts fail; {what}. With width {rarer}."
 
@@ -129,21 +133,20 @@ def _signals(result: xr.Dataset) -> list[Verdict]:
     """Signals inside the layers against the loss, soon after the start."""
     steps = result["step"].values
     soon = steps[np.argmin(np.abs(steps - SOON * (steps[-1] + steps[1]) if len(steps) > 1 else steps))]
-    at = result.isel(network=slice(len(CONDITIONS), None))
     areas = {step: {name: foretells(result, name, step) for name in SIGNALS} for step in {steps[0], soon}}
-    if np.isnan(areas[soon]["loss_by_record"][0]):
+    if np.isnan(areas[soon]["loss_by_record"].value):
         return []
-    words = [
-        f"step {step}: " + "; ".join(f"{SIGNALS[n]} {interval(a)}" for n, a in areas[step].items())
+    words = ". ".join(
+        f"step {step}: " + "; ".join(f"{SIGNALS[name]} {area}" for name, area in areas[step].items())
         for step in sorted(areas)
-    ]
-    inside = areas[soon]["log_first"]
-    helps = inside[0] >= 0.8
+    )
+    inside, size = areas[soon]["log_first"], result["loss"].isel(network=slice(len(CONDITIONS), None)).size
+    helps = inside.value >= 0.8
     return [
         observe(
-            ["B42"], f"How well signals foretell that {at['loss'].size} networks of random activation and "
-            f"scale end above half the loss of the base rate, area under the ROC curve: {'. '.join(words)}. "
-            f"First layer's gradient at step {soon}", HANLEY, measured=inside[0], uncertainty=_half(inside),
+            ["B42"], f"How well signals foretell that {size} networks of random activation and scale end "
+            f"above half the loss of the base rate, area under the ROC curve: {words}. First layer's "
+            f"gradient at step {soon}", HANLEY, measured=inside.value, uncertainty=inside.error,
             claim="right" if helps else "right after repair",
             correction="" if helps else "At this time no single signal inside the layers foretells the end "
             "well.",
@@ -167,7 +170,7 @@ def states(result: xr.Dataset) -> xr.Dataset:
     )
 
 
-def separation(scores: xr.DataArray, positive: xr.DataArray) -> tuple[float, float, float]:
+def separation(scores: xr.DataArray, positive: xr.DataArray) -> Area:
     """Area under the ROC curve over all networks, with its 95 % bootstrap interval over seeds.
 
     Where all pairs are in order every resample is too: then the interval has no width. It is NaN below
@@ -177,25 +180,19 @@ def separation(scores: xr.DataArray, positive: xr.DataArray) -> tuple[float, flo
     x, group = (a.transpose("seed", ...).values for a in (scores, positive > 0))
     area = auc(x.ravel(), group.ravel())
     if not 0 < area < 1:
-        return area, area, area
+        return Area(area, area, area)
     if len(x) < RESAMPLED:
-        return area, np.nan, np.nan
+        return Area(area, np.nan, np.nan)
 
     def resampled(seeds: np.ndarray, axis: int = -1) -> np.ndarray:
         return np.apply_along_axis(lambda i: auc(x[i].ravel(), group[i].ravel()), axis, seeds)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        return area, *bootstrap_interval(np.arange(len(x)), resampled, num_resamples=500)
+        return Area(area, *bootstrap_interval(np.arange(len(x)), resampled, num_resamples=500))
 
 
-def interval(found: tuple[float, float, float]) -> str:
-    """An area with its interval, if it has one, in words."""
-    area, low, high = found
-    return f"{area:.2f}" if np.isnan(low) else f"{area:.2f} [{low:.2f}, {high:.2f}]"
-
-
-def foretells(result: xr.Dataset, name: str, step: int) -> tuple[float, float, float]:
+def foretells(result: xr.Dataset, name: str, step: int) -> Area:
     """How well a signal at a step foretells failure, for the networks of random scale, as `separation`."""
     at = result.isel(network=slice(len(CONDITIONS), None))
     failed = at["loss"].fillna(np.inf) > ENDED_WELL * at["base"]
