@@ -62,7 +62,5 @@ SIZES = {
 
 
 EXPERIMENT = in_folder(
-    __name__,
-    SIZES,
-    {"log_delta": Variable(("layer",), "log norm of dE/dz in a layer", "nats")},
+    __name__, SIZES, {"log_delta": Variable(("layer",), "log norm of dE/dz in a layer", "nats")}
 )

@@ -1,4 +1,4 @@
-"""Figures of ``activation-slopes``: all activations, the factor of a layer over its scale, the sigmoid."""
+"""Figures: all activations, the factor of a layer over its scale, the sigmoid."""
 
 from typing import Any
 
@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from signalprop.bench.experiments.activation_slopes.verdicts import critical, slopes
+from signalprop.bench.measure.estimates import exp, standard_error
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 from signalprop.models.activations import ACTIVATIONS
 
 
@@ -40,13 +42,13 @@ def _curves(result: xr.Dataset) -> Figure:
 
 def _factor(result: xr.Dataset) -> Figure:
     figure, ((axes,),) = draw.canvas(1, 1, height=3.6)
-    mean, error = slopes(result)
     for name, look in draw.series([str(a) for a in result["activation"].values]).items():
-        at, measured = result.sel(activation=name), np.exp(mean.sel(activation=name))
+        at = result.sel(activation=name)
+        measured, error = _factors(at)
         scale, factor = at["curve_sigma_w"].values, at["curve_factor"].values
         draw.theory(axes, scale, factor, look)
-        draw.theory(axes, at["sigma_w"], np.exp(at["slope_predicted"]), look, linewidth=0.6)
-        draw.measured(axes, at["sigma_w"], measured, measured * error.sel(activation=name), look, label=name)
+        draw.theory(axes, at["sigma_w"], exp(at["slope_predicted"]), look, linewidth=0.6)
+        draw.measured(axes, at["sigma_w"], measured, error, look, label=name)
         _mark_critical(axes, critical(scale, factor), look["color"])
     axes.axhline(1.0, color="0.3", linewidth=0.8)
     axes.axhline(0.25, color="0.3", linewidth=0.8, linestyle="--")
@@ -56,6 +58,13 @@ def _factor(result: xr.Dataset) -> Figure:
     axes.set_title(r"A layer multiplies the gradient by $\sqrt{\chi_1(\sigma_w)}$, a sigmoid not by 1/4")
     axes.legend(loc="upper left", title=r"lines $\sqrt{\chi_1}$; thin, at this width")
     return figure
+
+
+def _factors(result: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """Factor per layer, with the standard error of its logarithm times itself."""
+    each = slopes(result)
+    factor = exp(each.mean("seed", skipna=False))
+    return factor, factor * standard_error(each)
 
 
 def _mark_critical(axes: Axes, scale: float, colour: Any) -> None:
@@ -86,9 +95,10 @@ def _profiles(axes: Axes, result: xr.Dataset) -> None:
     for scale, look in zip(chosen, looks.values(), strict=True):
         at = result.sel(sigma_w=scale)
         decades = (at["log_delta"] - at["log_delta"].sel(layer=top)) / np.log(10)
-        error = decades.std("seed", ddof=1) / np.sqrt(decades.sizes["seed"])
         draw.theory(axes, layer, at["log_delta_predicted"] / np.log(10), look)
-        draw.measured(axes, layer, decades.mean("seed"), error, look, label=rf"$\sigma_w$ = {scale:g}")
+        draw.measured(
+            axes, layer, decades.mean("seed"), standard_error(decades), look, label=rf"$\sigma_w$ = {scale:g}"
+        )
     bound = (top - layer) * np.log10(0.25)
     axes.plot(layer, bound, color="0.4", linestyle=":", label=r"$(1/4)^{L-l}$")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -99,12 +109,11 @@ def _profiles(axes: Axes, result: xr.Dataset) -> None:
 
 def table(result: xr.Dataset) -> pd.DataFrame:
     """Factor per layer, measured and predicted."""
-    mean, error = slopes(result)
-    factor = np.exp(mean)
+    factor, error = _factors(result)
     columns = {
         "factor": factor,
-        "error": factor * error,
-        "predicted_factor": np.exp(result["slope_predicted"]),
+        "error": error,
+        "predicted_factor": exp(result["slope_predicted"]),
         "width_correction": result["width_correction"],
     }
-    return xr.Dataset(columns).to_dataframe().reset_index()
+    return tidy(columns)

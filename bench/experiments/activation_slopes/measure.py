@@ -1,4 +1,4 @@
-"""The sweep of ``activation-slopes``, and the measurement of one network."""
+"""The size of the gradient in every layer of one network, by activation and weight scale."""
 
 import jax
 import jax.numpy as jnp
@@ -25,14 +25,8 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     width, depth, dtype = static["width"], static["depth"], static["dtype"]
     input_key, top_key, key = jax.random.split(key, 3)
     x = jax.random.normal(input_key, (width,), dtype)
-    network = stream.LazyMLP(
-        (width,) * (depth + 1),
-        activation(static["activation"]),
-        "gaussian",
-        point["sigma_w"],
-        key=key,
-        dtype=dtype,
-    )
+    widths, phi = (width,) * (depth + 1), activation(static["activation"])
+    network = stream.LazyMLP(widths, phi, "gaussian", point["sigma_w"], key=key, dtype=dtype)
     cotangent = jax.random.normal(top_key, (width,), dtype)
     profile = stream.profile(network, x / jnp.sqrt(jnp.mean(x**2)), cotangent)
     return {"log_delta": jnp.where(profile.lost_at == 0, profile.log_delta, jnp.nan)}

@@ -1,4 +1,4 @@
-"""What theory predicts for ``activation-slopes``, on the axes of its grid."""
+"""Mean-field profiles and factors per layer, and the slopes of all known activations."""
 
 from functools import partial
 from typing import Any

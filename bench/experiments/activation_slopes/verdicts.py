@@ -1,4 +1,4 @@
-"""Verdicts of ``activation-slopes``."""
+"""Verdicts on the slopes of activations, the chain rule, and the factor per layer of networks."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,8 @@ import xarray as xr
 
 from signalprop.analysis import meanfield
 from signalprop.bench.experiments.activation_slopes.theory import mean_slope
-from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.measure.estimates import standard_error
+from signalprop.bench.record.verdict import Verdict, compare, judge, sampling_factor
 from signalprop.models.activations import ACTIVATIONS
 
 MEAN_FIELD = "Schoenholz et al., arXiv 1611.01232"
@@ -129,26 +130,25 @@ def _moments() -> list[Verdict]:
 
 
 def _networks(result: xr.Dataset) -> list[Verdict]:
-    mean, error = slopes(result)
-    columns = {"mean": mean, "error": error, "predicted": result["slope_predicted"]}
-    together = xr.Dataset({**columns, "width": result["width_correction"]})
-    seeds, names = result.sizes["seed"], list(result["activation"].values)
-    measured = {name: together.sel(activation=name).dropna("sigma_w") for name in names}
-    found = [_factor(name, at, seeds) for name, at in measured.items() if at.sizes["sigma_w"] > 0]
+    found: list[Verdict] = []
+    names = list(result["activation"].values)
+    for name in names:
+        found += _factor(name, result.sel(activation=name))
     if "sigmoid" in names and float(result["sigma_w"].max()) > 12:
-        found.append(_sigmoid_crossing(together.sel(activation="sigmoid"), result.sel(activation="sigmoid")))
+        found.append(_sigmoid_crossing(result.sel(activation="sigmoid")))
     return found
 
 
-def _factor(name: str, at: xr.Dataset, seeds: int) -> Verdict:
-    """Factor per layer of one activation, at all scales."""
-    is_sigmoid = name == "sigmoid"
-    low, high = float(at["sigma_w"][0]), float(at["sigma_w"][-1])
-    return judge(
+def _factor(name: str, at: xr.Dataset) -> list[Verdict]:
+    """Factor per layer of one activation, at all scales where no network lost its signal."""
+    is_sigmoid, measured = name == "sigmoid", slopes(at).dropna("sigma_w")
+    if measured.size == 0:
+        return []
+    low, high = float(measured["sigma_w"][0]), float(measured["sigma_w"][-1])
+    return compare(
         ["A8", "A21", "A20"] if is_sigmoid else ["A20"],
         f"Change of log |delta| per {name} layer, sigma_w from {low:g} to {high:g}: half the log of chi_1",
-        MEAN_FIELD, measured=at["mean"], predicted=at["predicted"], uncertainty=at["error"],
-        tolerance=at["width"] + sampling_factor(at.sizes["sigma_w"], seeds) * at["error"],
+        MEAN_FIELD, measured, at["slope_predicted"], slack=at["width_correction"],
         tolerance_from="the correction in 1/width in full, and five standard errors over networks",
         claim="right after repair",
         correction="At most 1/4 holds for the slope alone. A layer multiplies the gradient by sqrt(chi_1): "
@@ -157,30 +157,31 @@ def _factor(name: str, at: xr.Dataset, seeds: int) -> Verdict:
     )  # fmt: skip
 
 
-def _sigmoid_crossing(measured: xr.Dataset, result: xr.Dataset) -> Verdict:
+def _sigmoid_crossing(at: xr.Dataset) -> Verdict:
     """Where the measured factor passes 1; the finite width moves it by the correction over the steepness."""
-    scale, log_factor = measured["sigma_w"].values, measured["mean"].values
+    scale, each = at["sigma_w"].values, slopes(at)
+    log_factor = each.mean("seed", skipna=False).values
     i = int(np.argmax(log_factor > 0))
     steepness = (log_factor[i] - log_factor[i - 1]) / np.log(scale[i] / scale[i - 1])
     found = critical(scale[i - 1 : i + 1], np.exp(log_factor[i - 1 : i + 1]))
-    error = found * float(measured["error"][i]) / steepness
-    shift = float(measured["width"][i]) / steepness
-    infinite = critical(result["curve_sigma_w"].values, result["curve_factor"].values)
+    error = found * float(standard_error(each)[i]) / steepness
+    shift = float(at["width_correction"][i]) / steepness
+    infinite = critical(at["curve_sigma_w"].values, at["curve_factor"].values)
     return judge(
         ["A8", "A13"], "Weight scale at which gradients of a sigmoid network neither shrink nor grow: "
         f"{infinite:.3f} at infinite width, more at this one", MEAN_FIELD,
         measured=found, predicted=infinite * np.exp(shift), uncertainty=error,
-        tolerance=infinite * shift + sampling_factor(1, result.sizes["seed"]) * error,
+        tolerance=infinite * shift + sampling_factor(1, at.sizes["seed"]) * error,
         tolerance_from="the shift by the finite width, in full, and five standard errors over networks",
         claim="right after repair",
         correction="Sigmoid networks shrink gradients below sigma_w = 10.149 and make them explode above.",
     )  # fmt: skip
 
 
-def slopes(result: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
-    """Measured change of log |delta| per layer: mean and standard error over networks."""
-    each = xr.apply_ufunc(mean_slope, result["log_delta"], input_core_dims=[["layer"]])
-    return each.mean("seed", skipna=False), each.std("seed", ddof=1) / np.sqrt(each.sizes["seed"])
+def slopes(result: xr.Dataset) -> xr.DataArray:
+    """Measured change of log |delta| per layer, of every network."""
+    found: xr.DataArray = xr.apply_ufunc(mean_slope, result["log_delta"], input_core_dims=[["layer"]])
+    return found
 
 
 def critical(sigma_w: np.ndarray, factor: np.ndarray) -> float:

@@ -109,8 +109,11 @@ def _singular(entries: xr.Dataset) -> list[Verdict]:
     """Largest, smallest and fourth moment of the singular values."""
     n = entries.sizes["index"]
     s = over_kernels(entries["singular"] / entries["sigma_w"])
-    bounds: Any = {"claim": "right after repair", "correction": "Not the eigenvalues, all within sigma_w, but "
-        "the singular values bound what a layer does: from about 0.7/N to 2 in units of sigma_w."}  # fmt: skip
+    bounds: Any = {
+        "claim": "right after repair",
+        "correction": "Not the eigenvalues, all within sigma_w, but the singular values bound what a layer "
+        "does: from about 0.7/N to 2 in units of sigma_w.",
+    }
     return [
         *compare_kernels(
             ["C5"], "Largest squared singular value over sigma_w^2, all schemes with independent entries: "
