@@ -1,12 +1,13 @@
 """The whole line of one experiment: settings, sweep, store, then figures, table and verdicts."""
 
+import json
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
-
 from signalprop.bench.engine import store, sweep
+from signalprop.bench.engine.provenance import drawing_hash
 from signalprop.bench.experiment import SIZES, Experiment
 from signalprop.bench.record import figures, verdict
 from signalprop.bench.record.verdict import Verdict
@@ -56,7 +57,7 @@ def run(
     report: sweep.Report = lambda case, done, total: None,
     shard: tuple[int, int] | None = None,
 ) -> Outcome | None:
-    """Measure what is missing, then draw and judge.
+    """Measure what is missing, then draw and judge, unless that was done from the same run by the same code.
 
     Returns:
         The outcome; None if other shards still have chunks to compute.
@@ -68,15 +69,41 @@ def run(
     if not store.is_finished(path):
         return None
     folder = result_folder(out, experiment, settings)
-    return Outcome(path, folder, draw(experiment, store.load(path), folder))
+    verdicts = _drawn(experiment, path, folder) or draw(experiment, path, folder)
+    return Outcome(path, folder, verdicts)
 
 
-def draw(experiment: Experiment, result: xr.Dataset, folder: Path) -> list[Verdict]:
-    """Write figures, table and verdicts of a stored result; nothing is recomputed."""
+def draw(experiment: Experiment, path: Path, folder: Path) -> list[Verdict]:
+    """Write figures, table and verdicts of a stored run; nothing is measured."""
+    result, files = store.load(path), [f"{experiment.name}.csv", "verdicts.json"]
     with figures.style():
         for name, figure in experiment.figures(result).items():
-            figures.save(figure, folder, name)
-    experiment.table(result).to_csv(folder / f"{experiment.name}.csv", index=False, float_format="%.6g")
+            files += [written.name for written in figures.save(figure, folder, name)]
+    experiment.table(result).to_csv(folder / files[0], index=False, float_format="%.6g")
     verdicts = experiment.verdicts(result)
     verdict.write(folder / "verdicts.json", verdicts)
+    note = {"from": _origin(experiment, path), "folder": str(folder.resolve()), "files": files}
+    _note(path).write_text(json.dumps(note))
     return verdicts
+
+
+def _drawn(experiment: Experiment, path: Path, folder: Path) -> list[Verdict]:
+    """The verdicts in the folder if all its files come from this run and this code; empty if not."""
+    try:
+        note = json.loads(_note(path).read_text())
+    except (OSError, ValueError):
+        return []
+    same = note["from"] == _origin(experiment, path) and note["folder"] == str(folder.resolve())
+    whole = same and all((folder / file).exists() for file in note["files"])
+    return verdict.read(folder / "verdicts.json") if whole else []
+
+
+def _note(path: Path) -> Path:
+    """Beside a run: of what its figures were drawn last, and where."""
+    return path.with_suffix(".drawn.json")
+
+
+def _origin(experiment: Experiment, path: Path) -> dict[str, str]:
+    """What figures and verdicts follow from: the run, the code that draws and judges, and the libraries."""
+    libraries = {name: version(name) for name in ("matplotlib", "seaborn", "numpy", "scipy")}
+    return {"run": store.fingerprint(path), "code": drawing_hash(experiment), **libraries}

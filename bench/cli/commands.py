@@ -65,7 +65,6 @@ def figures(options: arguments.Figures) -> int:
     _check_names(options.names)
     machine.start("cpu")
     from signalprop.bench import pipeline
-    from signalprop.bench.engine import store
     from signalprop.bench.experiment import SIZES
     from signalprop.bench.experiments import find
 
@@ -76,7 +75,7 @@ def figures(options: arguments.Figures) -> int:
             path = pipeline.run_path(options.out, experiment, settings)
             if path.exists():
                 folder = pipeline.result_folder(options.out, experiment, settings)
-                verdicts = pipeline.draw(experiment, store.load(path), folder)
+                verdicts = pipeline.draw(experiment, path, folder)
                 _say_outcome(experiment.name, pipeline.Outcome(path, folder, verdicts))
                 drawn += 1
     if not drawn:

@@ -41,6 +41,7 @@ class Programs:
             raise InputError(f"--dtype: got {settings.dtype}; write {' or '.join(DTYPES)}")
         self.dtype = jnp.dtype(settings.dtype)
         self._programs: dict[tuple[Block, Block], jax.stages.Compiled] = {}
+        self._measured: dict[str, jax.ShapeDtypeStruct] = {}
 
     def point(self, seed: jax.Array, scalars: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
         """Measure one network; the key depends on the seed only, so scales share their draws."""
@@ -62,8 +63,8 @@ class Programs:
 
         return program
 
-    def lower(self, static: Static, chunk: Block) -> jax.stages.Lowered:
-        """Lower the program that runs one chunk on every local device."""
+    def trace(self, static: Static, chunk: Block) -> jax.stages.Traced:
+        """Trace the program that runs one chunk on every local device."""
         program = self.chunk_program(static)
 
         def per_device(*inputs: Any) -> Any:
@@ -73,7 +74,7 @@ class Programs:
         spread = jax.shard_map(
             per_device, mesh=self.mesh, in_specs=P("sweep"), out_specs=P("sweep"), check_vma=False
         )
-        return jax.jit(spread).lower(*self.on_devices([(0,) * len(chunk)], chunk))
+        return jax.jit(spread).trace(*self.on_devices([(0,) * len(chunk)], chunk))
 
     def export(self, static: Static, chunk: Block, platforms: Sequence[str]) -> list[jax.export.Exported]:
         """Lower one chunk for other platforms (``cpu``, ``cuda``, ``tpu``), which need not be present.
@@ -106,7 +107,9 @@ class Programs:
         """Compile the program of a static case once."""
         if (index, chunk) not in self._programs:
             options = self.experiment.compiler_options if self.devices[0].platform == "cpu" else {}
-            self._programs[index, chunk] = self.lower(static, chunk).compile(dict(options))
+            traced = self.trace(static, chunk)
+            self._measured = self._measured or traced.out_info
+            self._programs[index, chunk] = traced.lower().compile(dict(options))
         return self._programs[index, chunk]
 
     def release(self, index: Block) -> None:
@@ -133,14 +136,17 @@ class Programs:
     def shapes(self) -> dict[str, Shape]:
         """Dimensions, lengths, dtype and labels of each measured array.
 
-        The lengths are those of the grid's coordinates; a case with fewer entries leaves the rest empty.
+        The lengths are those of the grid's coordinates; a case with fewer entries leaves the rest empty. A
+        program that was compiled before tells names and dtypes; only without one is the first case traced.
 
         Raises:
             ValueError: If ``measure`` returns other arrays than the experiment declares.
         """
         name, declared, coords = self.experiment.name, self.experiment.variables, self.grid.coords
-        one = self.inputs((0,) * len(self.grid.traced_shape), (1,) * len(self.grid.traced_shape))
-        out = jax.eval_shape(self.chunk_program(next(self.grid.cases())[1]), *one)
+        out = self._measured
+        if not out:
+            one = self.inputs((0,) * len(self.grid.traced_shape), (1,) * len(self.grid.traced_shape))
+            out = jax.eval_shape(self.chunk_program(next(self.grid.cases())[1]), *one)
         if set(out) != set(declared):
             raise ValueError(f"{name}: measured {sorted(out)}, declared {sorted(declared)}")
         if lacking := {d for v in declared.values() for d in v.dims} - set(coords):

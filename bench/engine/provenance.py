@@ -15,6 +15,7 @@ from signalprop.bench.experiment import Experiment
 
 ROOT = Path(__file__).parents[2]  # where analysis, models and bench lie, in a checkout and when installed
 DRAWS = ("signalprop.bench.engine.grid", "signalprop.bench.engine.programs")  # keys, scalars, dtypes
+STYLE = "signalprop.bench.record.figures"
 NO_NUMBERS = {  # how an experiment is declared, the list of them, and what is said of bad input
     "signalprop.bench.experiment",
     "signalprop.bench.experiments",
@@ -46,8 +47,18 @@ def code_hash(experiment: Experiment, settings: Any, root: Path = ROOT) -> str:
     and the engine's draws. Figures, verdicts and other experiments are not among them.
     """
     parts = (experiment.grid, experiment.measure, experiment.theory, type(settings))
+    return _hash(deciding_files({part.__module__ for part in parts}, root))
+
+
+def drawing_hash(experiment: Experiment, root: Path = ROOT) -> str:
+    """Hash of the code that draws and judges a stored result: figures, table, verdicts, house style."""
+    parts = (experiment.figures, experiment.table, experiment.verdicts)
+    return _hash(deciding_files({STYLE, *(part.__module__ for part in parts)}, root))
+
+
+def _hash(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for path in deciding_files({part.__module__ for part in parts}, root):
+    for path in files:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 

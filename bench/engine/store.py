@@ -175,6 +175,13 @@ def code_changed(path: Path, code_hash: str) -> bool:
     return bool(_open(path, "r").attrs.get("code_hash") != code_hash)
 
 
+def fingerprint(path: Path) -> str:
+    """Hash of what a finished run holds: its settings and the checksum of every chunk."""
+    group = _open(path, "r")
+    markers = np.ascontiguousarray(group[MARKER][...])  # type: ignore[index]
+    return hashlib.sha256(str(group.attrs["settings_hash"]).encode() + markers.tobytes()).hexdigest()[:12]
+
+
 def load(path: str | Path) -> xr.Dataset:
     """Open a finished run as a labelled dataset: measured and predicted arrays, provenance in ``attrs``.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from signalprop.bench.engine.provenance import ROOT, code_hash, deciding_files
+from signalprop.bench.engine.provenance import ROOT, code_hash, deciding_files, drawing_hash
 from signalprop.bench.experiments import EXPERIMENTS, find
 
 
@@ -63,3 +63,23 @@ def test_neither_drawing_nor_judging_decides_a_number(name) -> None:
     assert {f"{folder}/{file}.py" for file in ("__init__", "measure", "theory")} <= files
     assert not [f for f in files if f.endswith(("figures.py", "verdicts.py")) or f.startswith("bench/record")]
     assert not [f for f in files if f.startswith("bench/experiments/") and not f.startswith(f"{folder}/")]
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("bench/experiments/trainability/figures.py", True),
+        ("bench/experiments/trainability/verdicts.py", True),
+        ("bench/record/figures.py", True),
+        ("bench/record/verdict.py", True),
+        ("bench/experiments/phase_diagram/figures.py", False),
+        ("bench/record/report.py", False),
+        ("bench/engine/sweep.py", False),
+    ],
+)
+def test_a_figure_is_drawn_again_if_and_only_if_it_may_differ(copied, file, changes) -> None:
+    path, experiment = copied / file, find("trainability")
+    before, text = drawing_hash(experiment, copied), path.read_text()
+    path.write_text(f"{text}\nEDITED = 1\n")
+    assert (drawing_hash(experiment, copied) != before) == changes
+    path.write_text(text)
