@@ -1,4 +1,4 @@
-"""Figures of ``sigmoid-saturation``: saturated units over two scales, slopes and gradients, exact zeros."""
+"""Figures: saturated units over two scales, slopes and gradients, exact zeros."""
 
 from typing import Any
 
@@ -10,23 +10,15 @@ from matplotlib.figure import Figure
 
 from signalprop.bench.experiments.sigmoid_saturation.measure import SATURATED
 from signalprop.bench.experiments.sigmoid_saturation.theory import tail, zero_edges
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.measure.rounding import FORMATS
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
     """Saturation against weight and against s, slopes and gradients, and exact zeros."""
     return {"saturation": _saturation(result), "gradients": _gradients(result)}
-
-
-def _points(axes: Any, x: Any, values: xr.DataArray, look: Any, label: str) -> None:
-    """Mean and standard error over layers."""
-    error = values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
-    draw.measured(axes, x, values.mean("seed"), error, look, label=label)
-
-
-def _fine_scales(result: xr.Dataset) -> np.ndarray:
-    return np.geomspace(float(result["sigma_w"].min()), float(result["sigma_w"].max()), 300)
 
 
 def _saturation(result: xr.Dataset) -> Figure:
@@ -48,6 +40,15 @@ def _saturation(result: xr.Dataset) -> Figure:
     return figure
 
 
+def _points(axes: Axes, x: Any, values: xr.DataArray, look: Any, label: str) -> None:
+    """Mean and standard error over layers."""
+    draw.measured(axes, x, values.mean("seed"), standard_error(values), look, label=label)
+
+
+def _fine_scales(result: xr.Dataset) -> np.ndarray:
+    return np.geomspace(float(result["sigma_w"].min()), float(result["sigma_w"].max()), 300)
+
+
 def _gradients(result: xr.Dataset) -> Figure:
     figure, ((left, right),) = draw.canvas(1, 2, height=3.1)
     widest = result.isel(width=-1)
@@ -66,7 +67,7 @@ def _slopes_and_gradients(axes: Axes, at: xr.Dataset) -> None:
     }
     for (name, label), look in zip(labels.items(), draw.series(list(labels)).values(), strict=True):
         power = 1.0 if name == "slope" else 0.5
-        mean, error = at[name].mean("seed"), at[name].std("seed", ddof=1) / np.sqrt(at.sizes["seed"])
+        mean, error = at[name].mean("seed"), standard_error(at[name])
         draw.theory(axes, s, at[f"{name}_predicted"] ** power, look)
         draw.measured(axes, s, mean**power, power * mean ** (power - 1) * error, look, label=label)
     large = fine[fine > 1]
@@ -74,9 +75,8 @@ def _slopes_and_gradients(axes: Axes, at: xr.Dataset) -> None:
         axes.plot(large, law, color="0.5", linewidth=0.8, linestyle=":")
     axes.plot([], [], color="0.5", linewidth=0.8, linestyle=":", label="limits of large $s$")
     axes.set(xscale="log", yscale="log", xlabel="standard deviation $s$ of $h$")
-    axes.set(
-        ylabel="mean slope or gradient", title=f"Saturation kills $dW$, not $dx$ ($n$ = {int(at['width'])})"
-    )
+    axes.set_ylabel("mean slope or gradient")
+    axes.set_title(f"Saturation kills $dW$, not $dx$ ($n$ = {int(at['width'])})")
     axes.legend(loc="lower left")
 
 
@@ -98,4 +98,4 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     columns = {name: result[name].mean("seed") for name in names}
     columns |= {f"{name}_predicted": result[f"{name}_predicted"] for name in names}
     columns |= {f"zero_{f}": result["exact_zero"].sel(format=f, drop=True).mean("seed") for f in FORMATS}
-    return xr.Dataset(columns).to_dataframe().reset_index()
+    return tidy(columns)

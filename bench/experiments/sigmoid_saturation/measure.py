@@ -1,4 +1,4 @@
-"""The sweep of ``sigmoid-saturation``, and the measurement of one network."""
+"""Slopes, local gradients and exact zeros of one layer of sigmoids, by width and scale."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What theory predicts for ``sigmoid-saturation``, on the axes of its grid."""
+"""Gaussian means of slopes and gradients, and where a slope is exactly 0 in a number format."""
 
 import math
 from typing import Any

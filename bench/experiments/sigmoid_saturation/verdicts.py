@@ -1,4 +1,4 @@
-"""Verdicts of ``sigmoid-saturation``."""
+"""Verdicts on saturation, slopes and both gradients, exact zeros, and what a saturated unit blocks."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ import xarray as xr
 from signalprop.bench.experiments.sigmoid_saturation.measure import SIGMOID
 from signalprop.bench.experiments.sigmoid_saturation.theory import tail, zero_edges
 from signalprop.bench.measure.rounding import FORMATS
-from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.record.verdict import Verdict, compare, compare_estimates, judge
 
 OVER_LAYERS = "five standard errors over layers"
 WIDE = 5.0  # scales from which the asymptotic laws are judged
@@ -19,51 +19,33 @@ WIDE = 5.0  # scales from which the asymptotic laws are judged
 
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge saturation, slopes, both gradients, exact zeros, and what one saturated layer or unit blocks."""
-    found = [*_saturation(result), *_gradients(result), _exact_zeros(result), *_blocked()]
+    found = [*_saturation(result), *_unit_weights(result), *_gradients(result), *_exact_zeros(result)]
+    found += _blocked()
     if float(result["sigma_w"].max()) >= WIDE:
         found += _asymptotics(result.sel(sigma_w=result["sigma_w"] >= WIDE))
     return found
 
 
-def _mean(result: xr.Dataset, name: str) -> dict[str, Any]:
-    """Arguments of ``judge``: mean over seeds beside the prediction, five standard errors allowed."""
-    values = result[name]
-    error = values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
-    predicted, mean = xr.broadcast(result[f"{name}_predicted"], values.mean("seed"))
-    factor = sampling_factor(mean.size, values.sizes["seed"])
-    return {
-        "measured": mean,
-        "predicted": predicted,
-        "uncertainty": error.transpose(*mean.dims),
-        "tolerance": factor * error.transpose(*mean.dims),
-    }
-
-
-def _fraction_error(result: xr.Dataset, fraction: xr.DataArray) -> xr.DataArray:
-    """Standard error of a counted fraction, of one count where hardly any is expected."""
-    count = json.loads(result.attrs["settings"])["units"] * result.sizes["seed"]
-    error: xr.DataArray = np.sqrt(fraction * (1 - fraction) / count + 1 / count**2)
-    return error
-
-
 def _saturation(result: xr.Dataset) -> list[Verdict]:
-    predicted, measured = xr.broadcast(result["saturated_predicted"], result["saturated"].mean("seed"))
-    error = _fraction_error(result, predicted)
-    found = [
-        judge(
-            ["A4"], "Fraction of units with |h| > 5, at every width and scale: s = std(h) alone decides",
-            "erfc(5 / (s sqrt 2))", measured=measured, predicted=predicted,
-            uncertainty=error, tolerance=sampling_factor(measured.size) * error,
-            tolerance_from="five standard errors of a counted fraction",
-        )
-    ]  # fmt: skip
+    predicted = result["saturated_predicted"]
+    found = compare_estimates(
+        ["A4"], "Fraction of units with |h| > 5, at every width and scale: s = std(h) alone decides",
+        "erfc(5 / (s sqrt 2))", result["saturated"].mean("seed"), _fraction_error(result, predicted),
+        predicted, tolerance_from="five standard errors of a counted fraction",
+    )  # fmt: skip
     if float(result["sigma_w"].min()) <= 1:
         found.append(judge(
             ["A7"], "Largest z (1 - z) among all units", "algebra",
             measured=float(result["largest_slope"].max()), predicted=0.25,
             tolerance=1e-4, tolerance_from="no unit is exactly at h = 0",
         ))  # fmt: skip
-    return [*found, *_unit_weights(result)]
+    return found
+
+
+def _fraction_error(result: xr.Dataset, fraction: xr.DataArray) -> xr.DataArray:
+    """Standard error of a counted fraction, of one count where hardly any is expected."""
+    count = json.loads(result.attrs["settings"])["units"] * result.sizes["seed"]
+    return (fraction * (1 - fraction) / count + 1 / count**2) ** 0.5
 
 
 def _unit_weights(result: xr.Dataset) -> list[Verdict]:
@@ -71,69 +53,46 @@ def _unit_weights(result: xr.Dataset) -> list[Verdict]:
     unit = [(n, n**0.5) for n in result["width"].values if n**0.5 in result["sigma_w"].values]
     if not unit:
         return []
-    std = xr.concat([result["std"].sel(width=n, sigma_w=s) for n, s in unit], "case")
-    error = std.std("seed", ddof=1) / np.sqrt(std.sizes["seed"])
-    return [
-        judge(
-            ["A5"], f"Standard deviation of W x with unit weights and inputs, for {len(unit)} widths n",
-            "sqrt(n)", measured=std.mean("seed"), predicted=[s for _, s in unit],
-            uncertainty=error, tolerance=sampling_factor(len(unit), std.sizes["seed"]) * error,
-            tolerance_from=OVER_LAYERS, claim="right after repair",
-            correction="s^2 = n Var(w) E x^2: at Var(w) = 1/n the width drops out. At unit weights and "
-            "inputs values of +-400 at three standard deviations need 17,778 inputs.",
-        )
-    ]  # fmt: skip
+    std = xr.concat([result["std"].sel(width=n, sigma_w=s, drop=True) for n, s in unit], "case")
+    return compare(
+        ["A5"], f"Standard deviation of W x with unit weights and inputs, for {len(unit)} widths n",
+        "sqrt(n)", std, xr.DataArray([s for _, s in unit], dims="case"), tolerance_from=OVER_LAYERS,
+        claim="right after repair",
+        correction="s^2 = n Var(w) E x^2: at Var(w) = 1/n the width drops out. At unit weights and "
+        "inputs values of +-400 at three standard deviations need 17,778 inputs.",
+    )  # fmt: skip
 
 
 def _gradients(result: xr.Dataset) -> list[Verdict]:
     law = "Gaussian integral of the squared slope"
     return [
-        judge(
+        *compare(
             ["A11", "A12"], "Mean of |dE/dW|^2 / (|g| |x|)^2, at every width and scale", f"{law}, E S'^2",
-            tolerance_from=OVER_LAYERS, **_mean(result, "weight_gradient"),
+            result["weight_gradient"], result["weight_gradient_predicted"], tolerance_from=OVER_LAYERS,
         ),
-        judge(
+        *compare(
             ["A6"], "Mean of |dE/dx|^2 / |g|^2, at every width and scale", f"{law}: s^2 E S'^2 = chi_1",
-            tolerance_from=OVER_LAYERS, claim="right after repair",
+            result["input_gradient"], result["input_gradient_predicted"], tolerance_from=OVER_LAYERS,
+            claim="right after repair",
             correction="In a saturated layer the gradient of W falls as s^(-1/2), and that of x grows as "
             "s^(1/2): the weights that saturate the layer also multiply the gradient.",
-            **_mean(result, "input_gradient"),
         ),
     ]  # fmt: skip
 
 
-def _asymptotics(wide: xr.Dataset) -> list[Verdict]:
-    found = []
-    for name, what, integral in (("slope", "slope", 1.0), ("squared_slope", "squared slope", 1 / 6)):
-        checks = _mean(wide, name)
-        law = integral / (wide["sigma_w"] * np.sqrt(2 * np.pi))
-        law = law.broadcast_like(checks["measured"]).transpose(*checks["measured"].dims)
-        checks |= {"predicted": law, "tolerance": checks["tolerance"] + law * 1.65 / wide["sigma_w"] ** 2}
-        found.append(judge(
-            ["A6"], f"Mean {what} of a saturated layer (s from {float(wide['sigma_w'][0]):g} on)",
-            f"density at 0 times the integral of the {what}: {integral:.4g} / (s sqrt(2 pi))",
-            tolerance_from=f"next order, pi^2 / (6 s^2), and {OVER_LAYERS}", claim="right after repair",
-            correction="It falls in proportion to 1/s, not to zero: units near h = 0 always remain.",
-            **checks,
-        ))  # fmt: skip
-    return found
-
-
-def _exact_zeros(result: xr.Dataset) -> Verdict:
-    predicted, measured = xr.broadcast(result["exact_zero_predicted"], result["exact_zero"].mean("seed"))
-    error, s = _fraction_error(result, predicted), result["sigma_w"]
+def _exact_zeros(result: xr.Dataset) -> list[Verdict]:
+    predicted, s = result["exact_zero_predicted"], result["sigma_w"]
     # A device may flush subnormal results to 0, which moves the lower edge, and h is rounded to the format.
     moved = [
         np.abs(tail(-float(np.log(float(jnp.finfo(f).smallest_normal))), s) - tail(zero_edges(f)[1], s))
         + tail(zero_edges(f)[0] * (1 - float(jnp.finfo(f).eps)), s) - tail(zero_edges(f)[0], s)
         for f in FORMATS
     ]  # fmt: skip
-    slack = xr.concat(moved, "format").broadcast_like(predicted).transpose(*predicted.dims)
-    return judge(
+    return compare_estimates(
         ["A6", "B23"], "Share of slopes that are exactly 0 in float16, bfloat16, float32 and float64",
         "IEEE 754: S'(h) = 0 above p log 2 and below -log(largest number)",
-        measured=measured, predicted=predicted, uncertainty=error,
-        tolerance=sampling_factor(measured.size) * error + slack,
+        result["exact_zero"].mean("seed"), _fraction_error(result, predicted), predicted,
+        slack=xr.concat(moved, "format"),
         tolerance_from="five standard errors of a counted fraction, rounding of h, flushed subnormal numbers",
         claim="right after repair",
         correction="z (1 - z) is 0 only in floating point: above h = 16.6 in float32, 5.5 in bfloat16.",
@@ -169,3 +128,17 @@ def _blocked() -> list[Verdict]:
             correction="One saturated unit blocks its own weights and no others.",
         ),
     ]  # fmt: skip
+
+
+def _asymptotics(wide: xr.Dataset) -> list[Verdict]:
+    found: list[Verdict] = []
+    for name, what, integral in (("slope", "slope", 1.0), ("squared_slope", "squared slope", 1 / 6)):
+        law = integral / (wide["sigma_w"] * np.sqrt(2 * np.pi))
+        found += compare(
+            ["A6"], f"Mean {what} of a saturated layer (s from {float(wide['sigma_w'][0]):g} on)",
+            f"density at 0 times the integral of the {what}: {integral:.4g} / (s sqrt(2 pi))",
+            wide[name], law, slack=law * 1.65 / wide["sigma_w"] ** 2,
+            tolerance_from=f"next order, pi^2 / (6 s^2), and {OVER_LAYERS}", claim="right after repair",
+            correction="It falls in proportion to 1/s, not to zero: units near h = 0 always remain.",
+        )  # fmt: skip
+    return found
