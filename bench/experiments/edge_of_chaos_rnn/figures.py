@@ -1,6 +1,5 @@
 """Figures of ``edge-of-chaos-rnn``: exponents by gain and input, whole spectra, dimension, finite width."""
 
-import json
 from functools import partial
 from typing import Any
 
@@ -15,9 +14,10 @@ from matplotlib.figure import Figure
 from signalprop.analysis.meanfield import critical_line
 from signalprop.bench.experiments.edge_of_chaos_rnn.theory import Activation
 from signalprop.bench.experiments.edge_of_chaos_rnn.verdicts import log_radius, own_spectra
-from signalprop.bench.measure.estimates import standard_error
+from signalprop.bench.measure.estimates import run_settings, standard_error
 from signalprop.bench.measure.exponents import dimension, entropy, places
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 from signalprop.models.activations import activation
 
 GAINS = (1.5, 2.0, 3.0, 5.0)  # of which spectra are drawn
@@ -36,8 +36,22 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return found
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Largest exponent, q and spectral radius by weights, width, gain and input, beside the predictions."""
+    columns = {
+        "exponent": result["exponent"].mean("seed"),
+        "exponent_error": standard_error(result["exponent"]),
+        "exponent_predicted": result["exponent_predicted"],
+        "exponent_wide": result["exponent_wide"],
+        "q": result["q"].mean("seed"),
+        "q_predicted": result["q_predicted"],
+        "radius": result["radius"].mean("seed"),
+    }
+    return tidy(columns)
+
+
 def _activation(result: xr.Dataset) -> str:
-    return str(json.loads(result.attrs["settings"])["activation"])
+    return str(run_settings(result)["activation"])
 
 
 def _gain_axis(axes: Axes, result: xr.Dataset) -> None:
@@ -202,21 +216,6 @@ def _width(result: xr.Dataset) -> Figure:
         f"Finite width lowers the exponent (input $s$ = {least:g}); lines: first order", fontsize=9
     )
     return figure
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Largest exponent, q and spectral radius by weights, width, gain and input, beside the predictions."""
-    columns = {
-        "exponent": result["exponent"].mean("seed"),
-        "exponent_error": standard_error(result["exponent"]),
-        "exponent_predicted": result["exponent_predicted"],
-        "exponent_wide": result["exponent_wide"],
-        "q": result["q"].mean("seed"),
-        "q_predicted": result["q_predicted"],
-        "radius": result["radius"].mean("seed"),
-    }
-    dims = ["scheme", "width", "gain", "noise"]
-    return xr.Dataset(columns).to_dataframe(dim_order=dims).reset_index()
 
 
 def edge_line(phi: Activation) -> tuple[np.ndarray, np.ndarray]:

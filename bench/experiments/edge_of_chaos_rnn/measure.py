@@ -1,4 +1,4 @@
-"""The sweep of ``edge-of-chaos-rnn``, and the measurement of one network."""
+"""Lyapunov exponents, mean square and spectral radius of one random recurrent network of each family."""
 
 import jax
 import jax.numpy as jnp

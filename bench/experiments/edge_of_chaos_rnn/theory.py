@@ -1,4 +1,4 @@
-"""What theory predicts for ``edge-of-chaos-rnn``, on the axes of its grid."""
+"""Mean field with its 1/N term, whole spectra as free products, and both on finer axes for figures."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +11,6 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from signalprop.analysis import chaos
-from signalprop.analysis.chaos import finite_width_correction
 from signalprop.analysis.meanfield import chi_1
 from signalprop.bench.experiments.edge_of_chaos_rnn import FAMILIES, Settings
 from signalprop.bench.experiments.edge_of_chaos_rnn.measure import grid, num_exponents
@@ -33,7 +32,7 @@ def theory(settings: Settings) -> xr.Dataset:
     }
     at, fine = mean_field(phi, settings.gain, settings.noise), mean_field(phi, *lines.values())
     n, family = np.array(settings.width)[:, None, None], [FAMILIES.index(w) for w in settings.scheme]
-    finite = [at.exponent + finite_width_correction(at.variety, n, FAMILIES[i]) for i in family]
+    finite = [at.exponent + chaos.finite_width_correction(at.variety, n, FAMILIES[i]) for i in family]
     along = [list(lines["noise_line"]).index(s) for s in settings.noise]
     whole = predicted(phi, count, np.array(settings.gain)[:, None], at.q)[family]
     line = predicted(phi, count, lines["gain_line"][:, None], fine.q[:, along])[family]

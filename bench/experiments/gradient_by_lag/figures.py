@@ -11,8 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from signalprop.analysis import timelag
-from signalprop.bench.experiments.gradient_by_lag.verdicts import mean_and_error, rates
+from signalprop.bench.experiments.gradient_by_lag.verdicts import rates, where_all_finite
+from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 LN10 = float(np.log(10))
 TITLES = {
@@ -25,6 +27,7 @@ TITLES = {
 }  # fmt: skip
 GATED = ("lstm_1997", "lstm_1997_full", "lstm", "lstm_peephole", "gru", "gru_before", "minimal_rnn")
 CAROUSEL = ("lstm_1997", "lstm_1997_full")  # with no gate that keeps, and so no use for a bias
+HEATED = ("tanh", "relu", "irnn", "lstm_1997", "lstm", "gru", "sigmoid", "linear")  # the first six are shown
 DECADES = 80  # shown above and below 0
 FADED = -100  # decades at the dark end of the map
 FORMAT = 38  # decades of float32 above and below 1
@@ -32,20 +35,45 @@ FORMAT = 38  # decades of float32 above and below 1
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
     """Gradient against lag in every cell, its rate, Pascanu's bound, and every unit's gradient over time."""
-    found = {"profiles": _profiles(result), "rates": _rates(result), "units": _units(result)}
+    found = {"profiles": _profiles(result), "rates": _rates(result)}
+    if any(name in HEATED for name in result["cell"].values):
+        found["units"] = _units(result)
     if "tanh" in result["cell"].values:
         found["bounds"] = _bounds(result.sel(cell="tanh"))
     return found
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Gradient relative to lag 0 at some lags, and rates, by cell and setting."""
+    lags = int(result["lag"][-1])
+    mean, error = decades(result["log_norm"])
+    rate = where_all_finite(rates(result))
+    folding = e_folding_steps(result["log_norm"])
+    early = [lag for lag in (1, 2, 5, 10, 20, 50) if lag < lags]
+    shown = np.unique([*early, *np.linspace(0, lags, 9).astype(int)[1:]])
+    columns = {
+        "decades": mean.sel(lag=shown),
+        "decades_error": error.sel(lag=shown),
+        "live": result["live"].mean("seed").sel(lag=shown),
+        "rate": rate.mean("seed"),
+        "rate_error": standard_error(rate),
+        "rate_predicted": result["rate_predicted"],
+        "e_folding": folding.isel(fit=0),
+        "e_folding_error": folding.isel(fit=1),
+        "exponent": result["exponent"].mean("seed"),
+        "largest_singular": result["largest_singular"].mean("seed"),
+    }
+    return tidy(columns).drop(columns=["setting"], errors="ignore")
+
+
 def decades(log_norm: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """log10 of a gradient relative to lag 0, and its error; the root mean square where some are exactly 0."""
     change = (log_norm - log_norm.isel(lag=0)) / LN10
-    mean, error = mean_and_error(change)
+    finite = where_all_finite(change)
     logs = 2 * LN10 * change.transpose("seed", ...).astype(float)
     total = xr.DataArray(np.logaddexp.reduce(logs.values), logs.isel(seed=0, drop=True).coords, logs.dims[1:])
     square = (total - np.log(change.sizes["seed"])) / (2 * LN10)
-    return mean.where((abs(change) < np.inf).all("seed"), square), error
+    return finite.mean("seed").fillna(square), standard_error(finite)
 
 
 def settings(result: xr.Dataset, name: str) -> dict[str, int]:
@@ -58,40 +86,28 @@ def settings(result: xr.Dataset, name: str) -> dict[str, int]:
 
 def _profiles(result: xr.Dataset) -> Figure:
     names = [str(name) for name in result["cell"].values]
-    columns = min(4, len(names))
-    rows = -(-len(names) // columns)
-    figure, axes = draw.canvas(rows, columns, height=2.0, sharex=True, sharey=True)
-    for panel, name in zip(axes.ravel(), names, strict=False):
-        _profile(panel, result.sel(cell=name), name)
-        panel.set(title=TITLES.get(name, name), ylim=(-DECADES, DECADES))
-    for panel in axes.ravel()[len(names) :]:
-        panel.set_axis_off()
-    for panel in axes[-1]:
-        panel.set_xlabel("lag $k$ in steps")
+    figure, panels = draw.panels(names, 4, height=2.0, sharex=True, sharey=True)
+    for name, axes in panels.items():
+        _profile(axes, result.sel(cell=name), name)
+        axes.set(title=TITLES.get(name, name), ylim=(-DECADES, DECADES), xlabel="lag $k$ in steps")
+        axes.label_outer()
     figure.suptitle(
         f"Gradients over {int(result['lag'][-1])} steps. Lines: theory; dotted: exponents of the same runs; "
         "grey: float32",
         fontsize=9,
     )
     figure.supylabel(r"$\log_{10} |dL/dh_{T-k}| \, / \, |dL/dh_T|$", fontsize=8.5)
-    _legends(figure, axes.ravel(), names)
-    return figure
-
-
-def _legends(figure: Figure, panels: np.ndarray, names: list[str]) -> None:
-    """Below the panels: gains on the left, biases on the right."""
-    plain = [panel for panel, name in zip(panels, names, strict=False) if name not in GATED]
-    gated = [
-        panel for panel, name in zip(panels, names, strict=False) if name in GATED and name not in CAROUSEL
-    ]
-    for found, place, title in (
-        (plain, "left", "without gates: gain"),
-        (gated, "right", "bias of the gate that keeps"),
-    ):
+    # Below the panels: gains on the left, biases on the right.
+    plain = [axes for name, axes in panels.items() if name not in GATED]
+    gated = [axes for name, axes in panels.items() if name in GATED and name not in CAROUSEL]
+    sides: tuple[tuple[list[Axes], Any, str], ...] = (
+        (plain, "outside lower left", "without gates: gain"),
+        (gated, "outside lower right", "bias of the gate that keeps"),
+    )
+    for found, place, title in sides:
         if found:
-            handles, labels = found[0].get_legend_handles_labels()
-            where: Any = f"outside lower {place}"
-            figure.legend(handles, labels, loc=where, ncols=3, title=title)
+            figure.legend(*found[0].get_legend_handles_labels(), loc=place, ncols=3, title=title)
+    return figure
 
 
 def _profile(axes: Axes, at: xr.Dataset, name: str) -> None:
@@ -139,7 +155,8 @@ def _rate(
     axes: Axes, result: xr.Dataset, axis: str, names: list[str], line: xr.DataArray, place: Any
 ) -> None:
     """Rates of some cells against gain or bias."""
-    mean, error = mean_and_error(rates(result))
+    rate = where_all_finite(rates(result))
+    mean, error = rate.mean("seed"), standard_error(rate)
     for name, look in draw.series(names).items():
         at = {"cell": name}
         draw.theory(axes, result[axis], line.sel(at), look, linewidth=0.9)
@@ -182,14 +199,11 @@ def _bounds(at: xr.Dataset) -> Figure:
 
 def _units(result: xr.Dataset) -> Figure:
     """One network of each cell: log10 of every unit's gradient over time, with a colour for exact zeros."""
-    wanted = ("tanh", "relu", "irnn", "lstm_1997", "lstm", "gru", "sigmoid", "linear")
-    names = [n for n in wanted if n in result["cell"].values][:6]
-    columns = min(3, len(names)) or 1
-    figure, axes = draw.canvas(-(-len(names) // columns) or 1, columns, height=2.3, sharex=True, sharey=True)
+    names = [name for name in HEATED if name in result["cell"].values][:6]
+    figure, panels = draw.panels(names, height=2.3, sharex=True, sharey=True)
     colours = mpl.colormaps["viridis"].with_extremes(bad="white", under="0.85")
-    image: Any = None
     place = int(np.argmin(abs(result["gain"].values - 1)))
-    for panel, name in zip(axes.ravel(), names, strict=False):
+    for name, panel in panels.items():
         heat = result["heat"].sel(cell=name).isel(setting=place, seed=0).values.T
         shown = np.where(np.isneginf(heat), -1e9, np.maximum(heat, FADED))
         edge = float(result["shown_lag"][-1])
@@ -201,11 +215,8 @@ def _units(result: xr.Dataset) -> Figure:
         panel.set_title(TITLES.get(name, name) + label)
         panel.grid(False)
         panel.xaxis.set_major_locator(MaxNLocator(3))
-    for panel in axes.ravel()[len(names) :]:
-        panel.set_axis_off()
-    if image is not None:
-        bar = figure.colorbar(image, ax=axes, extend="min", shrink=0.8)
-        bar.set_label(r"$\log_{10}$ of a unit's gradient; grey: exactly 0")
+    bar = figure.colorbar(image, ax=figure.axes, extend="min", shrink=0.8)
+    bar.set_label(r"$\log_{10}$ of a unit's gradient; grey: exactly 0")
     figure.suptitle(
         "Gradients of single units (LSTM: c): they fade together, die one by one (IRNN), or stay (carousel)",
         fontsize=9,
@@ -213,30 +224,6 @@ def _units(result: xr.Dataset) -> Figure:
     figure.supxlabel("time before the loss, in steps", fontsize=8.5)
     figure.supylabel("unit", fontsize=8.5)
     return figure
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Gradient relative to lag 0 at some lags, and rates, by cell and setting."""
-    lags = int(result["lag"][-1])
-    mean, error = decades(result["log_norm"])
-    rate, rate_error = mean_and_error(rates(result))
-    folding = e_folding_steps(result["log_norm"])
-    early = [lag for lag in (1, 2, 5, 10, 20, 50) if lag < lags]
-    shown = np.unique([*early, *np.linspace(0, lags, 9).astype(int)[1:]])
-    columns = {
-        "decades": mean.sel(lag=shown),
-        "decades_error": error.sel(lag=shown),
-        "live": result["live"].mean("seed").sel(lag=shown),
-        "rate": rate,
-        "rate_error": rate_error,
-        "rate_predicted": result["rate_predicted"],
-        "e_folding": folding.isel(fit=0),
-        "e_folding_error": folding.isel(fit=1),
-        "exponent": result["exponent"].mean("seed"),
-        "largest_singular": result["largest_singular"].mean("seed"),
-    }
-    frame = xr.Dataset(columns).to_dataframe().reset_index()
-    return frame.drop(columns=["setting"], errors="ignore")
 
 
 def e_folding_steps(log_norm: xr.DataArray) -> xr.DataArray:

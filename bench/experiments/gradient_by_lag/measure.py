@@ -1,4 +1,4 @@
-"""The sweep of ``gradient-by-lag``, and the measurement of one network."""
+"""The gradient of one recurrent network at every lag and unit, and the facts that bound it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What theory predicts for ``gradient-by-lag``, on the axes of its grid."""
+"""Rates by mean field, exact rates of linear and identity weights, and the arcsine law of the IRNN."""
 
 from collections.abc import Sequence
 from functools import cache
