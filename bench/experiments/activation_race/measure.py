@@ -1,6 +1,4 @@
-"""The sweep of ``activation-race``, and the measurement of one network."""
-
-from functools import cache
+"""Train one network at its critical start, and look at its first layer before."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +7,7 @@ import numpy as np
 from signalprop.analysis.activity import inactive
 from signalprop.bench.engine.grid import Grid, Static
 from signalprop.bench.experiments.activation_race import Settings
-from signalprop.bench.experiments.activation_race.racers import RACERS, Critical, critical, racing
+from signalprop.bench.experiments.activation_race.racers import RACERS, critical, racing
 from signalprop.bench.measure.data import unit_length
 from signalprop.bench.training.classification import accuracy, batches, cross_entropy, problem
 from signalprop.bench.training.optimizers import optimizer
@@ -17,20 +15,13 @@ from signalprop.bench.training.trainer import train
 from signalprop.models.activations import derivative
 from signalprop.models.classifier import draw_classifier
 
-PROBE = 100
-
-
-@cache
-def start(name: str) -> Critical:
-    """The critical start of a racer, computed once, also where a caller is being traced."""
-    with jax.ensure_compile_time_eval():
-        return critical(name)
+PROBE = 100  # test examples on which the first layer is looked at
 
 
 def grid(settings: Settings) -> Grid:
     """One compilation per depth; the coordinate ``racer`` holds places in ``RACERS``."""
     constants = ("momentum", "data", "width", "batch_size", "updates", "records", "dtype")
-    racers, starts = [RACERS[name] for name in settings.racer], [start(name) for name in settings.racer]
+    racers, starts = zip(*((RACERS[name], critical(name)) for name in settings.racer), strict=True)
     scales = ("sigma_w", "sigma_b", "input_scale")
     stride = settings.updates // settings.records
     return Grid(

@@ -5,7 +5,7 @@ question whether relu's zero slope helps becomes a sweep of one number.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -85,14 +85,18 @@ def racer(name: str) -> Activation:
     return Activation(name, partial(rectifier, found.slope), (0.0,), 1.0, homogeneous=True)
 
 
+@cache
 def critical(name: str) -> Critical:
-    """The critical start at q = 1, or, where none exists (sigmoid), the one without biases."""
+    """The critical start at q = 1, or, where none exists (sigmoid), the one without biases.
+
+    It is computed once, also where a caller is being traced.
+    """
     phi = racer(name)
-    point = critical_line(phi, 1.0)
-    if not bool(point.exists):
-        point = critical_point(phi, 0.0)
-    q = float(point.q_star)
-    mean, square = (float(expectation(f, q, phi.kinks)) for f in (phi, lambda z: phi(z) ** 2))
-    return Critical(
-        float(point.sigma_w), float(point.sigma_b), q, square**0.5, mean, (square - mean**2) ** 0.5
-    )
+    with jax.ensure_compile_time_eval():
+        point = critical_line(phi, 1.0)
+        if not bool(point.exists):
+            point = critical_point(phi, 0.0)
+        q = float(point.q_star)
+        mean, square = (float(expectation(f, q, phi.kinks)) for f in (phi, lambda z: phi(z) ** 2))
+        scales = float(point.sigma_w), float(point.sigma_b)
+    return Critical(*scales, q, square**0.5, mean, (square - mean**2) ** 0.5)

@@ -1,4 +1,4 @@
-"""What theory predicts for ``activation-race``, on the axes of its grid."""
+"""Means and zeros of the first layer, and what an activation costs."""
 
 from functools import cache
 
@@ -8,24 +8,14 @@ import numpy as np
 import xarray as xr
 
 from signalprop.bench.experiments.activation_race import Settings
-from signalprop.bench.experiments.activation_race.measure import grid, start
-from signalprop.bench.experiments.activation_race.racers import racer
+from signalprop.bench.experiments.activation_race.measure import grid
+from signalprop.bench.experiments.activation_race.racers import critical, racer
 from signalprop.models.activations import derivative
-
-
-@cache
-def operations(name: str) -> tuple[float, float]:
-    """Arithmetic and transcendental operations per element of an activation and its slope, as XLA counts."""
-    phi, count = racer(name), 1024
-    both = jax.jit(lambda x: (phi(x), derivative(phi, x)))
-    analysis = both.lower(jax.ShapeDtypeStruct((count,), jnp.float32)).cost_analysis()
-    found = analysis if isinstance(analysis, dict) else (analysis or [{}])[0]
-    return float(found.get("flops", 0.0)) / count, float(found.get("transcendentals", 0.0)) / count
 
 
 def theory(settings: Settings) -> xr.Dataset:
     """Mean and deviation of an activity, share of zero slopes, and operations per element."""
-    starts = [start(name) for name in settings.racer]
+    starts = [critical(name) for name in settings.racer]
     zeros = [0.5 if name == "relu" else 0.0 for name in settings.racer]
     flops, transcendentals = np.array([operations(name) for name in settings.racer]).T
     values = {
@@ -41,3 +31,13 @@ def theory(settings: Settings) -> xr.Dataset:
         {name: (("racer",), value) for name, value in values.items()} | {"units": ((), settings.width)},
         coords={"racer": labels["racer"]},
     )
+
+
+@cache
+def operations(name: str) -> tuple[float, float]:
+    """Arithmetic and transcendental operations per element of an activation and its slope, as XLA counts."""
+    phi, count = racer(name), 1024
+    both = jax.jit(lambda x: (phi(x), derivative(phi, x)))
+    analysis = both.lower(jax.ShapeDtypeStruct((count,), jnp.float32)).cost_analysis()
+    found = analysis if isinstance(analysis, dict) else (analysis or [{}])[0]
+    return float(found.get("flops", 0.0)) / count, float(found.get("transcendentals", 0.0)) / count

@@ -5,7 +5,9 @@ import xarray as xr
 from scipy import stats
 
 from signalprop.bench.experiments.activation_race.racers import RACERS
+from signalprop.bench.measure.estimates import mean_and_error
 from signalprop.bench.record.verdict import Standing, Verdict, judge, observe, sampling_factor
+from signalprop.bench.training.choice import best_rate
 
 CLEVERT = "Clevert, Unterthiner & Hochreiter (2016), arXiv:1511.07289"
 HE = "He, Zhang, Ren & Sun (2015), arXiv:1502.01852"
@@ -27,27 +29,28 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge means and zeros, and report costs and speeds."""
     result = named_racers(result)
     at, names = best(result), [str(name) for name in result["racer"].values]
-    found = [_means(result, names), *_zeros(result, names)]
+    before = result.isel(learning_rate=0)
+    found = [_means(before, names), *_zeros(before, names)]
     if "relu" in names:
-        found += [_cost(at, names)]
-        pairs = [pair for pair in PAIRS if pair[1] in names]
-        found += [v for v in (_against(at, chosen_by(result), *pair) for pair in pairs) if v is not None]
+        found.append(_cost(at, names))
+        if at.sizes["seed"] > 1:
+            found += [_against(at, chosen_by(result), *pair) for pair in PAIRS if pair[1] in names]
     return found
 
 
-def _means(result: xr.Dataset, names: list[str]) -> Verdict:
+def _means(before: xr.Dataset, names: list[str]) -> Verdict:
     """Mean activity of layer 1, where inputs of one length make z exactly Gaussian."""
-    at = result.isel(learning_rate=0)
-    measured = at["mean_activity"].mean("seed").transpose("depth", "racer")
-    predicted = at["mean_activity_predicted"].broadcast_like(measured).transpose("depth", "racer")
-    error = at["activity_deviation"] / float(result["units"] * result.sizes["seed"]) ** 0.5
-    error = error.broadcast_like(measured).transpose("depth", "racer")
-    values = result["mean_activity_predicted"]
-    known = ", ".join(f"{name} {float(values.sel(racer=name)):.3f}" for name in names)
+    deviation = before["activity_deviation"] / float(before["units"] * before.sizes["seed"]) ** 0.5
+    measured, predicted, error = xr.broadcast(
+        before["mean_activity"].mean("seed"), before["mean_activity_predicted"], deviation
+    )
+    known = ", ".join(
+        f"{name} {float(before['mean_activity_predicted'].sel(racer=name)):.3f}" for name in names
+    )
     return judge(
         ["B15"], f"Mean activity E phi(z) of layer 1 at the critical start ({known})", CLEVERT,
-        measured=measured.values, predicted=predicted.values, uncertainty=error.values,
-        tolerance=sampling_factor(len(names)) * error.values,
+        measured=measured, predicted=predicted, uncertainty=error,
+        tolerance=sampling_factor(len(names)) * error,
         tolerance_from="as sure as five standard errors of the mean over units and networks, as if all "
         "examples were one; depths share their draws",
         claim="right after repair",
@@ -55,21 +58,19 @@ def _means(result: xr.Dataset, names: list[str]) -> Verdict:
     )  # fmt: skip
 
 
-def _zeros(result: xr.Dataset, names: list[str]) -> list[Verdict]:
+def _zeros(before: xr.Dataset, names: list[str]) -> list[Verdict]:
     """Slopes that are exactly zero, of relu and of leaky rectifiers."""
     kept = [name for name in names if RACERS[name].family == 0]
     if not kept:
         return []
-    at = result.sel(racer=kept).isel(learning_rate=0)
-    measured = at["zero_slopes"].mean("seed").transpose("depth", "racer")
-    predicted = at["zero_slopes_predicted"].broadcast_like(measured).transpose("depth", "racer")
-    error = 0.5 * (predicted > 0) / float(result["units"] * result.sizes["seed"]) ** 0.5
+    at = before.sel(racer=kept)
+    measured, predicted = xr.broadcast(at["zero_slopes"].mean("seed"), at["zero_slopes_predicted"])
+    error = 0.5 * (predicted > 0) / float(at["units"] * at.sizes["seed"]) ** 0.5
     return [
         judge(
             ["B13"], "Share of slopes in layer 1 that are exactly 0 before training: 1/2 for relu, none for "
             "rectifiers with another slope below zero", "symmetry of z",
-            measured=measured.values, predicted=predicted.values, uncertainty=error.values,
-            tolerance=sampling_factor() * error.values,
+            measured=measured, predicted=predicted, uncertainty=error, tolerance=sampling_factor() * error,
             tolerance_from="0, and for relu as sure as five standard errors as if all examples were one",
             claim="right after repair",
             correction="No slope is exactly zero, and the scale must follow: sigma_w^2 = 2 / (1 + k^2). The "
@@ -96,17 +97,15 @@ def _cost(at: xr.Dataset, names: list[str]) -> Verdict:
     )  # fmt: skip
 
 
-def _against(at: xr.Dataset, chosen: str, claims: tuple[str, ...], rival: str, said: str) -> Verdict | None:
+def _against(at: xr.Dataset, chosen: str, claims: tuple[str, ...], rival: str, said: str) -> Verdict:
     """Updates of a rival over relu's, for equal draws; networks that never arrive count as twice the run."""
     total = float(at["update"][-1])
     arrived = at["arrived_at"].fillna(2 * total)
     ratio = xr.apply_ufunc(np.log, arrived.sel(racer=rival, drop=True) / arrived.sel(racer="relu", drop=True))
-    x = ratio.mean("depth").values
-    if x.size < 2:
-        return None
-    mean, error = float(x.mean()), float(x.std(ddof=1) / x.size**0.5)
-    reach = error * float(stats.t.isf(0.025 / len(PAIRS), x.size - 1))
-    slower, faster = (x.size >= FEWEST and side > reach for side in (mean, -mean))
+    mean, error = mean_and_error(ratio.mean("depth"))
+    seeds = at.sizes["seed"]
+    reach = error * float(stats.t.isf(0.025 / len(PAIRS), seeds - 1))
+    slower, faster = (seeds >= FEWEST and side > reach for side in (mean, -mean))
     by_depth = ", ".join(
         f"{np.exp(float(ratio.sel(depth=d).mean())):.2f} at {d} layers ({_counts(at, rival, d)})"
         for d in at["depth"].values
@@ -164,10 +163,8 @@ def best(result: xr.Dataset) -> xr.Dataset:
     """
     choosing = choosers(result)
     arrived = result["arrived_at"].isel(seed=slice(choosing or None))
-    median = arrived.fillna(np.inf).median("seed") / result["update"].values[-1]
-    score = arrived.notnull().sum("seed") + 0.5 / (1 + median)
-    chosen = score.argmax("learning_rate")
-    return result.isel(learning_rate=chosen, seed=slice(choosing, None))
+    count, median = arrived.notnull().sum("seed"), arrived.fillna(np.inf).median("seed")
+    return result.isel(learning_rate=best_rate(count, -median), seed=slice(choosing, None))
 
 
 def choosers(result: xr.Dataset) -> int:

@@ -17,24 +17,12 @@ Sources: Schoenholz et al. (2017), arXiv:1611.01232; Hanin & Nica (2018), arXiv:
 """
 
 from dataclasses import dataclass
-from typing import Any
 
-import jax
-import jax.numpy as jnp
-from flax import nnx
-
-from signalprop.analysis.sharpness import curvature
-from signalprop.analysis.statistics import log_norm
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.experiments.depth_budget.limits import NETWORKS
 from signalprop.bench.training import bisection
-from signalprop.bench.training.classification import Problem
-from signalprop.models.classifier import Classifier
-
-PRODUCTS = 8  # Hessian products for the largest eigenvalue
-EXAMPLES = 64  # in the batch that gradient and Hessian are taken on
 
 
 @dataclass(frozen=True)
@@ -87,25 +75,6 @@ SIZES = {
         batch_size=64, seeds=10,
     ),
 }  # fmt: skip
-
-
-def probe(key: jax.Array, model: Classifier, data: Problem, depth: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Log rms gradient of the first kernel, and log of the Hessian's largest eigenvalue, at one depth."""
-    dtype = model.readout.bias[...].dtype
-    batch = jnp.asarray(data.x[:EXAMPLES], dtype), jnp.asarray(data.label[:EXAMPLES])
-    graph, *states = nnx.split(model, nnx.Param, ...)
-    parameters, rest = states
-
-    def loss(parameters: Any) -> jax.Array:
-        return bisection.loss_at(depth)(nnx.merge(graph, parameters, rest), batch)[0]
-
-    gradient = jax.grad(loss)(parameters)
-    largest = curvature(key, loss, parameters, PRODUCTS).largest
-    return _log_rms(gradient.runs[0].layer.kernel[...][0]), jnp.log(jnp.maximum(largest, 0))
-
-
-def _log_rms(matrix: jax.Array) -> jax.Array:
-    return log_norm(matrix) - jnp.log(jnp.asarray(float(matrix.size), matrix.dtype)) / 2
 
 
 EXPERIMENT = in_folder(

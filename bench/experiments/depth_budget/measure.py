@@ -1,15 +1,23 @@
-"""The sweep of ``depth-budget``, and the measurement of one network."""
+"""Find the largest depth that can be trained, by bisection; before, the gradient and the sharpness."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
+from signalprop.analysis.sharpness import curvature
+from signalprop.analysis.statistics import log_norm
 from signalprop.bench.engine.grid import Grid, Static
-from signalprop.bench.experiments.depth_budget import Settings, _log_rms, probe
+from signalprop.bench.experiments.depth_budget import Settings
 from signalprop.bench.experiments.depth_budget.limits import NETWORKS
 from signalprop.bench.training import bisection
-from signalprop.bench.training.classification import problem
+from signalprop.bench.training.classification import Problem, problem
 from signalprop.models.activations import activation
-from signalprop.models.classifier import draw_classifier
+from signalprop.models.classifier import Classifier, draw_classifier
+
+PRODUCTS = 8  # Hessian products for the largest eigenvalue
+EXAMPLES = 64  # in the batch that gradient and Hessian are taken on
 
 
 def grid(settings: Settings) -> Grid:
@@ -48,3 +56,23 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
         "log_sharpness": log_sharpness,
         "log_weight": _log_rms(model.runs[0].layer.kernel[...][0]),
     }
+
+
+def probe(key: jax.Array, model: Classifier, data: Problem, depth: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Log rms gradient of the first kernel, and log of the Hessian's largest eigenvalue, at one depth."""
+    dtype = model.readout.bias[...].dtype
+    batch = jnp.asarray(data.x[:EXAMPLES], dtype), jnp.asarray(data.label[:EXAMPLES])
+    graph, *states = nnx.split(model, nnx.Param, ...)
+    parameters, rest = states
+
+    def loss(parameters: Any) -> jax.Array:
+        return bisection.loss_at(depth)(nnx.merge(graph, parameters, rest), batch)[0]
+
+    gradient = jax.grad(loss)(parameters)
+    largest = curvature(key, loss, parameters, PRODUCTS).largest
+    return _log_rms(gradient.runs[0].layer.kernel[...][0]), jnp.log(jnp.maximum(largest, 0))
+
+
+def _log_rms(matrix: jax.Array) -> jax.Array:
+    """Log of the root mean square of the entries."""
+    return log_norm(matrix) - jnp.log(jnp.asarray(float(matrix.size), matrix.dtype)) / 2

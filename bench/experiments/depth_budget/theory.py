@@ -1,4 +1,4 @@
-"""What theory predicts for ``depth-budget``, on the axes of its grid."""
+"""The four limits on depth that need no measurement."""
 
 import xarray as xr
 

@@ -1,13 +1,15 @@
 """Verdicts of ``depth-budget``: the smallest of six limits as a prediction, and what moves each limit."""
 
-import json
-from typing import Any
+from itertools import permutations
+from operator import attrgetter
 
 import numpy as np
 import xarray as xr
 from scipy import stats
 
+from signalprop.analysis.statistics import fit_line
 from signalprop.bench.experiments.depth_budget.limits import LIMITS, NETWORKS, crossing, floating_point_limit
+from signalprop.bench.measure.estimates import mean_and_error, run_settings
 from signalprop.bench.record.verdict import Verdict, observe
 
 SOURCE = "the limits' own papers: arXiv 1611.01232, 1812.05994, 1902.08129, 1412.6980, 2103.00065"
@@ -20,36 +22,58 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     answers = [_ratio(result, found)]
     if len(names) >= 4:
         answers += _rank(result, found)
-    for fast, slow in _pairs(names, "learning_rate"):
-        answers.append(_faster(found, depth, fast, slow))
-    for adam, plain in _pairs(names, "optimizer"):
-        answers.append(_adam(found, depth, adam, plain))
+    kept = attrgetter("activation", "sigma_w", "sigma_b", "width", "norm")
+    for a, b in permutations(names, 2):
+        one, other = NETWORKS[a], NETWORKS[b]
+        if kept(one) != kept(other):
+            continue
+        if one.optimizer == other.optimizer and one.learning_rate > other.learning_rate:
+            answers.append(_faster(found, depth, a, b))
+        if (one.optimizer, other.optimizer) == ("adam", "sgd"):
+            answers.append(_adam(found, depth, a, b))
     answers += _wider(found, depth, names)
     return answers
 
 
-def _share_inside(ratio: np.ndarray, factor: float) -> int:
-    return int((np.abs(np.log(ratio)) <= np.log(factor)).sum())
+def limits(result: xr.Dataset) -> xr.DataArray:
+    """All six limits in hidden layers, (network, limit); inf where a network has none.
+
+    Floating point and sharpness are where gradient and eigenvalue, the medians over networks, cross their
+    edges between the probed depths. Sharpness is not defined for Adam.
+    """
+    depth, dtype = result["probe"].values.astype(float), run_settings(result)["dtype"]
+    rows = []
+    for name in result["network"].values:
+        at, network = result.sel(network=name).median("seed"), NETWORKS[str(name)]
+        row = [float(at[f"limit_{limit.replace(' ', '_')}"]) for limit in LIMITS[:4]]
+        row.append(
+            floating_point_limit(network, depth, at["log_gradient"].values, float(at["log_weight"]), dtype)
+        )
+        edge = np.log(2 / network.learning_rate)
+        sharp = network.optimizer == "sgd"
+        row.append(crossing(depth, at["log_sharpness"].values, edge, rising=True) if sharp else np.inf)
+        rows.append(row)
+    return xr.DataArray(
+        rows, {"network": result["network"].values, "limit": list(LIMITS)}, ("network", "limit")
+    )
 
 
 def _ratio(result: xr.Dataset, found: xr.DataArray) -> Verdict:
     """Observed depth over the smallest limit."""
-    top = settings_of(result)["top"]
+    top = run_settings(result)["top"]
     smallest = np.minimum(found.min("limit").values, top)
     depth = np.maximum(result["trainable_depth"].median("seed").values, 0.5)
-    ratio = depth / smallest
-    worst = int(np.argmax(np.abs(np.log(ratio))))
+    logs = np.log(depth / smallest)
+    inside = {factor: int((np.abs(logs) <= np.log(factor)).sum()) for factor in (2, 4)}
+    worst, (mean, error) = int(np.argmax(np.abs(logs))), mean_and_error(logs)
     label = NETWORKS[str(result["network"].values[worst])].label
     bindings = [LIMITS[i] for i in found.argmin("limit").values]
     counts = ", ".join(f"{limit} {bindings.count(limit)}" for limit in LIMITS if limit in bindings)
     return observe(
-        ["C6", "C1"], f"The smallest of six limits on depth ({counts} of {ratio.size} networks) is within a "
-        f"factor of 2 of the observed depth for {_share_inside(ratio, 2)}, of 4 for "
-        f"{_share_inside(ratio, 4)}; worst: {label}, observed over smallest {ratio[worst]:.2g}; geometric "
-        "mean of observed over smallest", SOURCE,
-        measured=float(np.exp(np.log(ratio).mean())),
-        uncertainty=float(np.exp(np.log(ratio).mean()) * np.log(ratio).std(ddof=1) / ratio.size**0.5)
-        if ratio.size > 1 else 0.0,
+        ["C6", "C1"], f"The smallest of six limits on depth ({counts} of {logs.size} networks) is within a "
+        f"factor of 2 of the observed depth for {inside[2]}, of 4 for {inside[4]}; worst: {label}, observed "
+        f"over smallest {np.exp(logs[worst]):.2g}; geometric mean of observed over smallest", SOURCE,
+        measured=float(np.exp(mean)), uncertainty=float(np.exp(mean) * error) if logs.size > 1 else 0.0,
         claim="right after repair", correction="Each rule of thumb has a threshold of its own inside; their "
         "minimum orders networks by depth better than it measures depth.",
     )  # fmt: skip
@@ -58,7 +82,7 @@ def _ratio(result: xr.Dataset, found: xr.DataArray) -> Verdict:
 def _rank(result: xr.Dataset, found: xr.DataArray) -> list[Verdict]:
     """Rank correlation of the minimum, and of each limit alone, with the observed depth."""
     depth = result["trainable_depth"].median("seed").values
-    top = 8 * settings_of(result)["top"]
+    top = 8 * run_settings(result)["top"]
 
     def rank(values: np.ndarray) -> float:
         values = np.minimum(values, top)
@@ -80,29 +104,8 @@ def _rank(result: xr.Dataset, found: xr.DataArray) -> list[Verdict]:
     )]  # fmt: skip
 
 
-def _pairs(names: list[str], field: str) -> list[tuple[str, str]]:
-    """Names of networks that are equal but for the optimizer or its rate: the changed one first."""
-    kept = ("activation", "sigma_w", "sigma_b", "width", "norm")
-    equal = {
-        "learning_rate": (*kept, "optimizer"),
-        "optimizer": kept,
-    }[field]
-
-    def same(a: str, b: str) -> bool:
-        return all(getattr(NETWORKS[a], f) == getattr(NETWORKS[b], f) for f in equal)
-
-    if field == "optimizer":
-        return [
-            (a, b) for a in names for b in names
-            if same(a, b) and NETWORKS[a].optimizer == "adam" and NETWORKS[b].optimizer == "sgd"
-        ]  # fmt: skip
-    return [
-        (a, b) for a in names for b in names
-        if same(a, b) and NETWORKS[a].learning_rate > NETWORKS[b].learning_rate
-    ]  # fmt: skip
-
-
 def _at(depth: xr.DataArray, name: str) -> str:
+    """Observed depth of a network, median and range."""
     values = depth.sel(network=name).values
     return f"{np.median(values):.0f} ({values.min():.0f} to {values.max():.0f})"
 
@@ -141,11 +144,10 @@ def _wider(found: xr.DataArray, depth: xr.DataArray, names: list[str]) -> list[V
     if len({NETWORKS[n].width for n in critical}) < 2:
         return []
     critical.sort(key=lambda n: NETWORKS[n].width)
-    width = [NETWORKS[n].width for n in critical]
-    middle = [max(float(depth.sel(network=n).median()), 1.0) for n in critical]
-    each = ", ".join(f"N = {w}: {_at(depth, n)}" for w, n in zip(width, critical, strict=True))
-    slope = float(np.polyfit(np.log(width), np.log(middle), 1)[0])
-    spread = np.array(middle) / found.sel(network=critical, limit="width").values
+    middle = depth.sel(network=critical).median("seed").clip(min=1.0).values
+    each = ", ".join(f"N = {NETWORKS[n].width}: {_at(depth, n)}" for n in critical)
+    slope = fit_line(np.log([NETWORKS[n].width for n in critical]), np.log(middle)).slope
+    spread = middle / found.sel(network=critical, limit="width").values
     return [observe(
         ["C1"], f"At the critical scale the width limits depth ({each} layers), where "
         f"log |g|^2 varies by {spread.min():.1f} to {spread.max():.1f} over networks; slope of log depth by "
@@ -154,32 +156,3 @@ def _wider(found: xr.DataArray, depth: xr.DataArray, names: list[str]) -> list[V
         correction="A critical scale does not make depth free: the gradient's spread grows as L / N, and "
         "training bears more of it than a variance of 1.",
     )]  # fmt: skip
-
-
-def settings_of(result: xr.Dataset) -> dict[str, Any]:
-    """The settings of the run."""
-    found: dict[str, Any] = json.loads(result.attrs["settings"])
-    return found
-
-
-def limits(result: xr.Dataset) -> xr.DataArray:
-    """All six limits in hidden layers, (network, limit); inf where a network has none.
-
-    Floating point and sharpness are where gradient and eigenvalue, the medians over networks, cross their
-    edges between the probed depths. Sharpness is not defined for Adam.
-    """
-    depth, dtype = result["probe"].values.astype(float), settings_of(result)["dtype"]
-    rows = []
-    for name in result["network"].values:
-        at, network = result.sel(network=name).median("seed"), NETWORKS[str(name)]
-        row = [float(at[f"limit_{limit.replace(' ', '_')}"]) for limit in LIMITS[:4]]
-        row.append(
-            floating_point_limit(network, depth, at["log_gradient"].values, float(at["log_weight"]), dtype)
-        )
-        edge = np.log(2 / network.learning_rate)
-        sharp = network.optimizer == "sgd"
-        row.append(crossing(depth, at["log_sharpness"].values, edge, rising=True) if sharp else np.inf)
-        rows.append(row)
-    return xr.DataArray(
-        rows, {"network": result["network"].values, "limit": list(LIMITS)}, ("network", "limit")
-    )

@@ -8,8 +8,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench.experiments.learning_time.verdicts import STARTS, best, settings_of
+from signalprop.bench.experiments.learning_time.verdicts import STARTS, best
+from signalprop.bench.measure.estimates import run_settings
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 TITLES = {
     "linear": "linear",
@@ -26,21 +28,36 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return found
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Learning time at the best rate, that rate, and the spread, by network, depth and start."""
+    at = best(result)
+    frame = tidy(
+        {
+            "learning_time_median": at["time"].median("seed"),
+            "best_learning_rate": at["rate"],
+            "spread": result["spread"].isel(learning_rate=0, drop=True).mean("seed"),
+            "spread_predicted": result["spread_predicted"],
+        }
+    )
+    return frame.assign(orthogonal=frame["orthogonal"] > 0)
+
+
 def _looks(result: xr.Dataset) -> dict[tuple[str, float], dict[str, Any]]:
-    names = [str(name) for name in result["network"].values]
-    colours = draw.series(names)
-    looks = {}
-    for name in names:
-        for start, marker, dashes in ((1.0, "o", "-"), (0.0, "s", "--")):
-            looks[name, start] = colours[name] | {"marker": marker, "linestyle": dashes}
-    return looks
+    """Colours of the networks, markers and lines of the starts."""
+    colours = draw.series([str(name) for name in result["network"].values])
+    return {
+        (name, start): colours[name] | {"marker": marker, "linestyle": dashes}
+        for name in colours
+        for start, marker, dashes in ((1.0, "o", "-"), (0.0, "s", "--"))
+    }
 
 
 def _times(result: xr.Dataset) -> Figure:
+    """Learning time by depth, the best rates, and learning time by the spread of singular values."""
     at, looks = best(result), _looks(result)
     figure, (row,) = draw.canvas(1, 3, height=3.0)
-    depth = result["depth"].values
-    limit = settings_of(result)["steps"]
+    depth, settings = result["depth"].values, run_settings(result)
+    limit = settings["steps"]
     spread = result["spread"].isel(learning_rate=0)
     for (name, start), look in looks.items():
         chosen = at.sel(network=name, orthogonal=start)
@@ -57,8 +74,7 @@ def _times(result: xr.Dataset) -> Figure:
     row[0].set_title("Learning time")
     row[1].set(xscale="log", yscale="log", xlabel="hidden layers $L$", ylabel=r"best learning rate $\eta$")
     row[1].set_title("Best learning rate")
-    row[2].set(xscale="symlog", yscale="log", xlabel=r"Var $s^2$ / (mean $s^2)^2$, untrained")
-    row[2].set_xscale("log")
+    row[2].set(xscale="log", yscale="log", xlabel=r"Var $s^2$ / (mean $s^2)^2$, untrained")
     row[2].set_title("Against the spread of $s$")
     for ax in (row[0], row[2]):
         ax.set_ylim(top=1.6 * limit)
@@ -66,10 +82,10 @@ def _times(result: xr.Dataset) -> Figure:
     for ax in row[:2]:
         ax.set_xticks(depth, [str(d) for d in depth])
         ax.minorticks_off()
-    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    draw.legend(figure, row[0], ncols=3)
     figure.suptitle(
         "Steps to learn by depth, from orthogonal and from Gaussian weights; medians and "
-        f"range of {result.sizes['seed']} networks\n(N = {settings_of(result)['width']}; grey line: not "
+        f"range of {result.sizes['seed']} networks\n(N = {settings['width']}; grey line: not "
         f"learned within {limit} steps at any rate)",
         fontsize=9,
     )
@@ -106,17 +122,3 @@ def _modes(at: xr.Dataset) -> Figure:
         fontsize=9,
     )
     return figure
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Learning time at the best rate, that rate, and the spread, by network, depth and start."""
-    at = best(result)
-    columns = {
-        "learning_time_median": at["time"].median("seed"),
-        "best_learning_rate": at["rate"],
-        "spread": result["spread"].isel(learning_rate=0).mean("seed"),
-        "spread_predicted": result["spread_predicted"],
-    }
-    shown = ["network", "depth", "orthogonal", *columns]
-    frame = xr.Dataset(columns).to_dataframe().reset_index()[shown]
-    return frame.assign(orthogonal=frame["orthogonal"] > 0)

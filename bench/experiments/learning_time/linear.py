@@ -9,7 +9,6 @@ with n = N_l - 1).
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.integrate import solve_ivp
 
 from signalprop.models.initializers import SCHEMES
 
@@ -95,13 +94,3 @@ def decoupled_strengths(key: jax.Array, count: int) -> jax.Array:
 def moments() -> np.ndarray:
     """Times, multiplied by n."""
     return np.linspace(0, END, MOMENTS)
-
-
-def predicted_strengths(count: int) -> np.ndarray:
-    """Solution of the differential equation at `moments`, (moments, modes)."""
-    s = np.array(STRENGTHS)
-    found = solve_ivp(
-        lambda _, u: u ** (2 - 2 / count) * (s - u), (0, END), np.full(s.size, START), t_eval=moments(),
-        rtol=1e-9, atol=1e-11,
-    )  # fmt: skip
-    return np.asarray(found.y.T)

@@ -1,4 +1,4 @@
-"""The sweep of ``learning-time``, and the measurement of one network."""
+"""Time one network until it has learned, and measure the spread of its singular values before."""
 
 import jax
 import jax.numpy as jnp

@@ -1,14 +1,13 @@
 """Verdicts of ``learning-time``: growth with depth, best rates, decoupled modes, the spread's part."""
 
-import json
-from typing import Any
-
 import numpy as np
 import xarray as xr
 from scipy import stats
 
 from signalprop.analysis.statistics import fit_line
+from signalprop.bench.measure.estimates import run_settings
 from signalprop.bench.record.verdict import Standing, Verdict, judge, observe
+from signalprop.bench.training.choice import at_best_rate
 
 SAXE = "Saxe, McClelland & Ganguli (2013), arXiv:1312.6120"
 PENNINGTON = "Pennington, Schoenholz & Ganguli (2017), arXiv:1711.04735"
@@ -35,10 +34,21 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     return found + _spread(result, at)
 
 
+def best(result: xr.Dataset) -> xr.Dataset:
+    """Learning time of every seed at the rate with the smallest median over seeds, and that rate.
+
+    Of equal medians the smallest rate counts. Where no rate gets there, time and rate are inf and NaN.
+    """
+    time = result["time"].fillna(np.inf)
+    at = at_best_rate(time.to_dataset(), -time.median("seed"))
+    at = at.reset_coords("learning_rate").rename(learning_rate="rate")
+    return at.assign(rate=at["rate"].where(np.isfinite(at["time"].median("seed"))))
+
+
 def _how(result: xr.Dataset) -> str:
     rates = result["learning_rate"].values
     return (
-        f"width {settings_of(result)['width']}, best of {rates.size} rates from {rates.min():.3g} to "
+        f"width {run_settings(result)['width']}, best of {rates.size} rates from {rates.min():.3g} to "
         f"{rates.max():.3g} for each, medians of {result.sizes['seed']} networks"
     )
 
@@ -51,7 +61,7 @@ def _ratio(time: xr.DataArray) -> float:
 
 def _words(result: xr.Dataset, time: xr.DataArray) -> str:
     """Median steps at the ends, and whether these learn at all."""
-    limit = settings_of(result)["steps"]
+    limit = run_settings(result)["steps"]
     first, last = (
         f"{value:.0f}" if np.isfinite(value) else f"more than {limit}"
         for value in time.median("seed").values[[0, -1]]
@@ -75,7 +85,7 @@ def _linear(result: xr.Dataset, at: xr.Dataset) -> list[Verdict]:
             correction="" if held else "At these rates and steps learning time depends on depth.",
         ))  # fmt: skip
     if np.isfinite(gaussian["time"].median("seed")[0]):
-        least = settings_of(result)["steps"] / float(gaussian["time"].median("seed")[0])
+        least = run_settings(result)["steps"] / float(gaussian["time"].median("seed")[0])
         steep, bound = (steep, "") if np.isfinite(steep) else (least, ", at least")
         found.append(observe(
             ["C2", "C14"], "The same from Gaussian weights at the critical scale: "
@@ -149,42 +159,21 @@ def _tanh(result: xr.Dataset, at: xr.Dataset, name: str) -> list[Verdict]:
 
 def _spread(result: xr.Dataset, at: xr.Dataset) -> list[Verdict]:
     """Rank correlation of learning time with the spread of singular values."""
-    spread = result["spread"].isel(learning_rate=0).mean("seed")
-    ranks = []
-    for name in result["network"].values:
-        x = spread.sel(network=name).transpose("depth", "orthogonal").values.ravel()
-        y = at["time"].median("seed").sel(network=name).transpose("depth", "orthogonal").values.ravel()
-        if len(set(x)) > 2 and len(set(y)) > 1:
-            ranks.append((str(name), float(stats.spearmanr(x, y).statistic)))
+    both = xr.broadcast(result["spread"].isel(learning_rate=0).mean("seed"), at["time"].median("seed"))
+    ranks = {}
+    for name in map(str, result["network"].values):
+        spread, time = (column.sel(network=name).values.ravel() for column in both)
+        if len(set(spread)) > 2 and len(set(time)) > 1:
+            ranks[name] = float(stats.spearmanr(spread, time).statistic)
     if not ranks:
         return []
-    each = ", ".join(f"{PLAIN[name]} {rank:+.2f}" for name, rank in ranks)
-    least = min(rank for _, rank in ranks)
+    each = ", ".join(f"{PLAIN[name]} {rank:+.2f}" for name, rank in ranks.items())
+    least = min(ranks.values())
     claim: Standing = "right" if least > ORDERED else "right after repair" if least > 0 else "wrong"
     return [observe(
         ["C14", "C2"], "Rank correlation of the learning time with the relative variance of the squared "
         f"singular values before training, over depths and starts: {each}; mean", PENNINGTON,
-        measured=float(np.mean([rank for _, rank in ranks])), claim=claim,
+        measured=float(np.mean(list(ranks.values()))), claim=claim,
         correction="" if claim == "right" else
         f"A small spread and fast learning go together only with rank correlation {least:+.2f}.",
     )]  # fmt: skip
-
-
-def settings_of(result: xr.Dataset) -> dict[str, Any]:
-    """The settings of the run."""
-    found: dict[str, Any] = json.loads(result.attrs["settings"])
-    return found
-
-
-def best(result: xr.Dataset) -> xr.Dataset:
-    """Learning time of every seed at the rate with the smallest median over seeds, and that rate.
-
-    Of equal medians the smallest rate counts. Where no rate gets there, time and rate are inf and NaN.
-    """
-    result = result.sortby("learning_rate")
-    middle = result["time"].fillna(np.inf).median("seed")
-    index = middle.argmin("learning_rate")
-    reached = np.isfinite(middle.min("learning_rate"))
-    rate = result["learning_rate"].isel(learning_rate=index).drop_vars("learning_rate").where(reached)
-    time = result["time"].fillna(np.inf).isel(learning_rate=index).drop_vars("learning_rate")
-    return xr.Dataset({"time": time, "rate": rate})

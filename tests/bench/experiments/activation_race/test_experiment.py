@@ -12,8 +12,7 @@ import xarray as xr
 from signalprop.bench import pipeline
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import activation_race
-from signalprop.bench.experiments.activation_race.measure import start as start_of_measure
-from signalprop.bench.experiments.activation_race.racers import RACERS, SMOOTH, racer, racing
+from signalprop.bench.experiments.activation_race.racers import RACERS, SMOOTH, critical, racer, racing
 from signalprop.bench.experiments.activation_race.theory import operations
 from signalprop.bench.experiments.activation_race.verdicts import best, named_racers
 
@@ -60,7 +59,7 @@ def test_a_small_run_answers_what_it_can(outcome):
 
 @pytest.mark.parametrize("name", RUN)
 def test_every_start_is_critical_and_keeps_its_length(name):
-    start, phi = start_of_measure(name), racer(name)
+    start, phi = critical(name), racer(name)
     z, weight = np.polynomial.hermite_e.hermegauss(200)
     weight = weight / weight.sum()
     at = np.sqrt(start.q) * z

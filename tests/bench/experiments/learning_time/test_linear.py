@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from signalprop.bench.experiments.learning_time import linear
+from signalprop.bench.experiments.learning_time.theory import predicted_strengths
 
 
 def test_kernels_are_orthogonal_or_gaussian():
@@ -29,7 +30,7 @@ def test_one_kernel_learns_in_the_time_of_a_quadratic_loss():
 
 def test_decoupled_modes_follow_the_equation():
     measured = jax.jit(linear.decoupled_strengths, static_argnums=1)(jax.random.key(1), 4)
-    predicted = linear.predicted_strengths(4)
+    predicted = predicted_strengths(4)
     assert measured.shape == predicted.shape == (linear.MOMENTS, 3)
     np.testing.assert_allclose(measured, predicted, atol=0.02)
     assert predicted[-1] == pytest.approx(linear.STRENGTHS, rel=1e-3)
