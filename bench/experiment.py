@@ -49,12 +49,14 @@ class Experiment:
     Attributes:
         name: As typed on the command line.
         question: One line.
-        sizes: Settings of ``quick``, ``standard`` and ``full``.
+        sizes: Settings of ``quick``, ``standard`` and ``full``: a frozen dataclass of the experiment's own
+            with ``seed``, the root of all random numbers, and ``dtype``, that of every traced scalar.
         grid: The points of the sweep.
         measure: ``(key, point, static) -> arrays`` for one network; jitted and vmapped by the sweep. ``key``
             depends on the seed alone, so networks that differ in a scale share their draws.
         variables: What ``measure`` returns.
-        theory: Predictions, named ``<variable>_predicted``, on axes of the grid without the seed.
+        theory: Predictions on axes of the grid without the seed, with exactly the grid's coordinates
+            (``grid(settings).labels()``); that of a variable ``x`` is named ``x_predicted``.
         verdicts: Judgements on a result.
         figures: Figures of a result, by file name.
         table: The numbers that the figures show, tidy.

@@ -41,7 +41,7 @@ class Programs:
             raise InputError(f"--dtype: got {settings.dtype}; write {' or '.join(DTYPES)}")
         self.dtype = jnp.dtype(settings.dtype)
         self._programs: dict[tuple[Block, Block], jax.stages.Compiled] = {}
-        self._measured: dict[str, jax.ShapeDtypeStruct] = {}
+        self._measured: dict[str, jax.ShapeDtypeStruct] = {}  # of one point
 
     def point(self, seed: jax.Array, scalars: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
         """Measure one network; the key depends on the seed only, so scales share their draws."""
@@ -108,7 +108,7 @@ class Programs:
         if (index, chunk) not in self._programs:
             options = self.experiment.compiler_options if self.devices[0].platform == "cpu" else {}
             traced = self.trace(static, chunk)
-            self._measured = self._measured or traced.out_info
+            self._measured = self._measured or self._one_point(traced.out_info, 1 + len(chunk))
             self._programs[index, chunk] = traced.lower().compile(dict(options))
         return self._programs[index, chunk]
 
@@ -140,17 +140,25 @@ class Programs:
         program that was compiled before tells names and dtypes; only without one is the first case traced.
 
         Raises:
-            ValueError: If ``measure`` returns other arrays than the experiment declares.
+            ValueError: If ``measure`` returns other arrays, or with other dimensions, than declared.
         """
         name, declared, coords = self.experiment.name, self.experiment.variables, self.grid.coords
         out = self._measured
         if not out:
-            one = self.inputs((0,) * len(self.grid.traced_shape), (1,) * len(self.grid.traced_shape))
-            out = jax.eval_shape(self.chunk_program(next(self.grid.cases())[1]), *one)
+            chunk = (1,) * len(self.grid.traced_shape)
+            one = self.inputs((0,) * len(chunk), chunk)
+            traced = jax.eval_shape(self.chunk_program(next(self.grid.cases())[1]), *one)
+            out = self._one_point(traced, len(chunk))
         if set(out) != set(declared):
             raise ValueError(f"{name}: measured {sorted(out)}, declared {sorted(declared)}")
         if lacking := {d for v in declared.values() for d in v.dims} - set(coords):
             raise ValueError(f"{name}: the grid's coords lack {sorted(lacking)}")
+        for k, v in declared.items():
+            longest = tuple(len(coords[d]) for d in v.dims)
+            if len(out[k].shape) != len(longest) or any(np.greater(out[k].shape, longest)):
+                raise ValueError(
+                    f"{name}: {k} has shape {out[k].shape}, declared {v.dims} of lengths {longest}"
+                )
         return {
             k: (
                 v.dims,
@@ -160,6 +168,11 @@ class Programs:
             )
             for k, v in declared.items()
         }
+
+    @staticmethod
+    def _one_point(traced: dict[str, Any], leading: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes and dtypes of what is measured at one point, without the axes of device and chunk."""
+        return {k: jax.ShapeDtypeStruct(v.shape[leading:], v.dtype) for k, v in traced.items()}
 
     def _cut(self, arrays: Arrays, block: Block, chunk: Block) -> Arrays:
         """Without the points that only filled the last chunk of an axis."""

@@ -4,6 +4,7 @@ Reading the list imports no experiment. A new one is a folder beside this file a
 """
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from signalprop.bench.engine.errors import InputError, nearest
@@ -65,6 +66,7 @@ CHAPTERS = {
         "memory-league": "Which remedies make a recurrent network learn what it must remember for 50 steps?",
     },
 }
+FILES = ("__init__.py", "measure.py", "theory.py", "verdicts.py", "figures.py")
 QUESTIONS = {name: question for chapter in CHAPTERS.values() for name, question in chapter.items()}
 EXPERIMENTS = tuple(QUESTIONS)
 
@@ -73,9 +75,18 @@ def find(name: str) -> "Experiment":
     """The experiment of that name.
 
     Raises:
-        InputError: If there is none; the message offers the nearest name.
+        InputError: If it is not in the list, or its folder is not whole; the message says what to write.
     """
+    folder = Path(__file__).parent / name.replace("-", "_")
+    lacking = [file for file in FILES if not (folder / file).is_file()]
     if name not in QUESTIONS:
-        raise InputError(f"no experiment {name!r}; {nearest(name, EXPERIMENTS)}")
-    experiment: Experiment = import_module(f"{__name__}.{name.replace('-', '_')}").EXPERIMENT
+        hint = (
+            nearest(name, EXPERIMENTS)
+            if lacking
+            else f"its folder is there: add it to CHAPTERS in {__file__}"
+        )
+        raise InputError(f"no experiment {name!r}; {hint}")
+    if lacking:
+        raise InputError(f"experiment {name!r} is in the list; write {', '.join(lacking)} in {folder}")
+    experiment: Experiment = import_module(f"{__name__}.{folder.name}").EXPERIMENT
     return experiment
