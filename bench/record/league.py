@@ -111,7 +111,7 @@ def _numbers(axes: Axes, placed: list[tuple[int, Any]], top: float, steps: str) 
         "\ncost": lambda row: f"{row.cost:.2f}",
     }
     axes.axis("off")
-    across = {"ha": "center", "transform": axes.get_yaxis_transform()}
+    across: dict[str, Any] = {"ha": "center", "transform": axes.get_yaxis_transform()}
     for x, (title, text) in zip(np.linspace(0.08, 0.96, len(columns)), columns.items(), strict=True):
         axes.text(x, top, title, va="bottom", fontsize=6, color="0.3", **across)
         for place, row in placed:

@@ -38,6 +38,41 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     return found
 
 
+def named_racers(result: xr.Dataset) -> xr.Dataset:
+    """The result with activations by name, and the update at which each network arrives; NaN: never."""
+    result = result.assign_coords(racer=[tuple(RACERS)[int(i)] for i in result["racer"].values])
+    alive = (result["diverged_at"] == 0) | (result["update"] <= result["diverged_at"])
+    reached = (result["accuracy"] >= ARRIVED) & alive  # a record cut short by divergence does not count
+    return result.assign(arrived_at=result["update"].where(reached).min("update"))
+
+
+def best(result: xr.Dataset) -> xr.Dataset:
+    """The result at the learning rate that counts, for every depth and activation.
+
+    That is where most of the networks that choose it arrive or, at equal numbers, at which the median one
+    arrives first. Those networks are left out of the result.
+    """
+    choosing = choosers(result)
+    arrived = result["arrived_at"].isel(seed=slice(choosing or None))
+    count, median = arrived.notnull().sum("seed"), arrived.fillna(np.inf).median("seed")
+    return result.isel(learning_rate=best_rate(count, -median), seed=slice(choosing, None))
+
+
+def choosers(result: xr.Dataset) -> int:
+    """How many networks, the first quarter, choose the learning rate; none of one network or for one rate."""
+    several = min(result.sizes["learning_rate"], result.sizes["seed"]) > 1
+    return max(1, result.sizes["seed"] // 4) if several else 0
+
+
+def chosen_by(result: xr.Dataset) -> str:
+    """How the learning rate was chosen, in words."""
+    if result.sizes["learning_rate"] == 1:
+        return "at the same learning rate"
+    choosing = choosers(result)
+    by = f"{choosing} other network{'s' if choosing > 1 else ''} with it" if choosing else "the same network"
+    return f"each at the best of the same learning rates, chosen by {by}"
+
+
 def _means(before: xr.Dataset, names: list[str]) -> Verdict:
     """Mean activity of layer 1, where inputs of one length make z exactly Gaussian."""
     deviation = before["activity_deviation"] / float(before["units"] * before.sizes["seed"]) ** 0.5
@@ -145,38 +180,3 @@ def _standing(rival: str, slower: bool, faster: bool) -> tuple[Standing, str]:
     if faster:
         return "wrong", f"At equal criticality {rival} is faster than relu."
     return "not checkable", f"At equal criticality {rival} and relu cannot be told apart here."
-
-
-def named_racers(result: xr.Dataset) -> xr.Dataset:
-    """The result with activations by name, and the update at which each network arrives; NaN: never."""
-    result = result.assign_coords(racer=[tuple(RACERS)[int(i)] for i in result["racer"].values])
-    alive = (result["diverged_at"] == 0) | (result["update"] <= result["diverged_at"])
-    reached = (result["accuracy"] >= ARRIVED) & alive  # a record cut short by divergence does not count
-    return result.assign(arrived_at=result["update"].where(reached).min("update"))
-
-
-def best(result: xr.Dataset) -> xr.Dataset:
-    """The result at the learning rate that counts, for every depth and activation.
-
-    That is where most of the networks that choose it arrive or, at equal numbers, at which the median one
-    arrives first. Those networks are left out of the result.
-    """
-    choosing = choosers(result)
-    arrived = result["arrived_at"].isel(seed=slice(choosing or None))
-    count, median = arrived.notnull().sum("seed"), arrived.fillna(np.inf).median("seed")
-    return result.isel(learning_rate=best_rate(count, -median), seed=slice(choosing, None))
-
-
-def choosers(result: xr.Dataset) -> int:
-    """How many networks, the first quarter, choose the learning rate; none of one network or for one rate."""
-    several = min(result.sizes["learning_rate"], result.sizes["seed"]) > 1
-    return max(1, result.sizes["seed"] // 4) if several else 0
-
-
-def chosen_by(result: xr.Dataset) -> str:
-    """How the learning rate was chosen, in words."""
-    if result.sizes["learning_rate"] == 1:
-        return "at the same learning rate"
-    choosing = choosers(result)
-    by = f"{choosing} other network{'s' if choosing > 1 else ''} with it" if choosing else "the same network"
-    return f"each at the best of the same learning rates, chosen by {by}"

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from signalprop.bench.experiments.adam_epsilon.verdicts import LN10, reach
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
@@ -15,7 +16,21 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return {"epsilon": _epsilon(result.sortby("epsilon", ascending=False))}
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Layers that full steps reach and the trainable depth, by type and epsilon."""
+    depth = result["trainable_depth"]
+    return tidy(
+        {
+            "layers_with_full_steps": reach(result),
+            "trainable_depth_median": depth.median("seed"),
+            "trainable_depth_least": depth.min("seed"),
+            "trainable_depth_most": depth.max("seed"),
+        }
+    )
+
+
 def _epsilon(result: xr.Dataset) -> Figure:
+    """Adam's first step by layer, one panel per type, and how deep full steps reach."""
     formats = [str(name) for name in result["format"].values]
     figure, (row,) = draw.canvas(1, len(formats) + 1, height=3.2)
     names = [f"{value:.0e}" for value in result["epsilon"].values]
@@ -29,7 +44,7 @@ def _epsilon(result: xr.Dataset) -> Figure:
         ax.set(xlabel="layers below the read-out", title=f"First step, {kind}", ylim=(-14, 14))
         ax.set_ylabel(r"$\log_{10}$ rms step $/ \, \eta$")
     _reach(row[-1], result, formats)
-    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    draw.legend(figure, row[0], ncols=4)
     figure.suptitle(
         "Adam's full steps reach 1.6 layers deeper per decade of epsilon (sigmoid, Xavier); the depth that "
         "trains stays",
@@ -58,15 +73,3 @@ def _reach(axes: Axes, result: xr.Dataset, formats: list[str]) -> None:
     axes.axhline(float(result["information"]), color="0.4", linestyle=":", label=r"$6\,\xi_c$")
     axes.set(xlabel=r"$\log_{10} 1/\epsilon$", ylabel="hidden layers", title="Reach", ylim=(0, 1.7 * limit))
     axes.legend(fontsize=6.5, loc="upper left")
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Layers that full steps reach and the trainable depth, by type and epsilon."""
-    depth = result["trainable_depth"]
-    columns = {
-        "layers_with_full_steps": reach(result),
-        "trainable_depth_median": depth.median("seed"),
-        "trainable_depth_least": depth.min("seed"),
-        "trainable_depth_most": depth.max("seed"),
-    }
-    return xr.Dataset(columns).to_dataframe().reset_index()

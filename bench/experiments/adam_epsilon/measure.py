@@ -1,4 +1,4 @@
-"""The sweep of ``adam-epsilon``, and the measurement of one network."""
+"""Adam's first step in a deep network, and the largest depth that Adam can train."""
 
 from math import prod
 
@@ -67,9 +67,6 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
 
 def entries(model: Classifier) -> list[int]:
     """Entries of every kernel, the read-out's last."""
-    hidden = [n for run in model.runs for n in _repeated(run.layer.kernel[...].shape)]
+    shapes = [run.layer.kernel[...].shape for run in model.runs]
+    hidden = [prod(shape) for count, *shape in shapes for _ in range(count)]
     return [*hidden, prod(model.readout.kernel[...].shape)]
-
-
-def _repeated(shape: tuple[int, ...]) -> list[int]:
-    return [prod(shape[1:])] * shape[0]

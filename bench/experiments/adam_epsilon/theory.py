@@ -1,4 +1,4 @@
-"""What theory predicts for ``adam-epsilon``, on the axes of its grid."""
+"""What a layer costs the gradient, and how far the signal reaches."""
 
 import jax
 import numpy as np

@@ -1,11 +1,10 @@
 """Verdicts of ``adam-epsilon``: layers per decade, what it does to training, and where float32 ends."""
 
-import json
-
 import numpy as np
 import xarray as xr
 
 from signalprop.analysis.statistics import fit_line
+from signalprop.bench.measure.estimates import run_settings
 from signalprop.bench.record.verdict import Verdict, judge, observe
 
 ADAM = "Kingma & Ba (2015), arXiv:1412.6980; Schoenholz et al. (2017), arXiv:1611.01232"
@@ -20,6 +19,28 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge the reach of full steps, and say what it does to training."""
     result = result.sortby("epsilon", ascending=False)
     return [*_slope(result), _trained(result), *_exploded(result)]
+
+
+def reach(result: xr.Dataset) -> xr.DataArray:
+    """Hidden layers below the read-out whose step is at least half the learning rate, interpolated.
+
+    From the median over seeds; the depth of the network if all are.
+    """
+    steps = result["log_step"].median("seed")
+
+    def one(values: np.ndarray) -> float:
+        down = values[::-1]  # the read-out first
+        short = np.flatnonzero(~(down >= HALF))
+        if short.size == 0:
+            return float(down.size - 1)
+        i = int(short[0])
+        if i == 0:
+            return 0.0
+        share = (down[i - 1] - HALF) / (down[i - 1] - down[i]) if np.isfinite(down[i]) else 0.0
+        return float(i - 1 + share)
+
+    found: xr.DataArray = xr.apply_ufunc(one, steps, input_core_dims=[["layer"]], vectorize=True)
+    return found
 
 
 def _slope(result: xr.Dataset) -> list[Verdict]:
@@ -57,12 +78,12 @@ def _trained(result: xr.Dataset) -> Verdict:
     ends = [depth.isel(epsilon=i).values for i in (0, -1)]
     least, most = float(depth.min()), float(depth.max())
     eps = [float(result["epsilon"][i]) for i in (0, -1)]
-    settings = json.loads(result.attrs["settings"])
+    steps = run_settings(result)["steps"]
     gained, further = float(np.mean(ends[1] - ends[0])), float(far[-1] - far[0])
     little = gained < FOLLOWS * further
     return observe(
         ["C15", "C6"], f"From epsilon {eps[0]:.0e} to {eps[1]:.0e} full steps reach {further:.0f} "
-        f"layers further ({result['format'].values[-1]}); the depth that trains in {settings['steps']} steps "
+        f"layers further ({result['format'].values[-1]}); the depth that trains in {steps} steps "
         f"is {least:.0f} to {most:.0f} at every epsilon and type, where 6 xi_c is "
         f"{float(result['information']):.1f}; layers gained",
         ADAM,
@@ -89,25 +110,3 @@ def _exploded(result: xr.Dataset) -> list[Verdict]:
         "and the first step divides by epsilon alone; log10 of the largest rms step over the rate",
         ADAM, measured=float(size.max()), claim="right",
     )]  # fmt: skip
-
-
-def reach(result: xr.Dataset) -> xr.DataArray:
-    """Hidden layers below the read-out whose step is at least half the learning rate, interpolated.
-
-    From the median over seeds; the depth of the network if all are.
-    """
-    steps = result["log_step"].median("seed")
-
-    def one(values: np.ndarray) -> float:
-        down = values[::-1]  # the read-out first
-        short = np.flatnonzero(~(down >= HALF))
-        if short.size == 0:
-            return float(down.size - 1)
-        i = int(short[0])
-        if i == 0:
-            return 0.0
-        share = (down[i - 1] - HALF) / (down[i - 1] - down[i]) if np.isfinite(down[i]) else 0.0
-        return float(i - 1 + share)
-
-    found: xr.DataArray = xr.apply_ufunc(one, steps, input_core_dims=[["layer"]], vectorize=True)
-    return found

@@ -1,5 +1,7 @@
 """Figures of ``he-training``: learning curves at 22 and 30 layers, the signal by layer, success by rate."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -40,7 +42,7 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     return tidy(xr.Dataset(columns).reset_coords(drop=True))
 
 
-def _looks(result: xr.Dataset) -> dict[str, dict[str, object]]:
+def _looks(result: xr.Dataset) -> dict[str, dict[str, Any]]:
     looks = draw.series(list(STARTS))
     return {str(name): looks[str(name)] for name in result["start"].values}
 

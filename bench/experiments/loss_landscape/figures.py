@@ -8,6 +8,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from signalprop.bench.experiments.loss_landscape import NETWORKS
 from signalprop.bench.experiments.loss_landscape.verdicts import best, scale_name, updates_to_target
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 PANELS = {
     "loss": "training loss in nats",
@@ -42,7 +43,7 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
                 panel.yaxis.set_minor_formatter(NullFormatter())
     for panel in axes[-1]:
         panel.set_xlabel("updates")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    draw.legend(figure, axes[0, 0], ncols=3)
     figure.suptitle(f"Batch norm and the loss along the gradient: median and 10-90 % of {at.sizes['seed']} "
                     "networks", fontsize=9)  # fmt: skip
     return {"landscape": figure}
@@ -51,8 +52,6 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
 def table(result: xr.Dataset) -> pd.DataFrame:
     """One row per network, scale and step, at the better learning rate; medians over seeds."""
     at = best(result)
-    columns = {
-        name: at[name].median("seed") for name in ("loss", "loss_range", "gradient_change", "smoothness")
-    }
+    columns = {name: at[name].median("seed") for name in PANELS}
     columns["updates_to_target"] = updates_to_target(at).median("seed").broadcast_like(columns["loss"])
-    return xr.Dataset(columns).to_dataframe().reset_index()
+    return tidy(columns)

@@ -1,4 +1,4 @@
-"""The sweep of ``loss-landscape``, and the measurement of one network."""
+"""Train one network, and look at its loss along the gradient at some steps."""
 
 from functools import partial
 from typing import Any

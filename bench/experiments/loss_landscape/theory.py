@@ -1,4 +1,4 @@
-"""What theory predicts for ``loss-landscape``, on the axes of its grid."""
+"""The loss of the best constant answer, of which half is the target."""
 
 import xarray as xr
 

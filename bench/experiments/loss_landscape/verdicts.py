@@ -3,7 +3,10 @@
 import numpy as np
 import xarray as xr
 
+from signalprop.bench.measure.estimates import exp, standard_error
+from signalprop.bench.record.tables import tidy
 from signalprop.bench.record.verdict import Verdict, observe
+from signalprop.bench.training.choice import at_best_rate
 
 SANTURKAR = "Santurkar, Tsipras, Ilyas & Madry (2018), arXiv:1805.11604"
 SMOOTHER = 0.5  # of the plain network's range: clearly smoother
@@ -22,32 +25,42 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     return found
 
 
-def _ratio(result: xr.Dataset, name: str) -> tuple[float, float]:
-    """Geometric mean over seeds of batch norm's median over training over the plain one's, and its error."""
-    middle: xr.DataArray = xr.apply_ufunc(np.log, result[name].median("update"))
-    values = (middle.sel(network="batch_norm") - middle.sel(network="plain")).values
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        return float("nan"), float("nan")
-    mean = float(np.exp(values.mean()))
-    return mean, float(mean * values.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else float("nan")
+def best(result: xr.Dataset) -> xr.Dataset:
+    """The result at the better learning rate of every network and scale: smaller median of the last loss."""
+    last = result["loss"].isel(update=-1, drop=True).fillna(np.inf).median("seed")
+    return at_best_rate(result, -last)
+
+
+def updates_to_target(result: xr.Dataset) -> xr.DataArray:
+    """Updates until the mean loss of a record is at half the loss of the best constant answer; inf: never."""
+    stride = float(result["update"][1] - result["update"][0]) if result.sizes["update"] > 1 else 1.0
+    reached = result["loss"] <= TARGET * result["loss_predicted"]
+    return (result["update"] + stride).where(reached, np.inf).min("update")
+
+
+def scale_name(sigma_w2: float) -> str:
+    """A weight variance in words."""
+    words = {2.0: "He's scale", round(1 / 3, 6): "the default scale"}
+    return words.get(round(sigma_w2, 6), rf"$\sigma_w^2$ = {sigma_w2:g}")
 
 
 def _smoother(result: xr.Dataset) -> Verdict:
     """The range of the loss at equal scales and learning rates, one ratio each."""
-    places = [(s, r) for s in result["sigma_w2"].values for r in result["learning_rate"].values]
-    ratios = [_ratio(result.sel(sigma_w2=s, learning_rate=r), "loss_range") for s, r in places]
+    logs: xr.DataArray = xr.apply_ufunc(np.log, result["loss_range"].median("update"))
+    apart = logs.sel(network="batch_norm") - logs.sel(network="plain")
+    apart = apart.where(np.isfinite(apart))
+    ratio = exp(apart.mean("seed"))
     each = "; ".join(
-        f"{scale_name(float(s))}, rate {r:g}: {mean:.2g} (standard error {error:.1g})"
-        for (s, r), (mean, error) in zip(places, ratios, strict=True)
+        f"{scale_name(at.sigma_w2)}, rate {at.learning_rate:g}: {at.ratio:.2g} "
+        f"(standard error {at.error:.1g})"
+        for at in tidy({"ratio": ratio, "error": ratio * standard_error(apart)}).itertuples()
     )
-    means = np.array([mean for mean, _ in ratios])
-    smooth = int((means < SMOOTHER).sum())
+    smooth = int((ratio < SMOOTHER).sum())
     return observe(
         ["C23"], "Range of the loss along the gradient, median over training, batch norm over plain at equal "
         f"scale and learning rate: {each}. Share of these below {SMOOTHER:g}", SANTURKAR,
-        measured=smooth / means.size, claim="right" if smooth == means.size else "right after repair",
-        correction="" if smooth == means.size else "Batch norm flattens the loss while a plain network "
+        measured=smooth / ratio.size, claim="right" if smooth == ratio.size else "right after repair",
+        correction="" if smooth == ratio.size else "Batch norm flattens the loss while a plain network "
         "learns. Before it begins to learn, its gradient vanished, and once it has fitted the data, its "
         "loss is the flatter one.",
     )  # fmt: skip
@@ -72,22 +85,3 @@ def _faster(at: xr.Dataset, network: str) -> Verdict:
         correction="" if len(faster) == len(ratios) else "It is faster where the weights' scale is wrong for "
         "the plain network; at a fitting scale and a tuned rate there is little to gain.",
     )  # fmt: skip
-
-
-def best(result: xr.Dataset) -> xr.Dataset:
-    """The result at the better learning rate of every network and scale: smaller median of the last loss."""
-    last = result["loss"].isel(update=-1, drop=True).fillna(np.inf).median("seed")
-    return result.isel(learning_rate=last.argmin("learning_rate"))
-
-
-def updates_to_target(result: xr.Dataset) -> xr.DataArray:
-    """Updates until the mean loss of a record is at half the loss of the best constant answer; inf: never."""
-    stride = float(result["update"][1] - result["update"][0]) if result.sizes["update"] > 1 else 1.0
-    reached = result["loss"] <= TARGET * result["loss_predicted"]
-    return (result["update"] + stride).where(reached, np.inf).min("update")
-
-
-def scale_name(sigma_w2: float) -> str:
-    """A weight variance in words."""
-    words = {2.0: "He's scale", round(1 / 3, 6): "the default scale"}
-    return words.get(round(sigma_w2, 6), rf"$\sigma_w^2$ = {sigma_w2:g}")

@@ -33,6 +33,24 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     return found
 
 
+def best(result: xr.Dataset) -> xr.Dataset:
+    """The result at the better learning rate of every start, activation, data set and depth.
+
+    That is where more seeds reach the target or, at equal numbers, with the smaller median training loss.
+    """
+    loss = result["train_loss"].fillna(np.inf).median("seed")
+    return at_best_rate(result, (updates_to_target(result) < np.inf).sum("seed"), -loss)
+
+
+def updates_to_target(result: xr.Dataset) -> xr.DataArray:
+    """Updates of every layer, those of pretraining included, until the mean training loss is at the target.
+
+    The mean over the updates of a record; infinity where no record reaches it.
+    """
+    reached = result["curve"] <= TARGET * result["curve_predicted"]
+    return result["update"].where(reached, np.inf).min("update") + result["updates_before"]
+
+
 def _exact_alignment(deep: xr.Dataset, names: list[str]) -> list[Verdict]:
     """Orthogonal layers exactly, independent Gaussian ones at large width, deepest networks."""
     if int(deep["depth"]) < 3:
@@ -226,21 +244,3 @@ def _coincide(at: xr.Dataset, names: list[str], ready: list[str]) -> list[Verdic
             if np.all((known > 1 / 3) & (known < 3)) else "The two do not coincide here at all depths.",
         )
     ]  # fmt: skip
-
-
-def best(result: xr.Dataset) -> xr.Dataset:
-    """The result at the better learning rate of every start, activation, data set and depth.
-
-    That is where more seeds reach the target or, at equal numbers, with the smaller median training loss.
-    """
-    loss = result["train_loss"].fillna(np.inf).median("seed")
-    return at_best_rate(result, (updates_to_target(result) < np.inf).sum("seed"), -loss)
-
-
-def updates_to_target(result: xr.Dataset) -> xr.DataArray:
-    """Updates of every layer, those of pretraining included, until the mean training loss is at the target.
-
-    The mean over the updates of a record; infinity where no record reaches it.
-    """
-    reached = result["curve"] <= TARGET * result["curve_predicted"]
-    return result["update"].where(reached, np.inf).min("update") + result["updates_before"]

@@ -1,6 +1,7 @@
 """Verdicts of ``remedy-league``: what each class of remedies does, and what theory says beforehand."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,7 +66,7 @@ def _works(rows: pd.DataFrame) -> pd.Series:
 
 def _gradient(table: xr.Dataset, networks: list[str], names: list[str]) -> list[Verdict]:
     """Decades before training against theory, of plain and layer-normalized networks, each recipe once."""
-    different = {}
+    different: dict[tuple[Any, ...], tuple[str, str]] = {}
     for network in networks:
         for name in names:
             one = recipe(network, name)

@@ -40,6 +40,41 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     return [*found, *_one_number(result)]
 
 
+def trainable_depth(result: xr.Dataset, threshold: float | None = None, step: int = -1) -> xr.DataArray:
+    """Depth at which the accuracy falls through the threshold, by data and weight scale.
+
+    Interpolated between the deepest network above the threshold and the next; the largest depth of the grid
+    if that is above it, and 0 if none is. Accuracies are means over seeds; a diverged network counts as 0.
+    """
+    level = run_settings(result)["threshold"] if threshold is None else threshold
+    accuracy = result["accuracy"].isel(step=step, drop=True).fillna(0).mean("seed")
+    depth = np.append(result["depth"].values, np.nan)
+
+    def one(values: np.ndarray) -> float:
+        above = np.flatnonzero(values > level)
+        if above.size == 0:
+            return 0.0
+        i = int(above[-1])
+        if i + 1 == values.size:
+            return float(depth[i])
+        share = (values[i] - level) / (values[i] - values[i + 1])
+        return float(depth[i] + share * (depth[i + 1] - depth[i]))
+
+    found: xr.DataArray = xr.apply_ufunc(one, accuracy, input_core_dims=[["depth"]], vectorize=True)
+    return found
+
+
+def off_critical(result: xr.Dataset) -> np.ndarray:
+    """Which weight scales are away from criticality."""
+    return np.asarray(np.abs(np.exp(result["log_chi_1"]) - 1) > NEAR)
+
+
+def away(result: xr.Dataset) -> np.ndarray:
+    """Which of these have ``MULTIPLE`` xi_c inside the grid of depths."""
+    inside = np.asarray(result["xi_c"] * MULTIPLE < float(result["depth"].max()))
+    return np.asarray(off_critical(result) & inside)
+
+
 def _ratios(
     result: xr.Dataset, keep: np.ndarray, threshold: float | None = None, step: int = -1
 ) -> xr.DataArray:
@@ -286,38 +321,3 @@ def _by_differences(at: xr.Dataset, ordered: np.ndarray, width: int) -> Verdict:
         "standard deviations small",
         claim="wrong", correction="Perturbing the input and looking at the output shows the same loss.",
     )  # fmt: skip
-
-
-def trainable_depth(result: xr.Dataset, threshold: float | None = None, step: int = -1) -> xr.DataArray:
-    """Depth at which the accuracy falls through the threshold, by data and weight scale.
-
-    Interpolated between the deepest network above the threshold and the next; the largest depth of the grid
-    if that is above it, and 0 if none is. Accuracies are means over seeds; a diverged network counts as 0.
-    """
-    level = run_settings(result)["threshold"] if threshold is None else threshold
-    accuracy = result["accuracy"].isel(step=step, drop=True).fillna(0).mean("seed")
-    depth = np.append(result["depth"].values, np.nan)
-
-    def one(values: np.ndarray) -> float:
-        above = np.flatnonzero(values > level)
-        if above.size == 0:
-            return 0.0
-        i = int(above[-1])
-        if i + 1 == values.size:
-            return float(depth[i])
-        share = (values[i] - level) / (values[i] - values[i + 1])
-        return float(depth[i] + share * (depth[i + 1] - depth[i]))
-
-    found: xr.DataArray = xr.apply_ufunc(one, accuracy, input_core_dims=[["depth"]], vectorize=True)
-    return found
-
-
-def off_critical(result: xr.Dataset) -> np.ndarray:
-    """Which weight scales are away from criticality."""
-    return np.asarray(np.abs(np.exp(result["log_chi_1"]) - 1) > NEAR)
-
-
-def away(result: xr.Dataset) -> np.ndarray:
-    """Which of these have ``MULTIPLE`` xi_c inside the grid of depths."""
-    inside = np.asarray(result["xi_c"] * MULTIPLE < float(result["depth"].max()))
-    return np.asarray(off_critical(result) & inside)
