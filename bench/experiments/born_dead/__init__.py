@@ -16,12 +16,34 @@ Sources: Lu, Shin, Su & Karniadakis (2019), arXiv:1903.06733 (born dead networks
 """
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
-from signalprop.bench.experiments.born_dead.starts import STARTS
 from signalprop.bench.training.optimizers import require_learning_rates
+from signalprop.models.asymmetric import SPREAD
 
+
+class Start(NamedTuple):
+    """How a layer is drawn, in numbers that may be traced, so that all starts share a program and its draws.
+
+    Attributes:
+        sigma_w: Scale of the weights.
+        bias: Standard deviation of the biases over that of the weights.
+        asymmetric: 1 if one entry of every unit is made positive, else 0.
+    """
+
+    sigma_w: Any
+    bias: Any
+    asymmetric: Any
+
+
+STARTS = {
+    "he": Start(2**0.5, 0.0, 0.0),
+    "xavier": Start(1.0, 0.0, 0.0),
+    "he_with_biases": Start(2**0.5, 1.0, 0.0),
+    "asymmetric": Start(SPREAD, 1.0, 1.0),
+}
 FEWEST_POINTS = 32  # so many are on one side of a plane through 0 with probability 2^-31: bounds need both
 
 

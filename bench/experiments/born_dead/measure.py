@@ -1,17 +1,19 @@
-"""The sweep of ``born-dead``, and the measurement of one network."""
+"""Death of many networks that are only drawn, of units of layer 1, and of one network that is trained."""
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from signalprop.bench.engine.grid import Grid, Static
-from signalprop.bench.experiments.born_dead import Settings
-from signalprop.bench.experiments.born_dead.starts import STARTS, Start
+from signalprop.bench.experiments.born_dead import STARTS, Settings, Start
 from signalprop.bench.training.optimizers import optimizer
 from signalprop.bench.training.trainer import train
 from signalprop.models.activations import ACTIVATIONS
+from signalprop.models.asymmetric import make_asymmetric
 from signalprop.models.classifier import Classifier, draw_classifier
+from signalprop.models.mlp import Layer, draw_layer
 
 RELU = ACTIVATIONS["relu"]
 EDGE = 3**0.5  # of the input cube: entries of unit variance
@@ -75,7 +77,7 @@ def off_at(key: jax.Array, start: Start, features: jax.Array, static: Static) ->
     def step(state: tuple[jax.Array, jax.Array], number: jax.Array) -> tuple[Any, None]:
         y, first = state
         fan_in = jnp.where(number == 1, features, width)
-        y = RELU(start.draw(key, number, fan_in, (rows, width), dtype)(y))
+        y = RELU(draw_start(key, start, number, fan_in, (rows, width), dtype)(y))
         largest = jnp.max(y, -1, keepdims=True)
         first = jnp.where((first == 0) & (largest[:, 0] == 0), number, first)
         y = jnp.where(scale_free & (largest > 0), y / largest, y)
@@ -83,6 +85,19 @@ def off_at(key: jax.Array, start: Start, features: jax.Array, static: Static) ->
 
     begin = jnp.where(jnp.arange(rows) < features, x, 0), jnp.zeros(points, jnp.int32)
     return jax.lax.scan(step, begin, jnp.arange(1, static["depth"] + 1, dtype=jnp.int32))[0][1]
+
+
+def draw_start(
+    key: jax.Array, start: Start, number: jax.Array, fan_in: jax.Array, shape: tuple[int, int], dtype: str
+) -> Layer:
+    """Draw one layer whose inputs are 0 beyond the first ``fan_in``, a number that may be traced."""
+    rows, columns = shape
+    sigma_w = start.sigma_w * jnp.sqrt(rows / fan_in)
+    sigma_b = start.bias * start.sigma_w / jnp.sqrt(fan_in)
+    usual = draw_layer(key, number, rows, columns, sigma_w=sigma_w, sigma_b=sigma_b, dtype=dtype)
+    skew = make_asymmetric(jax.random.fold_in(key, number), usual, fan_in)
+    both: Layer = jax.tree.map(lambda a, b: jnp.where(start.asymmetric > 0, b, a), usual, skew)
+    return both
 
 
 def unit_deaths(key: jax.Array, static: Static) -> jax.Array:
@@ -120,7 +135,8 @@ def draw_network(key: jax.Array, start: Start, static: Static) -> Classifier:
     model = draw_classifier(key, width, width, depth, 1, RELU, dtype=dtype)
     numbers = jnp.arange(1, depth + 1, dtype=jnp.int32)
     fan_in = jnp.where(numbers == 1, 1, width)
-    drawn = jax.vmap(lambda number, n: start.draw(key, number, n, (width, width), dtype))(numbers, fan_in)
+    draw = partial(draw_start, key, start, shape=(width, width), dtype=dtype)
+    drawn = jax.vmap(draw)(numbers, fan_in)
     layer = model.runs[0].layer
     layer.kernel[...], layer.bias[...] = drawn.kernel[...], drawn.bias[...]
     return model

@@ -1,4 +1,4 @@
-"""What theory predicts for ``born-dead``, on the axes of its grid."""
+"""Death at one input, exactly; two bounds of death at all inputs; and death of a unit of layer 1."""
 
 import jax
 import numpy as np

@@ -1,16 +1,34 @@
 """Verdicts of ``born-dead``: death at one input, on all, of units of layer 1, and what training does."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import xarray as xr
 from scipy import stats
 
 from signalprop.analysis.dying import dead_unit_estimate
 from signalprop.analysis.statistics import share_interval
-from signalprop.bench.experiments.born_dead.starts import LABELS, STARTS
-from signalprop.bench.record.verdict import FIVE_SIGMA, Verdict, judge, observe, sampling_factor, surely
+from signalprop.bench.experiments.born_dead import STARTS
+from signalprop.bench.measure.estimates import mean_and_error, standard_error
+from signalprop.bench.record.verdict import (
+    FEWEST,
+    FIVE_SIGMA,
+    Verdict,
+    judge,
+    judge_zero,
+    observe,
+    sampling_factor,
+    surely,
+)
 
 LU = "Lu, Shin, Su & Karniadakis (2019), arXiv:1903.06733"
 REMEDIES = "a widely copied list of remedies"
+LABELS = {
+    "he": "He, no biases",
+    "xavier": "Xavier, no biases",
+    "he_with_biases": "He, with biases",
+    "asymmetric": "asymmetric",
+}
 SYMMETRIC = ("he", "xavier", "he_with_biases")
 PUBLISHED = {2: "more than 90 %", 3: "about 60 %", 5: "more than 10 %", 10: "less than 1 %"}
 ROUNDING = 1e-3  # share of networks with a pre-activation so near 0 that its sign is rounding
@@ -59,16 +77,14 @@ def _bounds(result: xr.Dataset) -> list[Verdict]:
     part = chosen(result, "he")
     if part is None:
         return []
-    share, above = share_by_depth(part, "dead_at_all"), part["dead_at_all_predicted"]
-    share, above = xr.broadcast(share, above)
+    share, above = xr.broadcast(share_by_depth(part, "dead_at_all"), part["dead_at_all_predicted"])
     found = [_one_sided(
         share - above, above, _count(part),
         "Share of networks without biases that are dead on all inputs, at every width, depth and "
         "input dimension: excess over the upper bound 1 - (1 - 2^-N)^(L-1)", _by_width(part),
     )]  # fmt: skip
     if 1 in part["features"].values:
-        low = part["dead_at_all_floor_predicted"]
-        one, low = xr.broadcast(share.sel(features=1), low)
+        one, low = xr.broadcast(share.sel(features=1), part["dead_at_all_floor_predicted"])
         found.append(_one_sided(
             low - one, low, _count(part),
             "The same for one input feature: what it lacks to the lower bound 1 - (1 - 4^-N)^(L-1)",
@@ -94,9 +110,8 @@ def _by_width(part: xr.Dataset) -> str:
     if 1 not in part["features"].values or part.sizes["depth"] < 10:
         return "Narrow, deep networks are often born dead."
     share = share_by_depth(part, "dead_at_all").sel(features=1, depth=10)
-    return "Ten hidden layers, one feature: born dead are " + ", ".join(
-        f"{float(share.sel(width=w)):.1%} at width {int(w)}" for w in part["width"].values
-    ) + "."  # fmt: skip
+    each = ", ".join(f"{float(share.sel(width=w)):.1%} at width {int(w)}" for w in part["width"].values)
+    return f"Ten hidden layers, one feature: born dead are {each}."
 
 
 def _scale(result: xr.Dataset) -> list[Verdict]:
@@ -120,12 +135,13 @@ def _scale(result: xr.Dataset) -> list[Verdict]:
 
 def _units(result: xr.Dataset) -> list[Verdict]:
     """Units of layer 1 that are off on all examples, against the exact mean and the rule of thumb."""
-    if result.sizes["seed"] < 8:
+    if result.sizes["seed"] < FEWEST:
         return []
     shares = result["unit_dead"].isel(start=0)
     total = shares.weighted(shares["width"]).mean("width")
-    mean, error = total.mean("seed"), total.std("seed", ddof=1) / np.sqrt(total.sizes["seed"])
-    mean, predicted, error = xr.broadcast(mean, result["unit_dead_predicted"], error)
+    mean, predicted, error = xr.broadcast(
+        total.mean("seed"), result["unit_dead_predicted"], standard_error(total)
+    )
     units = int(result["width"].sum()) * result.sizes["seed"]
     likely = predicted.values * units >= 1
     found = []
@@ -157,48 +173,44 @@ def _units(result: xr.Dataset) -> list[Verdict]:
 def _fits(result: xr.Dataset) -> list[Verdict]:
     """Networks fitted to |x| that are constant before and after."""
     found, seeds = [], result.sizes["seed"]
-    part = chosen(result, "he")
+    part, skew = chosen(result, "he"), chosen(result, "asymmetric")
     if part is not None:
-        words = "; ".join(
-            f"width {int(w)} {_interval(part['collapsed'].sel(width=w))}"
-            + (f", published {PUBLISHED[int(w)]}" if int(w) in PUBLISHED else "")
-            for w in part["width"].values
-        )
-        narrow = part["collapsed"].sel(width=int(part["width"].min())).mean("seed")
+        narrow = float(part["collapsed"].sel(width=int(part["width"].min())).mean("seed"))
         found.append(observe(
             ["B10"], f"Fits of |x| by ten layers that end as a constant, {seeds} each, exact 95 % intervals: "
-            f"{words}. Share at the smallest width", LU, measured=float(narrow),
+            f"{_constant(part, PUBLISHED)}. Share at the smallest width", LU, measured=narrow,
             uncertainty=float(np.sqrt(narrow * (1 - narrow) / seeds)), claim="right after repair",
             correction="Death by unlucky initialisation depends on width and depth: it is "
             f"{'the rule' if narrow > 0.5 else 'the exception'} at the smallest width here.",
         ))  # fmt: skip
         born, after = part["collapsed_before"] > 0, part["collapsed"] > 0
         if bool(born.any()):
-            found.append(judge(
+            found.append(judge_zero(
                 ["B7"], f"Of {int(born.sum())} networks that are constant before training, share that are "
                 "not after it", "no gradient passes a layer that is off at every input",
-                measured=float((born & ~after).sum() / born.sum()), predicted=0.0, tolerance=0.0,
+                float((born & ~after).sum() / born.sum()),
                 tolerance_from="exact: only the read-out and layers above the one that is off change",
             ))  # fmt: skip
-    skew = chosen(result, "asymmetric")
     if part is not None and skew is not None:
-        words = "; ".join(
-            f"width {int(w)} {_interval(skew['collapsed'].sel(width=w))}" for w in skew["width"].values
-        )
-        gain = (part["collapsed"].drop_vars("start") - skew["collapsed"].drop_vars("start")).isel(width=0)
+        gain = part["collapsed"].drop_vars("start") - skew["collapsed"].drop_vars("start")
+        mean, error = mean_and_error(gain.isel(width=0))
         found.append(observe(
             ["B6"], f"{LABELS['asymmetric'].capitalize()} initialization: fits that end as a constant: "
-            f"{words}. "
-            f"Share that it saves at width {int(result['width'][0])}", LU, measured=float(gain.mean()),
-            uncertainty=float(gain.std(ddof=1) / np.sqrt(seeds)),
+            f"{_constant(skew, {})}. Share that it saves at width {int(result['width'][0])}", LU,
+            measured=mean, uncertainty=error,
         ))  # fmt: skip
     return found
 
 
-def _interval(values: xr.DataArray) -> str:
-    k, n = int(values.sum()), values.size
-    low, high = share_interval(k, n)
-    return f"{k / n:.1%} ({low:.1%} to {high:.1%})"
+def _constant(part: xr.Dataset, published: Mapping[int, str]) -> str:
+    """Share of the fits that end as a constant, by width, with its interval and what was published."""
+    words = []
+    for width in map(int, part["width"].values):
+        values = part["collapsed"].sel(width=width)
+        low, high = share_interval(int(values.sum()), values.size)
+        share = f"width {width} {float(values.mean()):.1%} ({low:.1%} to {high:.1%})"
+        words.append(share + (f", published {published[width]}" if width in published else ""))
+    return "; ".join(words)
 
 
 def share_by_depth(result: xr.Dataset, name: str) -> xr.DataArray:

@@ -1,6 +1,7 @@
 """Born dead networks: one small run to the end, and the first layer that is off against a walk by hand."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,8 @@ from signalprop.bench import pipeline
 from signalprop.bench.engine import store
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import born_dead
-from signalprop.bench.experiments.born_dead.measure import EDGE, off_at
-from signalprop.bench.experiments.born_dead.starts import STARTS, Start, name_of
+from signalprop.bench.experiments.born_dead import STARTS, Start
+from signalprop.bench.experiments.born_dead.measure import EDGE, draw_start, off_at
 from signalprop.bench.experiments.born_dead.verdicts import share_by_depth
 
 SMALL = replace(
@@ -42,7 +43,7 @@ def test_theory_agrees_in_a_small_run(outcome):
 
 def test_the_scale_of_the_weights_changes_nothing(result):
     he, xavier = result["dead_at_all"].values[0][:, 0], result["dead_at_all"].values[0][:, 1]
-    assert [name_of(i) for i in result["start"].values[:2]] == ["he", "xavier"]
+    assert [list(STARTS)[int(i)] for i in result["start"].values[:2]] == ["he", "xavier"]
     np.testing.assert_array_equal(he, xavier)
 
 
@@ -61,7 +62,8 @@ def test_the_first_layer_that_is_off_is_found_by_hand():
     @jax.vmap
     def both(start):
         fan_in = jnp.where(numbers == 1, 1, 3)
-        layers = jax.vmap(lambda number, n: start.draw(key, number, n, (10, 3), "float64"))(numbers, fan_in)
+        draw = partial(draw_start, key, start, shape=(10, 3), dtype="float64")
+        layers = jax.vmap(draw)(numbers, fan_in)
         return off_at(key, start, jnp.int32(1), static), layers.kernel[...], layers.bias[...]
 
     x = jax.random.uniform(jax.random.fold_in(key, 0), (16, 10), "float64", minval=-EDGE, maxval=EDGE)
