@@ -9,6 +9,7 @@ from matplotlib.ticker import ScalarFormatter
 
 from signalprop.bench.experiments.residual.verdicts import mean_log
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 LN10 = float(np.log(10))
 GROUPS = {
@@ -42,26 +43,43 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return {"profiles": _profiles(result, int(depths[len(depths) // 2])), "depth": _depth(result)}
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Gradient and signal at some blocks of each network."""
+    rows = []
+    for depth in result["depth"].values:
+        blocks = np.unique(np.linspace(0, int(depth), min(int(depth), ROWS) + 1).astype(int))
+        at = result.sel(depth=depth, block=blocks)
+        columns: dict[str, xr.DataArray] = {}
+        for name in ("log_gradient", "log_signal"):
+            stats = mean_log(at[name])
+            columns |= {name: stats["mean"], f"{name}_error": stats["error"]}
+            columns[f"{name}_predicted"] = at[f"{name}_predicted"]
+        rows.append(tidy(columns))
+    return pd.concat(rows, ignore_index=True)
+
+
 def _profiles(result: xr.Dataset, depth: int) -> Figure:
     """log10 of |g|^2 at every block, by family."""
-    figure, ((first, second, third),) = draw.canvas(1, 3, height=3.6)
+    figure, panels = draw.panels(list(GROUPS), height=3.6)
     looks = draw.series(list(LABELS))
     blocks = np.arange(depth + 1)
     shown = np.unique(np.linspace(0, depth, 9).astype(int))
     at = result.sel(depth=depth)
-    for axes, (title, names) in zip((first, second, third), GROUPS.items(), strict=True):
-        for name in (name for name in names if name in result["architecture"]):
+    for title, axes in panels.items():
+        for name in (name for name in GROUPS[title] if name in result["architecture"]):
             profile = at.sel(architecture=name)
             draw.theory(axes, blocks, profile["log_gradient_predicted"][: depth + 1] / LN10, looks[name])
             values = mean_log(profile["log_gradient"].sel(block=shown))
             draw.measured(
                 axes, shown, values["mean"] / LN10, values["error"] / LN10, looks[name], label=LABELS[name]
             )
-        axes.set(xlabel="block $l$", title=title)
+        axes.set_xlabel("block $l$")
         axes.legend(loc="upper right")
         low, high = axes.get_ylim()
         axes.set_ylim(low, high + 0.35 * (high - low))
-    first.set_ylabel(r"$\log_{10} \; |\partial E / \partial x_l|^2 \, / \, |\partial E / \partial x_L|^2$")
+    figure.axes[0].set_ylabel(
+        r"$\log_{10} \; |\partial E / \partial x_l|^2 \, / \, |\partial E / \partial x_L|^2$"
+    )
     figure.suptitle(f"{depth} blocks: theory as lines, mean over networks as points", fontsize=9)
     return figure
 
@@ -77,8 +95,7 @@ def _depth(result: xr.Dataset) -> Figure:
     left.set_ylim(bottom=max(-1.0, left.get_ylim()[0]))
     left.set(xlabel="blocks $L$", title="From constant to exponential: growth of the gradient with depth")
     left.set_ylabel(r"$\log_{10} \; |\partial E / \partial x_0|^2 \, / \, |\partial E / \partial x_L|^2$")
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    draw.legend(figure, left, ncols=4)
     _last_weights(right, result, looks)
     for axes in (left, right):
         axes.set_xticks(result["depth"].values)
@@ -109,18 +126,3 @@ def _last_weights(axes: Axes, result: xr.Dataset, looks: dict[str, dict[str, obj
     axes.set(xlabel="blocks $L$", title="Gradient of the last weights")
     axes.set_ylabel(r"$\log_{10} \; |\partial E / \partial W_2^L|^2 \, / \, |\partial E / \partial y|^2$")
     axes.legend()
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Gradient and signal at some blocks of each network."""
-    rows = []
-    for depth in result["depth"].values:
-        blocks = np.unique(np.linspace(0, int(depth), min(int(depth), ROWS) + 1).astype(int))
-        at = result.sel(depth=depth, block=blocks)
-        columns: dict[str, xr.DataArray] = {}
-        for name in ("log_gradient", "log_signal"):
-            stats = mean_log(at[name])
-            columns |= {name: stats["mean"], f"{name}_error": stats["error"]}
-            columns[f"{name}_predicted"] = at[f"{name}_predicted"]
-        rows.append(xr.Dataset(columns).to_dataframe().reset_index())
-    return pd.concat(rows, ignore_index=True)

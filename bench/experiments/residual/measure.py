@@ -1,4 +1,4 @@
-"""The sweep of ``residual``, and the measurement of one network."""
+"""Signal and gradient through one network of every depth and kind of block, from the same draws."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""What theory predicts for ``residual``, on the axes of its grid."""
+"""Profiles of signal and gradient of every kind of block, and the gradient of the last weights."""
 
 import jax
 import numpy as np

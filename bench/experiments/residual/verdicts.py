@@ -1,4 +1,4 @@
-"""Verdicts of ``residual``."""
+"""Verdicts of ``residual``: the identity, growth of each family of blocks, and that nothing vanishes."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.measure.estimates import standard_error
+from signalprop.bench.record.verdict import Verdict, compare_estimates, judge, judge_zero, sampling_factor
 
 LOSSLESS = (
     "The identity is exact for every residual net, but what the branches add to it decides: a skip "
@@ -58,11 +59,23 @@ STATEMENTS = (
 )  # fmt: skip
 
 
+def verdicts(result: xr.Dataset) -> list[Verdict]:
+    """Judge the identity, each family of blocks, the last weights, and that nothing vanishes."""
+    found = [*_identity(), *_unchanged(result)]
+    if result.sizes["seed"] < 3:
+        return found
+    total = totals(result)
+    for s in STATEMENTS:
+        at = total.isel(architecture=total["architecture"].isin(s.names).values)
+        found += _judged(s.claims, s.text, s.source, at, result.sizes["seed"], s.correction)
+    return [*found, *_last_weights(result), *_nothing_vanishes(result)]
+
+
 def totals(result: xr.Dataset) -> xr.Dataset:
     """Growth over each network: log of the mean square over seeds, its error, and theory.
 
-    The dimension x runs over architecture, depth and quantity. The rate of post-BN holds away from the ends,
-    so it is that of the middle three quarters. Lost signals, and means over too wide a spread, are left out.
+    Each place is a depth and a quantity. The rate of post-BN holds away from the ends, so it is that of the
+    middle three quarters. Lost signals, and means over too wide a spread, are NaN.
     """
     found = []
     for depth in result["depth"].values:
@@ -72,30 +85,25 @@ def totals(result: xr.Dataset) -> xr.Dataset:
             growth_of = [at[k].sel(block=high) - at[k].sel(block=low) for k in (name, f"{name}_predicted")]
             row = mean_log(growth_of[0]).assign(predicted=growth_of[1], slack=at["slack"])
             found.append(row.drop_vars(("block", "depth"), errors="ignore"))
-    flat = xr.concat(found, "place").stack(x=("architecture", "place"))
-    return flat.isel(x=np.flatnonzero(np.isfinite(flat["mean"]) & (flat["error"] < 0.3)))
+    total = xr.concat(found, "place")
+    return total.where(total["error"] < 0.3)
 
 
-def verdicts(result: xr.Dataset) -> list[Verdict]:
-    """Judge the identity, each family of blocks, the last weights, and that nothing vanishes."""
-    found = [*_identity(), *_unchanged(result)]
-    if result.sizes["seed"] < 3:
-        return found
-    total = totals(result)
-    for s in STATEMENTS:
-        at = total.isel(x=np.flatnonzero(total["architecture"].isin(s.names)))
-        if at.sizes["x"] > 0:
-            found.append(_judged(s.claims, s.text, s.source, at, result.sizes["seed"], s.correction))
-    return [*found, *_last_weights(result), *_nothing_vanishes(result)]
+def mean_log(values: xr.DataArray) -> xr.Dataset:
+    """Log of the mean over seeds of numbers given by their logs, and its standard error."""
+    top = values.max("seed")
+    sizes: xr.DataArray = np.exp(values - top)  # type: ignore[assignment]
+    mean = sizes.mean("seed", skipna=False)
+    return xr.Dataset({"mean": top + np.log(mean), "error": standard_error(sizes) / mean})
 
 
 def _judged(
     claims: list[str], text: str, source: str, at: xr.Dataset, seeds: int, correction: str = ""
-) -> Verdict:
-    return judge(
-        claims, f"{text} (log of the mean over networks)", source,
-        measured=at["mean"], predicted=at["predicted"], uncertainty=at["error"],
-        tolerance=at["slack"] + sampling_factor(at["mean"].size, seeds) * at["error"],
+) -> list[Verdict]:
+    """Compare the log of a mean with its prediction, at all places of some architectures."""
+    return compare_estimates(
+        claims, f"{text} (log of the mean over networks)", source, at["mean"], at["error"], at["predicted"],
+        num_samples=seeds, slack=at["slack"],
         tolerance_from="five standard errors over networks, and L / N nats where theory is that of N = inf",
         claim="right after repair" if correction else "right", correction=correction,
     )  # fmt: skip
@@ -122,81 +130,62 @@ def _identity() -> list[Verdict]:
     branches = jax.jacobian(lambda x: follow(x, False)[1])(at)
     difference = by_autodiff - jax.grad(loss)(follow(at, False)[0]) @ (jnp.eye(6) + branches)
     wiped = jax.grad(lambda x: loss(follow(x, True)[0]))(at)
-    source, more = "arXiv 1603.05027, equation 5", {"tolerance_from": "rounding", "correction": LOSSLESS}
+    source = "arXiv 1603.05027, equation 5"
     return [
         judge(
             ["C25"], "dE/dx_l = dE/dx_L (I + d(sum of branches)/dx_l): largest difference from autodiff",
-            source,
-            measured=float(jnp.abs(difference).max()), predicted=0.0, tolerance=1e-12,
-            claim="right after repair", **more,
+            source, measured=float(jnp.abs(difference).max()), predicted=0.0, tolerance=1e-12,
+            tolerance_from="rounding", claim="right after repair", correction=LOSSLESS,
         ),
-        judge(
+        judge_zero(
             ["C25"], "The identity holds for the branch F(x) = -x too, and the gradient is exactly 0", source,
-            measured=float(jnp.abs(wiped).max()), predicted=0.0, tolerance=0.0,
-            claim="right after repair", **more,
+            float(jnp.abs(wiped).max()), tolerance_from="rounding", claim="right after repair",
+            correction=LOSSLESS,
         ),
     ]  # fmt: skip
 
 
 def _unchanged(result: xr.Dataset) -> list[Verdict]:
+    """Networks that begin as the identity."""
     names = [name for name in ("ReZero", "Fixup") if name in result["architecture"]]
     if not names:
         return []
     at = result[["log_gradient", "log_signal"]].sel(architecture=names)
     changes = abs(at - at.sel(block=0)).max().to_array()
-    return [
-        judge(
-            ["C25", "C26"], "ReZero, SkipInit and Fixup begin as the identity: the largest change of log "
-            "|gradient|^2 and log |signal|^2 over all blocks", "arXiv 2003.04887, 2002.10444, 1901.09321",
-            measured=float(changes.max()), predicted=0.0, tolerance=1e-5,
-            tolerance_from="rounding of the recorded logarithms",
-        )
-    ]  # fmt: skip
+    return [judge(
+        ["C25", "C26"], "ReZero, SkipInit and Fixup begin as the identity: the largest change of log "
+        "|gradient|^2 and log |signal|^2 over all blocks", "arXiv 2003.04887, 2002.10444, 1901.09321",
+        measured=float(changes.max()), predicted=0.0, tolerance=1e-5,
+        tolerance_from="rounding of the recorded logarithms",
+    )]  # fmt: skip
 
 
 def _last_weights(result: xr.Dataset) -> list[Verdict]:
-    names = [name for name in ("pre-LN", "post-LN") if name in result["architecture"]]
-    if not names:
-        return []
-    at = result.sel(architecture=names)
-    found = mean_log(at["log_last_weights"]).assign(
-        predicted=at["log_last_weights_predicted"], slack=at["slack"]
-    )
-    return [
-        _judged(
-            ["C26"], "Gradient of the last W_2, |dE/dW|^2 / |dE/dy|^2 at the network's normalized output: "
-            "N/2 / (1 + L/2) for pre-LN and N/3 at every depth for post-LN", "arXiv 2002.04745, Theorem 1",
-            found.stack(x=("architecture", "depth")), result.sizes["seed"],
-        )
-    ]  # fmt: skip
+    """The gradient of the last weights, which only pre-LN makes smaller with depth."""
+    at = result.isel(architecture=result["architecture"].isin(["pre-LN", "post-LN"]).values)
+    found = mean_log(at["log_last_weights"])
+    return _judged(
+        ["C26"], "Gradient of the last W_2, |dE/dW|^2 / |dE/dy|^2 at the network's normalized output: "
+        "N/2 / (1 + L/2) for pre-LN and N/3 at every depth for post-LN", "arXiv 2002.04745, Theorem 1",
+        found.assign(predicted=at["log_last_weights_predicted"], slack=at["slack"]), at.sizes["seed"],
+    )  # fmt: skip
 
 
 def _nothing_vanishes(result: xr.Dataset) -> list[Verdict]:
+    """The smallest gradient of all networks with skip connections, in the deepest."""
     depth = int(result["depth"].max())
-    at = result.sel(depth=depth, block=0, architecture=result["architecture"] != "plain").dropna(
-        "architecture"
-    )
+    at = result.sel(depth=depth, block=0, architecture=result["architecture"] != "plain")
+    at = at.dropna("architecture")
     if at.sizes["architecture"] == 0:
         return []
     found = mean_log(at["log_gradient"])
     where = int(np.argmin(found["mean"].values))
     error = float(found["error"][where])
-    return [
-        judge(
-            ["C26"], f"The smallest log of |dE/dx|^2 over |dE/dy^L|^2 of all residual networks of {depth} "
-            "blocks: none vanishes", "mean field of each",
-            measured=float(found["mean"][where]), uncertainty=error,
-            predicted=float(at["log_gradient_predicted"].min()),
-            tolerance=float(at["slack"][where]) + sampling_factor(at.sizes["architecture"]) * error,
-            tolerance_from="L / N nats and five standard errors over networks",
-        )
-    ]  # fmt: skip
-
-
-def mean_log(values: xr.DataArray) -> xr.Dataset:
-    """Log of the mean over seeds of numbers given by their logs, and its standard error."""
-    top = values.max("seed")
-    sizes: xr.DataArray = np.exp(values - top)  # type: ignore[assignment]
-    mean = sizes.mean("seed", skipna=False)
-    error = sizes.std("seed", ddof=1) / np.sqrt(values.sizes["seed"]) / mean
-    return xr.Dataset({"mean": top + np.log(mean), "error": error})
+    return [judge(
+        ["C26"], f"The smallest log of |dE/dx|^2 over |dE/dy^L|^2 of all residual networks of {depth} "
+        "blocks: none vanishes", "mean field of each",
+        measured=float(found["mean"][where]), uncertainty=error,
+        predicted=float(at["log_gradient_predicted"].min()),
+        tolerance=float(at["slack"][where]) + sampling_factor(at.sizes["architecture"]) * error,
+        tolerance_from="L / N nats and five standard errors over networks",
+    )]  # fmt: skip
