@@ -24,6 +24,18 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return found
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Factor per layer, measured and predicted."""
+    factor, error = _factors(result)
+    columns = {
+        "factor": factor,
+        "error": error,
+        "predicted_factor": exp(result["slope_predicted"]),
+        "width_correction": result["width_correction"],
+    }
+    return tidy(columns)
+
+
 def _curves(result: xr.Dataset) -> Figure:
     figure, axes = draw.canvas(3, 5, height=1.75, sharex=True, sharey=True, layout="none")
     figure.subplots_adjust(left=0.04, right=0.99, bottom=0.08, top=0.91, wspace=0.1, hspace=0.25)
@@ -105,15 +117,3 @@ def _profiles(axes: Axes, result: xr.Dataset) -> None:
     axes.set(xlabel="layer $l$", ylabel=r"$\log_{10} |\delta^l| / |\delta^L|$")
     axes.set_title("Sigmoid networks against the product of 1/4")
     axes.legend(loc="lower right")
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Factor per layer, measured and predicted."""
-    factor, error = _factors(result)
-    columns = {
-        "factor": factor,
-        "error": error,
-        "predicted_factor": exp(result["slope_predicted"]),
-        "width_correction": result["width_correction"],
-    }
-    return tidy(columns)

@@ -29,6 +29,11 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return {**maps, "depth-scales": _depth_scales(result)}
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Rates of length, cosine and gradient, measured and predicted, and asymptotic depth scales."""
+    return measured_scales(near_input(result))
+
+
 def _maps(at: xr.Dataset, drawn: dict[int, int]) -> Figure:
     figure, ((length_map, lengths), (c_map, cosines)) = draw.canvas(2, 2, height=2.9)
     looks = draw.series([rf"$\sigma_w$ = {MAPS[i][0]:g}" for i in drawn])
@@ -175,8 +180,3 @@ def _law(
     draw.measured(axes, layer, values.mean("seed"), standard_error(values), look)
     far = layer > layer[-1] / 3
     axes.plot(layer[far], law[0][far], color=look["color"], linestyle=":", label=law[1])
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Rates of length, cosine and gradient, measured and predicted, and asymptotic depth scales."""
-    return measured_scales(near_input(result))

@@ -31,13 +31,6 @@ def grid(settings: Settings) -> Grid:
     )
 
 
-def scales(settings: Settings) -> dict[str, list[float]]:
-    """All pairs of sigma_w and sigma_b that are measured."""
-    pairs = dict.fromkeys([*product(settings.sigma_w, settings.sigma_b), *settings.maps])
-    sigma_w, sigma_b = (list(values) for values in zip(*pairs, strict=True))
-    return {"sigma_w": sigma_w, "sigma_b": sigma_b}
-
-
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
     """Follow all inputs forward through one network, and one gradient back."""
     width, depth, dtype = static["width"], static["depth"], static["dtype"]
@@ -63,6 +56,13 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
         "log_delta": log_delta - log_delta[-1],
         "centre": stream.join(list(centre)),
     }
+
+
+def scales(settings: Settings) -> dict[str, list[float]]:
+    """All pairs of sigma_w and sigma_b that are measured."""
+    pairs = dict.fromkeys([*product(settings.sigma_w, settings.sigma_b), *settings.maps])
+    sigma_w, sigma_b = (list(values) for values in zip(*pairs, strict=True))
+    return {"sigma_w": sigma_w, "sigma_b": sigma_b}
 
 
 def distances(z: jax.Array, base: int) -> jax.Array:

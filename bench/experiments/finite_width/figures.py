@@ -27,6 +27,27 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return found
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Mean and variance of log |Ju|^2, fourth moments and deaths by network, profile and depth."""
+    (mean, mean_error), (variance, variance_error) = (statistic(result["log_gain"], i) for i in (0, 1))
+    fourth, fourth_error = fourth_moments(result)
+    columns = {
+        "layers": result["layers"],
+        "inverse_widths": result["inverse_widths"],
+        "mean": mean,
+        "mean_error": mean_error,
+        "mean_predicted": result["log_gain_predicted"],
+        "variance": variance,
+        "variance_error": variance_error,
+        "variance_predicted": result["log_gain_variance_predicted"],
+        "fourth": fourth,
+        "fourth_error": fourth_error,
+        "fourth_predicted": result["fourth_predicted"],
+        "dead": deaths(result)[0],
+    }
+    return tidy(columns).drop_duplicates(["scheme", "network", "profile", "layers"]).drop(columns="depth")
+
+
 def _places(relu: xr.Dataset) -> list[tuple[int, int]]:
     """The first three of the shown widths and depths that were measured."""
     measured = [(n, d) for n, d in SHOWN if f"width {n}" in relu["profile"] and d in relu["depth"]]
@@ -151,24 +172,3 @@ def _deaths(axes: Axes, relu: xr.Dataset) -> None:
     axes.set(xlabel="layers $L$", ylabel="share of dead networks", ylim=(-0.03, 1))
     axes.set_title(r"Dead: $1 - (1 - 2^{-n})^L$")
     axes.legend(loc="upper left")
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Mean and variance of log |Ju|^2, fourth moments and deaths by network, profile and depth."""
-    (mean, mean_error), (variance, variance_error) = (statistic(result["log_gain"], i) for i in (0, 1))
-    fourth, fourth_error = fourth_moments(result)
-    columns = {
-        "layers": result["layers"],
-        "inverse_widths": result["inverse_widths"],
-        "mean": mean,
-        "mean_error": mean_error,
-        "mean_predicted": result["log_gain_predicted"],
-        "variance": variance,
-        "variance_error": variance_error,
-        "variance_predicted": result["log_gain_variance_predicted"],
-        "fourth": fourth,
-        "fourth_error": fourth_error,
-        "fourth_predicted": result["fourth_predicted"],
-        "dead": deaths(result)[0],
-    }
-    return tidy(columns).drop_duplicates(["scheme", "network", "profile", "layers"]).drop(columns="depth")

@@ -33,6 +33,16 @@ def grid(settings: Settings) -> Grid:
     )
 
 
+def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
+    """Walk through networks of all profiles, and form the Jacobians of small square ones."""
+    width, depth = static["spectrum"]
+    kept = {name: static[name] for name in ("scheme", "profiles", "dtype")}
+    gains = jax.vmap(lambda k: walk(k, width=width, **kept))(jax.random.split(key, static["draws"]))
+    logs = jnp.moveaxis(gains.logs[:, jnp.array(static["depth"]) - 1], (3, 2), (0, 1))
+    traces = jnp.mean(gains.traces[:, :depth], 0)
+    return {"log_gain": logs[:2], "log_forward": logs[2], "traces": traces}  # (what, profile, draw, depth)
+
+
 def profiles(settings: Settings) -> dict[str, tuple[int, ...]]:
     """Widths (n_0, ..., n_L) of every profile: equal ones, and random ones of equal numbers of weights."""
     found = {f"width {n}": (n,) * (settings.depth[-1] + 1) for n in settings.width}
@@ -43,13 +53,3 @@ def profiles(settings: Settings) -> dict[str, tuple[int, ...]]:
         for i in range(settings.shapes):
             found[f"{depth} layers, {i + 1}"] = random_profile(rng, depth, *size)
     return found
-
-
-def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
-    """Walk through networks of all profiles, and form the Jacobians of small square ones."""
-    width, depth = static["spectrum"]
-    kept = {name: static[name] for name in ("scheme", "profiles", "dtype")}
-    gains = jax.vmap(lambda k: walk(k, width=width, **kept))(jax.random.split(key, static["draws"]))
-    logs = jnp.moveaxis(gains.logs[:, jnp.array(static["depth"]) - 1], (3, 2), (0, 1))
-    traces = jnp.mean(gains.traces[:, :depth], 0)
-    return {"log_gain": logs[:2], "log_forward": logs[2], "traces": traces}  # (what, profile, draw, depth)

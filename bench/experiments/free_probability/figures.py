@@ -34,6 +34,24 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return {"densities": _densities(result), "isometry": _isometry(result), "agreement": _agreement(result)}
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """One row for each weight family, network and depth."""
+    top = largest(result)
+    columns = {
+        "q": result["q"],
+        "sigma_w": result["sigma_w"],
+        "largest_decades": top.mean("seed") / 2 / np.log(10),
+        "largest_decades_error": standard_error(top) / 2 / np.log(10),
+        "edge_decades": result["log_edge"] / 2 / np.log(10),
+        "largest_decades_predicted": predicted_largest(result) / 2 / np.log(10),
+        "distance": distances(result),
+        "relative_variance": relative_variance(result).mean("seed"),
+        "relative_variance_predicted": result["relative_variance_predicted"],
+    }
+    columns |= {name: result[name] for name in ("zero_predicted", "atom_share", "mass_predicted")}
+    return tidy(columns)[["weights", "network", "depth", *columns]]
+
+
 def _densities(result: xr.Dataset) -> Figure:
     """A row for each network at one length, a column for each depth."""
     names = [str(name) for name in result["network"].values if "," not in str(name)]
@@ -172,21 +190,3 @@ def _isometric_densities(panel: Axes, at: xr.Dataset, name: str) -> None:
     panel.set(xlabel=r"$s / \sqrt{\langle s^2 \rangle}$", ylabel="density", xlim=(0, 1.8))
     panel.set_title(f"Isometric {name}, orthogonal weights")
     panel.legend(loc="upper left")
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """One row for each weight family, network and depth."""
-    top = largest(result)
-    columns = {
-        "q": result["q"],
-        "sigma_w": result["sigma_w"],
-        "largest_decades": top.mean("seed") / 2 / np.log(10),
-        "largest_decades_error": standard_error(top) / 2 / np.log(10),
-        "edge_decades": result["log_edge"] / 2 / np.log(10),
-        "largest_decades_predicted": predicted_largest(result) / 2 / np.log(10),
-        "distance": distances(result),
-        "relative_variance": relative_variance(result).mean("seed"),
-        "relative_variance_predicted": result["relative_variance_predicted"],
-    }
-    columns |= {name: result[name] for name in ("zero_predicted", "atom_share", "mass_predicted")}
-    return tidy(columns)[["weights", "network", "depth", *columns]]

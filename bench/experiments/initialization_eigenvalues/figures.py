@@ -30,6 +30,25 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return found
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Scale, radius, real eigenvalues and extreme singular values of every scheme."""
+    at = result.isel(width=0)
+    measured = {
+        "spectral_radius_over_sigma_w": moduli(at).max("index"),
+        "num_real": at["num_real"],
+        "largest": at["singular"].max("index"),
+        "smallest": at["singular"].min("index"),
+        "trace": at["real"].sum("index"),
+    }
+    columns: dict[str, Any] = {"sigma_w": at["sigma_w"]}
+    for name, values in measured.items():
+        every = over_kernels(values)
+        columns |= {name: every.mean("kernel"), f"{name}_error": standard_error(every, "kernel")}
+    columns["product_largest"] = at["product_largest"].mean("seed")
+    columns["product_radius"] = at["product_radius"].mean("seed")
+    return tidy(xr.Dataset(columns).reset_coords(drop=True))
+
+
 def _spectra(at: xr.Dataset) -> Figure:
     figure, axes = draw.canvas(2, at.sizes["scheme"], height=1.9)
     limit = 1.35 * float(at["sigma_w"].max())
@@ -112,22 +131,3 @@ def _haar(at: xr.Dataset) -> Figure:
     left.legend(loc="upper left")
     right.legend(loc="upper right")
     return figure
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Scale, radius, real eigenvalues and extreme singular values of every scheme."""
-    at = result.isel(width=0)
-    measured = {
-        "spectral_radius_over_sigma_w": moduli(at).max("index"),
-        "num_real": at["num_real"],
-        "largest": at["singular"].max("index"),
-        "smallest": at["singular"].min("index"),
-        "trace": at["real"].sum("index"),
-    }
-    columns: dict[str, Any] = {"sigma_w": at["sigma_w"]}
-    for name, values in measured.items():
-        every = over_kernels(values)
-        columns |= {name: every.mean("kernel"), f"{name}_error": standard_error(every, "kernel")}
-    columns["product_largest"] = at["product_largest"].mean("seed")
-    columns["product_radius"] = at["product_radius"].mean("seed")
-    return tidy(xr.Dataset(columns).reset_coords(drop=True))

@@ -33,6 +33,23 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     }
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Means over seeds with their standard errors, beside the predictions; sizes are in decades."""
+    measured = {
+        "mean_square": result["log_mean_square"] / np.log(10),
+        "largest": result["log_singular_values"].isel(index=0, drop=True) / np.log(10),
+        "relative_variance": result["relative_variance"],
+        "rank": result["rank"],
+    }
+    columns = {}
+    for name, values in measured.items():
+        columns[name], columns[f"{name}_error"] = over_seeds(values)
+    columns["mean_square_predicted"] = result["log_mean_square_predicted"] / np.log(10)
+    for name in ("relative_variance_predicted", "relative_variance_at_width", "sigma_w"):
+        columns[name] = result[name]
+    return tidy(columns).drop(columns=["multiple", "absolute"])
+
+
 def over_seeds(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Mean and standard error, without networks that are lost or, by a layer of closed gates, exactly 0."""
     finite = values.where(abs(values) < np.inf)
@@ -121,7 +138,6 @@ def _density(at: xr.Dataset) -> Figure:
     for panel in axes[-1]:
         panel.set_xlabel(r"$\log_{10} (s / s_{rms})$")
     handles, _ = axes[0, 0].get_legend_handles_labels()
-    handles = [handle for handle in handles if not isinstance(handle, Line2D)]
     if {"linear", "relu"} & set(at["activation"].values):
         handles.append(Line2D([], [], color="0.3", linestyle=":", label="edge, free probability"))
     if "linear" in at["activation"] and "gaussian" in families:
@@ -218,20 +234,3 @@ def _walk_panel(panel: Axes, at: xr.Dataset) -> None:
     panel.set_title("a single gradient wanders")
     panel.minorticks_off()
     panel.legend(loc="upper left")
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Means over seeds with their standard errors, beside the predictions; sizes are in decades."""
-    measured = {
-        "mean_square": result["log_mean_square"] / np.log(10),
-        "largest": result["log_singular_values"].isel(index=0, drop=True) / np.log(10),
-        "relative_variance": result["relative_variance"],
-        "rank": result["rank"],
-    }
-    columns = {}
-    for name, values in measured.items():
-        columns[name], columns[f"{name}_error"] = over_seeds(values)
-    columns["mean_square_predicted"] = result["log_mean_square_predicted"] / np.log(10)
-    for name in ("relative_variance_predicted", "relative_variance_at_width", "sigma_w"):
-        columns[name] = result[name]
-    return tidy(columns).drop(columns=["multiple", "absolute"])

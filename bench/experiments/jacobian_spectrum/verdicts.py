@@ -2,6 +2,7 @@
 
 import json
 from itertools import product
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ def _chain_rule(result: xr.Dataset) -> list[Verdict]:
     names = tuple(str(name) for name in result["activation"].values)
     every = jax.jit(jax.vmap(lambda i, sigma_w: chain_rule_error(chosen(names, i), sigma_w)))
     errors = every(jnp.arange(len(names)), jnp.asarray(result["sigma_w"].isel(scale=0).values))
-    exact = {"predicted": 0.0, "tolerance": 1e-10, "tolerance_from": "rounding in float64"}
+    exact: Any = {"predicted": 0.0, "tolerance": 1e-10, "tolerance_from": "rounding in float64"}
     return [
         judge(
             ["C3"], "dE/dy^l by autodiff is the product of the L - l layer Jacobians above and the gradient "

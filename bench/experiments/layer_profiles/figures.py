@@ -30,7 +30,11 @@ CLASSICAL = (
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
     """Every pair at one depth, gradient profiles, the effect of the width, and the two classical pictures."""
-    drawn = {"decades": _table(result), "profiles": _profiles(result), "finite-width": _finite_width(result)}
+    drawn = {
+        "decades": _all_pairs(result),
+        "profiles": _profiles(result),
+        "finite-width": _finite_width(result),
+    }
     if "tanh" in result["activation"] and "glorot_uniform" in result["scheme"]:
         drawn["glorot"] = _glorot(result)
     known = [
@@ -41,7 +45,23 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return drawn
 
 
-def _table(result: xr.Dataset) -> Figure:
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Totals of every pair, input and depth: measured, predicted, and in the infinitely wide network."""
+    totals = result["total_decades"]
+    mean = totals.mean("seed", skipna=False)
+    columns = {
+        "decades": mean,
+        "standard_error": standard_error(totals).where(mean.notnull()),
+        "decades_predicted": result["total_decades_predicted"],
+        "decades_wide": result["decades_predicted"].sel(layer=1, drop=True),
+        "spread": deviation(totals),
+        "spread_predicted": result["total_decades_spread"],
+        "lost": (result["forward_lost_at"] > 0).mean("seed"),
+    }
+    return tidy(columns)
+
+
+def _all_pairs(result: xr.Dataset) -> Figure:
     depth = int(sorted(result["depth"].values)[result.sizes["depth"] // 2])
     at_depth = result.sel(depth=depth)
     mean = at_depth["total_decades"].mean(["seed", "input"], skipna=False).transpose("activation", "scheme")
@@ -205,19 +225,3 @@ def _finite_width(result: xr.Dataset) -> Figure:
         ax.set(xlabel="predicted to first order in 1/N", ylabel="measured", title=title)
     draw.legend(figure, left, ncols=6)
     return figure
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Totals of every pair, input and depth: measured, predicted, and in the infinitely wide network."""
-    totals = result["total_decades"]
-    mean = totals.mean("seed", skipna=False)
-    columns = {
-        "decades": mean,
-        "standard_error": standard_error(totals).where(mean.notnull()),
-        "decades_predicted": result["total_decades_predicted"],
-        "decades_wide": result["decades_predicted"].sel(layer=1, drop=True),
-        "spread": deviation(totals),
-        "spread_predicted": result["total_decades_spread"],
-        "lost": (result["forward_lost_at"] > 0).mean("seed"),
-    }
-    return tidy(columns)

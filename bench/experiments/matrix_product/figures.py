@@ -26,6 +26,20 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return found
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Mean, spread and median of the column's norm by width, scale and depth."""
+    x = pooled(result["decades"])
+    columns = {
+        "mean_decades": x.mean("x"),
+        "sd_decades": x.std("x", ddof=1),
+        "median_decades": x.median("x"),
+        "predicted_decades": result["decades_predicted"],
+        "predicted_sd": result["decades_sd_predicted"],
+        "predicted_mean_square_decades": 2 * result["depth"] * np.log10(result["sigma_w"]),
+    }
+    return tidy(columns)
+
+
 def _example(example: xr.Dataset) -> Figure:
     figure, ((left, right),) = draw.canvas(1, 2, height=3.0)
     _sizes(left, example.sel(depth=TEXTBOOK["depth"]))
@@ -123,17 +137,3 @@ def _exponents(result: xr.Dataset) -> Figure:
     axes.set_title(f"Exponents of {int(result['depth'][-1])} factors: Newman's as lines, measured as points")
     axes.legend(loc="lower left")
     return figure
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Mean, spread and median of the column's norm by width, scale and depth."""
-    x = pooled(result["decades"])
-    columns = {
-        "mean_decades": x.mean("x"),
-        "sd_decades": x.std("x", ddof=1),
-        "median_decades": x.median("x"),
-        "predicted_decades": result["decades_predicted"],
-        "predicted_sd": result["decades_sd_predicted"],
-        "predicted_mean_square_decades": 2 * result["depth"] * np.log10(result["sigma_w"]),
-    }
-    return tidy(columns)

@@ -37,16 +37,6 @@ def grid(settings: Settings) -> Grid:
     )
 
 
-def num_exponents(settings: Settings) -> int:
-    """Length of the longest measured spectrum; 1 if none is measured."""
-    return max([1, *(n for n in settings.width if n <= settings.spectrum_width)])
-
-
-def num_draws(width: int, draws: int) -> int:
-    """Products per seed: as many as hold no more numbers than ``draws`` 4 x 4 ones, at least one."""
-    return max(1, draws * 16 // max(width, 4) ** 2)
-
-
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
     """Follow several products of one width and scale through all depths; all singular values of the first."""
     width, depth, dtype = static["width"], static["depth"], static["dtype"]
@@ -74,6 +64,16 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
         "lost_at": columns.lost_at,
         "exponents": exponents,
     }
+
+
+def num_exponents(settings: Settings) -> int:
+    """Length of the longest measured spectrum; 1 if none is measured."""
+    return max([1, *(n for n in settings.width if n <= settings.spectrum_width)])
+
+
+def num_draws(width: int, draws: int) -> int:
+    """Products per seed: as many as hold no more numbers than ``draws`` 4 x 4 ones, at least one."""
+    return max(1, draws * 16 // max(width, 4) ** 2)
 
 
 class Column(NamedTuple):

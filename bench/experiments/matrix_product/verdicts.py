@@ -80,11 +80,11 @@ def _formats(result: xr.Dataset) -> list[Verdict]:
     holds the column at a few of the smallest subnormal numbers. So slower decay is left out.
     """
     lost, count = pooled(result["lost_at"]), pooled(result["decades"]).isel(depth=0).count("x")
-    growth = np.log(result["sigma_w"] / result["typical_critical_sigma_w"])
+    growth: xr.DataArray = xr.apply_ufunc(np.log, result["sigma_w"] / result["typical_critical_sigma_w"])
     clear = (growth > 0.25) | (growth < -np.log(2))
     # The largest entry is at least |v| / sqrt(N), and subnormal numbers may hold a vanishing one longer.
     subnormal = xr.DataArray([np.log(2) * jnp.finfo(f).nmant for f in FORMATS], dims="format")
-    slack = 2 + (np.log(result["width"]) / 2 + subnormal.where(growth < 0, 0.0)) / np.abs(growth)
+    slack = 2 + (subnormal.where(growth < 0, 0.0) + np.log(result["width"]) / 2) / abs(growth)
     shown = lost.mean("x").where((lost.count("x") == count) & clear)
     return compare_estimates(
         ["C4"], "A column kept in float16, bfloat16 or float32 is lost after log(limit of the format) / "

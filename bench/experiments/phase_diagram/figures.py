@@ -21,6 +21,21 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return {"plane": _plane(result), "growth": _growth(result)}
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Measured and predicted rates at every point, over networks."""
+    columns = {
+        "sigma_w": result["ratio"] * result["unit"],
+        "growth": result["growth"].mean("seed"),
+        "growth_error": standard_error(result["growth"]),
+        "growth_predicted": result["growth_predicted"],
+        "log_chi_1": result["log_chi_1"],
+        "separation": result["separation"].mean("seed", skipna=False),
+        "log_q": result["log_q"].mean("seed"),
+        "log_q_predicted": result["log_q_predicted"],
+    }
+    return tidy(columns)
+
+
 def _plane(result: xr.Dataset) -> Figure:
     figure, panels = _panels(result, r"$\sigma_b$", 2.9)
     crossings = measured_critical(result)
@@ -119,18 +134,3 @@ def _rates(axes: Axes, line: xr.Dataset, look: dict[str, Any]) -> None:
     draw.measured(axes, line["sigma_w"], growth.mean("seed"), standard_error(growth), look, label=label)
     forward = line["separation"].mean(("input", "seed"), skipna=False).where(line["drift"] < SETTLED)
     draw.measured(axes, line["sigma_w"], forward, None, {"marker": ".", "color": "k"}, markersize=2)
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Measured and predicted rates at every point, over networks."""
-    columns = {
-        "sigma_w": result["ratio"] * result["unit"],
-        "growth": result["growth"].mean("seed"),
-        "growth_error": standard_error(result["growth"]),
-        "growth_predicted": result["growth_predicted"],
-        "log_chi_1": result["log_chi_1"],
-        "separation": result["separation"].mean("seed", skipna=False),
-        "log_q": result["log_q"].mean("seed"),
-        "log_q_predicted": result["log_q_predicted"],
-    }
-    return tidy(columns)

@@ -38,30 +38,6 @@ def grid(settings: Settings) -> Grid:
     )
 
 
-def unit(name: str, settings: Settings) -> float:
-    """The sigma_w that a ratio of 1 stands for: critical at sigma_b = 0, or 1 where nothing is critical."""
-    critical = float(critical_table(name, lines(settings))[0])
-    return critical if np.isfinite(critical) else 1.0
-
-
-@cache
-def critical_table(name: str, sigma_b: tuple[float, ...]) -> np.ndarray:
-    """Critical sigma_w at the given bias scales, NaN where there is none.
-
-    A homogeneous activation has no fixed point above sigma_b = 0, but chi_1 = 1 at the same sigma_w.
-    """
-    phi = activation(name)
-    points = jax.jit(partial(meanfield.critical_table, phi))(jnp.array(sigma_b, jnp.float64))
-    sigma_w = np.asarray(points.sigma_w)
-    return np.full_like(sigma_w, sigma_w[0]) if phi.homogeneous else sigma_w
-
-
-def lines(settings: Settings) -> tuple[float, ...]:
-    """Bias scales at which the critical line is computed; 0 and the measured ones are among them."""
-    even = np.linspace(0, max(settings.sigma_b), CURVE)
-    return tuple(float(s) for s in np.union1d(even, settings.sigma_b))
-
-
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
     """Growth of the gradient and separation of two inputs in one network."""
     width, depth, dtype = static["width"], static["depth"], static["dtype"]
@@ -85,6 +61,30 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     }
     lost = walk.lost_at[:, 0] > 0
     return {name: jnp.where(lost, jnp.nan, values) for name, values in found.items()}
+
+
+def unit(name: str, settings: Settings) -> float:
+    """The sigma_w that a ratio of 1 stands for: critical at sigma_b = 0, or 1 where nothing is critical."""
+    critical = float(critical_table(name, lines(settings))[0])
+    return critical if np.isfinite(critical) else 1.0
+
+
+@cache
+def critical_table(name: str, sigma_b: tuple[float, ...]) -> np.ndarray:
+    """Critical sigma_w at the given bias scales, NaN where there is none.
+
+    A homogeneous activation has no fixed point above sigma_b = 0, but chi_1 = 1 at the same sigma_w.
+    """
+    phi = activation(name)
+    points = jax.jit(partial(meanfield.critical_table, phi))(jnp.array(sigma_b, jnp.float64))
+    sigma_w = np.asarray(points.sigma_w)
+    return np.full_like(sigma_w, sigma_w[0]) if phi.homogeneous else sigma_w
+
+
+def lines(settings: Settings) -> tuple[float, ...]:
+    """Bias scales at which the critical line is computed; 0 and the measured ones are among them."""
+    even = np.linspace(0, max(settings.sigma_b), CURVE)
+    return tuple(float(s) for s in np.union1d(even, settings.sigma_b))
 
 
 def close_pair(kind: str, key: jax.Array, width: int, dtype: str) -> jax.Array:

@@ -21,6 +21,15 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return {"saturation": _saturation(result), "gradients": _gradients(result)}
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Means over layers beside the predictions, and the share of exact zeros by format."""
+    names = ("std", "saturated", "slope", "squared_slope", "weight_gradient", "input_gradient")
+    columns = {name: result[name].mean("seed") for name in names}
+    columns |= {f"{name}_predicted": result[f"{name}_predicted"] for name in names}
+    columns |= {f"zero_{f}": result["exact_zero"].sel(format=f, drop=True).mean("seed") for f in FORMATS}
+    return tidy(columns)
+
+
 def _saturation(result: xr.Dataset) -> Figure:
     figure, ((left, right),) = draw.canvas(1, 2, height=2.9, sharey=True)
     s, fine = result["sigma_w"].values, _fine_scales(result)
@@ -90,12 +99,3 @@ def _exact_zeros(axes: Axes, at: xr.Dataset) -> None:
     axes.set(xscale="log", xlabel="standard deviation $s$ of $h$", ylabel="fraction of slopes exactly 0")
     axes.set_title("Exact zeros come from the number format")
     axes.legend(loc="upper left")
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Means over layers beside the predictions, and the share of exact zeros by format."""
-    names = ("std", "saturated", "slope", "squared_slope", "weight_gradient", "input_gradient")
-    columns = {name: result[name].mean("seed") for name in names}
-    columns |= {f"{name}_predicted": result[f"{name}_predicted"] for name in names}
-    columns |= {f"zero_{f}": result["exact_zero"].sel(format=f, drop=True).mean("seed") for f in FORMATS}
-    return tidy(columns)

@@ -44,7 +44,7 @@ def _saturation(result: xr.Dataset) -> list[Verdict]:
 
 def _fraction_error(result: xr.Dataset, fraction: xr.DataArray) -> xr.DataArray:
     """Standard error of a counted fraction, of one count where hardly any is expected."""
-    count = json.loads(result.attrs["settings"])["units"] * result.sizes["seed"]
+    count = int(json.loads(result.attrs["settings"])["units"]) * result.sizes["seed"]
     return (fraction * (1 - fraction) / count + 1 / count**2) ** 0.5
 
 
