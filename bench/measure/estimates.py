@@ -27,6 +27,12 @@ def mean_and_error(values: ArrayLike) -> tuple[float, float]:
     return float(numbers.mean()), float(error)
 
 
+def share_and_error(successes: int, total: int) -> tuple[float, float]:
+    """Share of networks that succeed, and its binomial standard error."""
+    share = successes / total
+    return share, float((share * (1 - share) / total) ** 0.5)
+
+
 def exp(values: xr.DataArray) -> xr.DataArray:
     """Exponential, typed: NumPy's own promises an array."""
     result: xr.DataArray = xr.apply_ufunc(np.exp, values)
