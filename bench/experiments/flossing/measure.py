@@ -1,4 +1,4 @@
-"""The sweep of ``flossing``, and the measurement of one network."""
+"""Flossing and training of one network, its gradients and exponents between, and its test."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -46,10 +46,7 @@ def grid(settings: Settings) -> Grid:
         static={"delay": settings.delay, "schedule": settings.schedule},
         traced={"start": starts(settings)},
         seeds=settings.seeds,
-        constants={
-            **single,
-            "lags": STRETCH * max(settings.delay),
-        },
+        constants={**single, "lags": STRETCH * max(settings.delay)},
         coords={
             "start": settings.start,
             "moment": MOMENTS,

@@ -1,4 +1,4 @@
-"""What theory predicts for ``flossing``, on the axes of its grid."""
+"""Mean-field spectra of exponents, and what flossing costs in training steps."""
 
 from dataclasses import asdict
 
