@@ -9,7 +9,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench.experiments.long_lag_tasks.verdicts import LN10, best, kept_decades, title, wilson
+from signalprop.analysis.statistics import share_interval
+from signalprop.bench.experiments.long_lag_tasks.verdicts import LN10, best, kept_decades, title
 from signalprop.bench.record import figures as draw
 from signalprop.bench.record.tables import tidy
 from signalprop.bench.training.remedies import remedy
@@ -60,7 +61,7 @@ def _success(at: xr.Dataset) -> Figure:
     for axes in panels[-2:]:
         axes.set_xlabel(f"share of {seeds} networks that solve the task")
     draw.legend(
-        figure, panels[0], where="upper", ncols=2, title="points: measured; bars: Wilson's 95 % intervals"
+        figure, panels[0], where="upper", ncols=2, title="points: measured; bars: exact 95 % intervals"
     )
     return figure
 
@@ -68,7 +69,7 @@ def _success(at: xr.Dataset) -> Figure:
 def _shares(solved: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """Shares of networks, and how far their intervals reach below and above."""
     counts, seeds = solved.sum("seed").values.astype(int), solved.sizes["seed"]
-    ends = np.array([wilson(count, seeds) for count in counts]).T
+    ends = np.array([share_interval(count, seeds) for count in counts]).T
     return counts / seeds, np.abs(ends - counts / seeds)
 
 
@@ -185,13 +186,13 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     """Successes and medians by task, method and clipping, at the better learning rate."""
     at = best(result.assign(kept=kept_decades(result)))
     solved = at["solved"].sum("seed")
-    intervals = np.array([wilson(int(k), at.sizes["seed"]) for k in solved.values.ravel()]).T
+    intervals = np.array([share_interval(int(k), at.sizes["seed"]) for k in solved.values.ravel()]).T
     low, high = (solved.copy(data=side.reshape(solved.shape)) for side in intervals)
     columns = {
         "solved": solved.astype(int),
         "seeds": xr.full_like(solved, at.sizes["seed"]).astype(int),
-        "wilson_low": low,
-        "wilson_high": high,
+        "low": low,
+        "high": high,
         "test_loss_median": at["test_loss"].median("seed"),
         "chance": at["test_loss_predicted"].broadcast_like(solved),
         "correct_median": at["correct"].median("seed"),

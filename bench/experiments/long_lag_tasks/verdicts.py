@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from signalprop.analysis.statistics import share_interval
 from signalprop.bench.measure.estimates import mean_and_error
 from signalprop.bench.record.verdict import Verdict, observe
 from signalprop.bench.training.choice import at_best_rate
@@ -45,7 +46,7 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
 
 def _counted(solved: xr.DataArray) -> str:
     """Number of successes, of networks, with the interval of the rate."""
-    low, high = wilson(int(solved.sum()), solved.size)
+    low, high = share_interval(int(solved.sum()), solved.size)
     return f"{int(solved.sum())} of {solved.size} (95 % interval {low:.2f} to {high:.2f})"
 
 
@@ -95,7 +96,7 @@ def _vanished(at: xr.Dataset) -> list[Verdict]:
     k, n = int((last["solved"].where(gone) > 0).sum()), int(gone.sum())
     if n == 0:
         return []
-    low, high = wilson(k, n)
+    low, high = share_interval(k, n)
     return [
         observe(
             ["D11"], f"Networks whose gradient over the whole sequence is below 1e-{VANISHED} before "
@@ -269,12 +270,6 @@ def best(result: xr.Dataset) -> xr.Dataset:
     That is where more seeds solve the task or, at equal numbers, with the smaller median test loss.
     """
     return at_best_rate(result, result["solved"].sum("seed"), -result["test_loss"].median("seed"))
-
-
-def wilson(solved: int, seeds: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a success rate."""
-    interval = stats.binomtest(solved, seeds).proportion_ci(0.95, "wilson")
-    return float(interval.low), float(interval.high)
 
 
 def title(task: str) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
+from signalprop.analysis.statistics import share_interval
 from signalprop.models.activations import activation
 
 OUTCOMES = ("vanishes", "stays", "explodes")
@@ -54,12 +55,11 @@ def confusion(kind: xr.DataArray, log_rule: xr.DataArray) -> np.ndarray:
 
 
 def accuracy(counts: np.ndarray) -> tuple[float, float, float]:
-    """Share of right answers among networks that clearly vanish or explode, with Wilson's 95 % interval."""
+    """Share of right answers among networks that clearly vanish or explode, with its exact 95 % interval."""
     right, all_clear = int(counts[0, 0] + counts[2, 1]), int(counts[0].sum() + counts[2].sum())
     if all_clear == 0:
         return float("nan"), float("nan"), float("nan")
-    interval = stats.binomtest(right, all_clear).proportion_ci(method="wilson")
-    return right / all_clear, float(interval.low), float(interval.high)
+    return right / all_clear, *share_interval(right, all_clear)
 
 
 def audit(result: xr.Dataset, where: Mapping[str, Any] | None = None) -> pd.DataFrame:

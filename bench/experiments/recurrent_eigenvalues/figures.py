@@ -121,7 +121,7 @@ def _rules(at: xr.Dataset) -> Figure:
     lower[0].set_ylabel("measured: the gradient")
     number = int(kind.notnull().sum())
     figure.suptitle(
-        f"What each rule says of {number:,} random networks (in brackets: Wilson, 95 %)", fontsize=9
+        f"What each rule says of {number:,} random networks (in brackets: exact 95 % interval)", fontsize=9
     )
     _legend(figure, looks, upper[0])
     return figure

@@ -140,7 +140,7 @@ def test_all_networks_and_tasks_are_drawn_and_tabulated(chosen):
     assert len(table) == 2 * len(REMEDIES) * 2
     row = table[(table.network == "irnn") & (table.clip_norm == 1) & (table.task == "adding-20")].iloc[0]
     assert (row.solved, row.seeds) == (4, 4)
-    assert row.wilson_low == pytest.approx(4 / (4 + 1.959964**2), abs=1e-5)  # k = n: n / (n + z^2)
+    assert row.low == pytest.approx(0.025**0.25)  # all of n succeed: (5 % / 2)^(1/n)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 from signalprop.bench.experiments.recurrent_eigenvalues.audit import (
     OUTCOMES,
@@ -76,13 +77,9 @@ def test_every_rule_is_counted_against_what_happened():
     assert found.loc["other", "accuracy"] == 1
 
 
-def test_the_interval_is_wilsons_and_nothing_clear_has_no_accuracy():
-    p, n, z = 0.6, 5, 1.959964
-    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    share, low, high = accuracy(np.array([[2, 1], [0, 1], [1, 1]]))
-    np.testing.assert_allclose(
-        [share, low, high], [p, *((middle + np.array([-half, half])) / (1 + z**2 / n))]
-    )
+def test_the_interval_is_exact_and_nothing_clear_has_no_accuracy():
+    found = accuracy(np.array([[2, 1], [0, 1], [1, 1]]))  # 3 of 5
+    np.testing.assert_allclose(found, [0.6, stats.beta.ppf(0.025, 3, 3), stats.beta.ppf(0.975, 4, 2)])
     assert np.isnan(accuracy(np.zeros((3, 2), int))).all()
 
 
