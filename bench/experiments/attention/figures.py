@@ -6,8 +6,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench.experiments.attention.verdicts import deepest
+from signalprop.bench.experiments.attention.verdicts import deepest, depths
+from signalprop.bench.measure.estimates import mean_and_error, standard_error
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 LINES = {  # (norm, network): label
     ("pre", "full block"): "pre-LN",
@@ -31,27 +33,39 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return {"gradients": _gradients(result), "collapse": _collapse(result)}
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Residuals and gradients by norm, network and block, in decades."""
+    columns: dict[str, xr.DataArray] = {}
+    for name in ("residual", "gradient", "query", "value", "relu"):
+        values = _finite(result[name].isel(heads=0))
+        columns |= {name: values.mean("seed"), f"{name}_error": standard_error(values)}
+    columns |= {name: result[name] for name in ("residual_predicted", "gradient_predicted")}
+    kept = ["norm", "network", "block", *columns]
+    return tidy(columns)[kept].dropna(subset="residual")
+
+
 def _measured(axes: Axes, at: xr.Dataset, values: xr.DataArray, look: dict[str, object], label: str) -> None:
-    """Mean and standard error over networks."""
-    finite = values.where(np.isfinite(values))
-    error = finite.std("seed", ddof=1, skipna=False) / np.sqrt(values.sizes["seed"])
-    draw.measured(axes, at["block"], finite.mean("seed", skipna=False), error, look, label=label)
+    """Mean and standard error over networks, where all of them have a finite value."""
+    finite = _finite(values)
+    draw.measured(axes, at["block"], finite.mean("seed"), standard_error(finite), look, label=label)
+
+
+def _finite(values: xr.DataArray) -> xr.DataArray:
+    return values.where((abs(values) < np.inf).all("seed"))
 
 
 def _gradients(result: xr.Dataset) -> Figure:
     figure, (row,) = draw.canvas(1, 2, height=3.2)
     looks = draw.series([" ".join(line) for line in LINES])
-    depths = sorted(int(n) for n in np.unique(result["depth"].values))
     for (norm, name), label in LINES.items():
         look = looks[f"{norm} {name}"]
         at = deepest(result, norm, name)
         draw.theory(row[0], at["block"], at["gradient_predicted"], look)
         _measured(row[0], at, at["gradient"], look, label)
-        rows = [deepest(result, norm, name, depth).isel(block=-1) for depth in depths]
-        draw.theory(row[1], depths, [float(at["last_predicted"]) for at in rows], look)
-        mean = [float(at["relu"].mean()) for at in rows]
-        error = [float(at["relu"].std(ddof=1)) / np.sqrt(at.sizes["seed"]) for at in rows]
-        draw.measured(row[1], depths, mean, error, look)
+        ends = [deepest(result, norm, name, depth).isel(block=-1) for depth in depths(result)]
+        draw.theory(row[1], depths(result), [float(at["last_predicted"]) for at in ends], look)
+        mean, error = np.array([mean_and_error(at["relu"].values) for at in ends]).T
+        draw.measured(row[1], depths(result), mean, error, look)
     blocks = result["block"].values
     quoted = (blocks[-1] - blocks) / 2 * np.log10(2 / 3)
     quote = {"color": "0.55", "linestyle": (0, (1, 2))}
@@ -62,10 +76,10 @@ def _gradients(result: xr.Dataset) -> Figure:
     )
     row[0].set(title=f"Through {blocks[-1]} blocks", ylim=(max(quoted[0], -1.5) - 0.05, None))
     row[1].set(xscale="log", xlabel="number of blocks $L$", title="Last matrix: pre-LN falls with depth")
-    row[1].set_xticks(depths, [str(n) for n in depths])
+    row[1].set_xticks(depths(result), [str(n) for n in depths(result)])
     row[1].minorticks_off()
     row[1].set_ylabel(r"$\log_{10} |\partial E / \partial W_2^L|$")
-    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    draw.legend(figure, row[0], ncols=3)
     figure.suptitle(
         "Gradients at initialization, layer norm before or after each part\n"
         "(lines: theory, on the left without attention only; points: measured)",
@@ -89,18 +103,6 @@ def _collapse(result: xr.Dataset) -> Figure:
     row[0].set_ylabel(r"$\log_{10}$ residual $|x^l - \bar x^l| \, / \, |x^l|$")
     row[1].set(ylim=(-14, 0.6), xlabel="block $l$", ylabel=QUERY)
     row[1].set_title("and queries stop learning")
-    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    draw.legend(figure, row[0], ncols=3)
     figure.suptitle("Rank collapse: skip connections slow it, pre-LN most (lines: theory; points: measured)")
     return figure
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Residuals and gradients by norm, network and block, in decades."""
-    columns = {}
-    for name in ("residual", "gradient", "query", "value", "relu"):
-        values = result[name].isel(heads=0).where(np.isfinite)
-        columns[name] = values.mean("seed", skipna=False)
-        columns[f"{name}_error"] = values.std("seed", ddof=1, skipna=False) / np.sqrt(values.sizes["seed"])
-    columns |= {name: result[name] for name in ("residual_predicted", "gradient_predicted")}
-    kept = ["norm", "network", "block", *columns]
-    return xr.Dataset(columns).to_dataframe().reset_index()[kept].dropna(subset="residual")

@@ -1,4 +1,4 @@
-"""The sweep of ``attention``, and the measurement of one network."""
+"""Tokens up and gradients down one stack of transformer blocks, whose parts are switched by numbers."""
 
 from typing import Any, NamedTuple
 
@@ -40,15 +40,6 @@ NETWORKS = {
 }
 
 
-def networks(settings: Settings) -> list[tuple[str, Parts, int]]:
-    """Name, parts and depth of every network along the grid's axis."""
-    return [
-        (name, parts, depth)
-        for name, parts in NETWORKS.items()
-        for depth in (settings.depth if name in BY_DEPTH else settings.depth[-1:])
-    ]
-
-
 def grid(settings: Settings) -> Grid:
     """One compilation per number of heads; norms and networks share their draws."""
     chosen = networks(settings)
@@ -74,32 +65,6 @@ def grid(settings: Settings) -> Grid:
             "block": range(settings.depth[-1] + 1),
         },
     )
-
-
-def join(part: Any, x: jax.Array, present: jax.Array, point: dict[str, jax.Array]) -> jax.Array:
-    """A part of a block with its skip and its norm, as in `models.transformer`, but switched by numbers."""
-    seen = jnp.where(point["before"] == 1, layer_norm(x), x)
-    out = point["skip"] * x + part(seen)
-    out = jnp.where(point["after"] == 1, layer_norm(out), out)
-    return jnp.where(present == 1, out, x)
-
-
-def block(
-    attention: Attention,
-    feed_forward: FeedForward,
-    number: jax.Array,
-    point: dict[str, jax.Array],
-    x: jax.Array,
-) -> jax.Array:
-    """One block; the identity beyond the network's depth."""
-    out = join(attention, x, point["attention"], point)
-    out = join(feed_forward, out, point["feed_forward"], point)
-    return jnp.where(number <= point["depth"], out, x)
-
-
-def residual(x: jax.Array) -> jax.Array:
-    """Log10 of |x - mean over tokens| / |x|."""
-    return jnp.log10(jnp.linalg.norm(x - x.mean(0)) / jnp.linalg.norm(x))
 
 
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
@@ -147,6 +112,41 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     }
 
 
+def networks(settings: Settings) -> list[tuple[str, Parts, int]]:
+    """Name, parts and depth of every network along the grid's axis."""
+    return [
+        (name, parts, depth)
+        for name, parts in NETWORKS.items()
+        for depth in (settings.depth if name in BY_DEPTH else settings.depth[-1:])
+    ]
+
+
 def labelled(name: str, depth: int) -> str:
     """Coordinate of a network along the grid's axis."""
     return f"{name}, {depth} blocks"
+
+
+def residual(x: jax.Array) -> jax.Array:
+    """Log10 of |x - mean over tokens| / |x|."""
+    return jnp.log10(jnp.linalg.norm(x - x.mean(0)) / jnp.linalg.norm(x))
+
+
+def block(
+    attention: Attention,
+    feed_forward: FeedForward,
+    number: jax.Array,
+    point: dict[str, jax.Array],
+    x: jax.Array,
+) -> jax.Array:
+    """One block; the identity beyond the network's depth."""
+    out = join(attention, x, point["attention"], point)
+    out = join(feed_forward, out, point["feed_forward"], point)
+    return jnp.where(number <= point["depth"], out, x)
+
+
+def join(part: Any, x: jax.Array, present: jax.Array, point: dict[str, jax.Array]) -> jax.Array:
+    """A part of a block with its skip and its norm, as in `models.transformer`, but switched by numbers."""
+    seen = jnp.where(point["before"] == 1, layer_norm(x), x)
+    out = point["skip"] * x + part(seen)
+    out = jnp.where(point["after"] == 1, layer_norm(out), out)
+    return jnp.where(present == 1, out, x)

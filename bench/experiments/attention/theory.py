@@ -1,4 +1,4 @@
-"""What theory predicts for ``attention``, on the axes of its grid."""
+"""Lengths and gaps of tokens, gradients of blocks without attention, and that of the last matrix."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,15 +10,6 @@ from signalprop.bench.experiments.attention import Settings
 from signalprop.bench.experiments.attention.measure import DECADES, NETWORKS, NORMS, Parts, grid, networks
 
 WIDEST = 2.0  # variance of the scores up to which their softmax is predicted
-
-
-def states(settings: Settings, norm: str, parts: Parts) -> mean_field.Tokens:
-    """Predicted lengths and gaps after every block; NaN from where scores are too wide for the theory."""
-    present = [name for name in ("attention", "feed_forward") if getattr(parts, name)]
-    found = mean_field.token_profile(present, norm, settings.tokens, settings.depth[-1], parts.skip)
-    wide = jnp.cumsum(found.q**2 * found.gap > WIDEST) > 0
-    unknown = jnp.append(False, wide[:-1]) & (norm == "none") & bool(parts.attention)
-    return mean_field.Tokens(*(jnp.where(unknown, jnp.nan, v) for v in found))
 
 
 def theory(settings: Settings) -> xr.Dataset:
@@ -49,6 +40,15 @@ def theory(settings: Settings) -> xr.Dataset:
         },
         coords={k: labels[k] for k in (*dims, "block")},
     )
+
+
+def states(settings: Settings, norm: str, parts: Parts) -> mean_field.Tokens:
+    """Predicted lengths and gaps after every block; NaN from where scores are too wide for the theory."""
+    present = [name for name in ("attention", "feed_forward") if getattr(parts, name)]
+    found = mean_field.token_profile(present, norm, settings.tokens, settings.depth[-1], parts.skip)
+    wide = jnp.cumsum(found.q**2 * found.gap > WIDEST) > 0
+    unknown = jnp.append(False, wide[:-1]) & (norm == "none") & bool(parts.attention)
+    return mean_field.Tokens(*(jnp.where(unknown, jnp.nan, v) for v in found))
 
 
 def _without_attention(norm: str, depth: int, blocks: np.ndarray) -> np.ndarray:

@@ -25,11 +25,6 @@ def grid(settings: Settings) -> Grid:
     )
 
 
-def num_exponents(settings: Settings) -> int:
-    """Length of the measured spectra; 1 if there are none."""
-    return settings.spectrum_width if settings.spectrum_width in settings.width else 1
-
-
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
     """Follow one network of each family; weights and input are drawn at scale 1, for all gains alike."""
     width, dtype = static["width"], static["dtype"]
@@ -39,6 +34,11 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     start = jax.random.normal(start_key, (width,), dtype)
     inputs = jax.random.normal(input_key, (static["settle"] + static["align"] + steps, width), dtype)
     return jax.vmap(lambda kernel: follow(kernel, start, inputs, point, static))(jnp.stack(kernels))
+
+
+def num_exponents(settings: Settings) -> int:
+    """Length of the measured spectra; 1 if there are none."""
+    return settings.spectrum_width if settings.spectrum_width in settings.width else 1
 
 
 def follow(
