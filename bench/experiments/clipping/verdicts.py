@@ -18,7 +18,7 @@ from signalprop.bench.experiments.clipping.scores import (
     log,
     named,
 )
-from signalprop.bench.measure.estimates import exp
+from signalprop.bench.measure.estimates import exp, share_and_error
 from signalprop.bench.record.verdict import Verdict, compare_estimates, judge, judge_zero, observe
 
 PASCANU = "Pascanu, Mikolov & Bengio (2013), arXiv:1211.5063"
@@ -176,8 +176,9 @@ def _counts(fine: xr.DataArray, names: list[str]) -> _Counts:
     best = max((name for name in names if name.startswith("norm")), key=lambda name: number[name])
     k, plain = number[best], number["none"]
     p = stats.fisher_exact([[k, total - k], [plain, total - plain]]).pvalue
-    error = float(np.sqrt((k * (total - k) + plain * (total - plain)) / total**3))
-    return _Counts(_listed(number, total), best, plain, (k - plain) / total, error, float(p))
+    (share, error), (without, other_error) = share_and_error(k, total), share_and_error(plain, total)
+    both = float(np.hypot(error, other_error))
+    return _Counts(_listed(number, total), best, plain, share - without, both, float(p))
 
 
 def _listed(number: dict[str, int], total: int) -> str:

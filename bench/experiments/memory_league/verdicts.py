@@ -7,6 +7,7 @@ from scipy import stats
 
 from signalprop.bench.experiments.memory_league.competitors import ALONE, PARTS
 from signalprop.bench.experiments.memory_league.scores import scores
+from signalprop.bench.measure.estimates import share_and_error
 from signalprop.bench.record.verdict import FEWEST, Verdict, compare, judge, observe, surely
 
 PASCANU = "Pascanu, Mikolov & Bengio (2013), arXiv:1211.5063"
@@ -49,9 +50,7 @@ def _words(row: pd.Series) -> str:
 
 def _pooled(rows: pd.DataFrame) -> tuple[float, float]:
     """Share of successes over rows, and its standard error."""
-    count = int(rows["seeds"].sum())
-    share = int(rows["solved"].sum()) / count
-    return share, float(np.sqrt(share * (1 - share) / count))
+    return share_and_error(int(rows["solved"].sum()), int(rows["seeds"].sum()))
 
 
 def _listed(rows: pd.DataFrame) -> str:
@@ -128,6 +127,7 @@ def _clipping(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
         return []
     n = sum(int(one.seeds) for one, _ in pairs)
     k, plain = (sum(int(p[i].solved) for p in pairs) for i in (0, 1))
+    (_, error), (_, other_error) = share_and_error(k, n), share_and_error(plain, n)
     p = stats.fisher_exact([[k, n - k], [plain, n - plain]]).pvalue
     sure = p < 0.05
     words = "; ".join(f"{_words(one)} against {_words(other)}" for one, other in pairs)
@@ -135,8 +135,7 @@ def _clipping(rows: pd.DataFrame, names: list[str]) -> list[Verdict]:
         observe(
             ["D24", "C30"], f"Clipping by norm against none, at the tuned rate of each: {words}. Gain in the "
             f"share solved (Fisher, as if independent: p = {p:.1g})", PASCANU,
-            measured=(k - plain) / n,
-            uncertainty=float(np.sqrt((k * (n - k) + plain * (n - plain)) / n**3)),
+            measured=(k - plain) / n, uncertainty=float(np.hypot(error, other_error)),
             claim=("right" if k > plain else "wrong") if sure else "not checkable",
             correction="" if sure and k > plain else "Clipping cost successes here." if sure else
             "No difference beyond chance in this budget.",
@@ -152,13 +151,12 @@ def _exploding(rows: pd.DataFrame) -> list[Verdict]:
     adam = [row for n in ("relu", "relu+clip_norm") if (row := _row(rows, n, "adam")) is not None]
     words = "; ".join(f"{_words(row)}, {row.diverged} diverge" for row in (bare, clipped, *adam))
     learns = int(clipped.solved) + int(bare.solved) > 0
+    share, error = share_and_error(bare.diverged, bare.seeds)
     return [
         observe(
             ["C8"], f"Relu networks, whose first steps explode: {words}. Share of networks that diverge with "
             "plain gradient descent and no clipping", PASCANU,
-            measured=bare.diverged / bare.seeds,
-            uncertainty=float(np.sqrt(bare.diverged * (bare.seeds - bare.diverged) / bare.seeds**3)),
-            claim="right after repair",
+            measured=share, uncertainty=error, claim="right after repair",
             correction="Plain gradient descent diverges; with clipping the same networks "
             + ("learn." if learns else "stay finite, and still do not learn in this budget."),
         )

@@ -8,6 +8,7 @@ from signalprop.bench.experiments.remedy_league.theory import separation
 from signalprop.bench.record.league import first_reached, score
 from signalprop.bench.training.choice import best_rate
 
+LEARNT = 0.5  # share of successes from which on we say that a remedy works
 MEASURED = ("accuracy", "solved", "curve", "decades", "diverged_at")
 
 
@@ -55,3 +56,8 @@ def scores(table: xr.Dataset) -> pd.DataFrame:
             })  # fmt: skip
     order = {"network": False, "solved": False, "steps": True, "remedy": True}
     return pd.DataFrame(rows).sort_values(list(order), ascending=list(order.values()))
+
+
+def works(rows: pd.DataFrame) -> pd.Series:
+    """Which remedies work: ``LEARNT`` of the networks learn."""
+    return rows["solved"] / rows["seeds"] >= LEARNT

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from signalprop.bench.measure.estimates import mean_and_error, standard_error
+from signalprop.bench.measure.estimates import mean_and_error, run_settings, share_and_error, standard_error
 
 NORMAL = np.random.default_rng(0).normal(size=(3, 40))
 
@@ -37,3 +37,13 @@ def test_infinite_and_single_networks_have_no_error_and_raise_no_warning() -> No
 def test_networks_may_lie_along_any_dimension_and_keep_their_precision() -> None:
     values = xr.DataArray(NORMAL.astype("float32"), dims=("place", "draw"))
     assert standard_error(values, "draw").dtype == np.float32
+
+
+def test_a_share_has_the_error_of_zeros_and_ones() -> None:
+    share, error = share_and_error(3, 12)
+    assert (share, error) == (0.25, pytest.approx(np.std([1] * 3 + [0] * 9) / np.sqrt(12)))
+    assert share_and_error(5, 5) == (1.0, 0.0)
+
+
+def test_a_run_says_its_own_settings() -> None:
+    assert run_settings(xr.Dataset(attrs={"settings": '{"width": 3}'})) == {"width": 3}
