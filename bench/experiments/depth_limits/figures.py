@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 TITLES = {"mlp": "fully connected", "conv": "convolutional, on a ring"}
 LIMITS = {  # (weights, start): label
@@ -34,6 +35,18 @@ AXES = {
 def figures(result: xr.Dataset) -> dict[str, Figure]:
     """How far signal and gradient get, and what the start of the critical line costs."""
     return {"limits": _limits(result), "slow-decay": _slow_decay(result)}
+
+
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Signal and gradient by network, weights, start and depth, in decades; empty where a signal was lost."""
+    columns = {}
+    for name in ("signal", "gradient"):
+        columns[name] = result[name].mean("seed", skipna=False)
+        columns[f"{name}_deviation"] = result[name].std("seed", ddof=1, skipna=False)
+        columns[f"{name}_mean_field"] = result[f"{name}_predicted"]
+    columns["gradient_gaussian_walk"] = result["gaussian_predicted"]
+    kept = ["network", "weights", "start", "layer", *columns]
+    return tidy(columns)[kept]
 
 
 def picked(result: xr.Dataset, weights: str, start: str) -> xr.Dataset:
@@ -76,7 +89,7 @@ def _limits(result: xr.Dataset) -> Figure:
             ax.set(xscale="log", xlabel=AXES[name][0], ylabel=AXES[name][1])
         row[0].set_title(f"Signal, {TITLES[network]}")
         row[1].set_title(f"Gradient, {TITLES[network]}")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    draw.legend(figure, axes[0, 0], ncols=2)
     depth = int(result["layer"][-1])
     figure.suptitle(
         f"{depth:,} tanh layers without skips: orthogonal weights at $q^* = 1/L$ keep signal and gradient\n"
@@ -105,12 +118,12 @@ def _slow_decay(result: xr.Dataset) -> Figure:
             draw.theory(ax, at["passed"], at[f"{name}_predicted"], looks[start])
             for network, size in zip(result["network"].values, (4.5, 2.5), strict=False):
                 look = looks[start] | ({} if size > 4 else {"markerfacecolor": looks[start]["color"]})
-                shown = f"{label}" if size > 4 else None
+                shown = label if size > 4 else None
                 _points(ax, at.sel(network=network), name, look, 1, label=shown, markersize=size)
         ax.set(xscale="log", xlabel="layer $l$", ylabel=AXES[name][1])
     row[0].set_title("Signal")
     row[1].set_title("Gradient: a power of the depth")
-    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    draw.legend(figure, row[0], ncols=3)
     figure.suptitle(
         r"Orthogonal weights, $\chi_1 \to 1$ in all three: a large input or $\sigma_w = 1$ without biases "
         r"costs $\sqrt{L}$" + f"\n(lines: mean field; open: {TITLES[str(result['network'].values[0])]}"
@@ -118,15 +131,3 @@ def _slow_decay(result: xr.Dataset) -> Figure:
         fontsize=9,
     )  # fmt: skip
     return figure
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Signal and gradient by network, weights, start and depth, in decades; empty where a signal was lost."""
-    columns = {}
-    for name in ("signal", "gradient"):
-        columns[name] = result[name].mean("seed", skipna=False)
-        columns[f"{name}_deviation"] = result[name].std("seed", ddof=1, skipna=False)
-        columns[f"{name}_mean_field"] = result[f"{name}_predicted"]
-    columns["gradient_gaussian_walk"] = result["gaussian_predicted"]
-    kept = ["network", "weights", "start", "layer", *columns]
-    return xr.Dataset(columns).to_dataframe().reset_index()[kept]

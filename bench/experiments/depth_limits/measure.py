@@ -1,4 +1,4 @@
-"""The sweep of ``depth-limits``, and the measurement of one network."""
+"""One signal up and one gradient down a very deep network that is drawn as it is walked."""
 
 from functools import partial
 
@@ -17,30 +17,6 @@ STARTS = ("critical", "unit input", "no bias", "ordered", "chaotic")
 DECADES = 1 / np.log(10)
 
 
-def starts(depth: int) -> dict[str, list[float]]:
-    """Scales and mean square of the input, one column per entry of STARTS.
-
-    At, and entering at, the critical point of q* = 1/L; the same with an input of unit size; sigma_w = 1
-    without biases; 1% below critical, with biases that keep q*; 5% above, without biases.
-    """
-    q = 1 / depth
-    point = meanfield.critical_line(jnp.tanh, q)
-    sigma_w, sigma_b = float(point.sigma_w), float(point.sigma_b)
-    output = (q - sigma_b**2) / sigma_w**2
-    below = 0.99 * sigma_w
-    return {
-        "sigma_w": [sigma_w, sigma_w, 1.0, below, 1.05 * sigma_w],
-        "sigma_b": [sigma_b, sigma_b, 0.0, float(np.sqrt(q - below**2 * output)), 0.0],
-        "q_0": [output, 1.0, 1.0, output, 1.0],
-    }
-
-
-def recorded(depth: int) -> tuple[int, ...]:
-    """Layers, about six per decade of the distance from the input, and from the output."""
-    steps = np.round(np.geomspace(1, depth, round(6 * np.log10(depth)) + 1)).astype(int)
-    return tuple(int(layer) for layer in np.unique([*steps, *(depth - steps), 0, depth]))
-
-
 def grid(settings: Settings) -> Grid:
     """One compilation per network; all starts share their draws."""
     return Grid(
@@ -55,11 +31,6 @@ def grid(settings: Settings) -> Grid:
         },
         coords={"weights": WEIGHTS, "start": STARTS, "layer": recorded(settings.depth)},
     )
-
-
-def tanh_layer(layer: Block, sigma_w: jax.Array, y: jax.Array) -> jax.Array:
-    """One block of the chain, with the scale outside the layer so that all starts share one kernel."""
-    return jnp.tanh(sigma_w * layer(y))
 
 
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
@@ -86,3 +57,32 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
         "gradient": (found.log_gradient[layers] - found.log_gradient[depth]) * DECADES,
         "lost_at": found.lost_at,
     }
+
+
+def starts(depth: int) -> dict[str, list[float]]:
+    """Scales and mean square of the input, one column per entry of STARTS.
+
+    At, and entering at, the critical point of q* = 1/L; the same with an input of unit size; sigma_w = 1
+    without biases; 1% below critical, with biases that keep q*; 5% above, without biases.
+    """
+    q = 1 / depth
+    point = meanfield.critical_line(jnp.tanh, q)
+    sigma_w, sigma_b = float(point.sigma_w), float(point.sigma_b)
+    output = (q - sigma_b**2) / sigma_w**2
+    below = 0.99 * sigma_w
+    return {
+        "sigma_w": [sigma_w, sigma_w, 1.0, below, 1.05 * sigma_w],
+        "sigma_b": [sigma_b, sigma_b, 0.0, float(np.sqrt(q - below**2 * output)), 0.0],
+        "q_0": [output, 1.0, 1.0, output, 1.0],
+    }
+
+
+def recorded(depth: int) -> tuple[int, ...]:
+    """Layers, about six per decade of the distance from the input, and from the output."""
+    steps = np.round(np.geomspace(1, depth, round(6 * np.log10(depth)) + 1)).astype(int)
+    return tuple(int(layer) for layer in np.unique([*steps, *(depth - steps), 0, depth]))
+
+
+def tanh_layer(layer: Block, sigma_w: jax.Array, y: jax.Array) -> jax.Array:
+    """One block of the chain, with the scale outside the layer so that all starts share one kernel."""
+    return jnp.tanh(sigma_w * layer(y))

@@ -1,4 +1,4 @@
-"""What theory predicts for ``depth-limits``, on the axes of its grid."""
+"""Mean field with its 1/N terms, the walk of Gaussian weights, the floor of a signal, and memory."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Verdicts of ``depth-limits``."""
+"""Verdicts of ``depth-limits``: orthogonal weights from every start, walks of Gaussian ones, memory."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from signalprop.bench.experiments.depth_limits.measure import DECADES, STARTS, WEIGHTS
-from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor
+from signalprop.bench.record.verdict import Verdict, compare, compare_estimates, observe
 
 XIAO = "Xiao et al. (arXiv 1806.05393); mean field with 1/N terms"
 RING = "one matrix product per Fourier mode of the ring, derived in analysis.convolution"
@@ -38,11 +38,11 @@ RATIO = {"signal": "rms(y^L), where that of y^0 is 1/sqrt(L)", "gradient": "|dE/
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Orthogonal weights from every start, the walks of Gaussian ones, and memory."""
     found = [
-        _orthogonal(result, ["critical"], "signal", ["C14"], **ORDER_ONE),
-        _orthogonal(result, ["critical"], "gradient", ["C14"], **ORDER_ONE),
-        _orthogonal(result, ["unit input", "no bias"], "gradient", ["C14"], **SLOW),
-        _orthogonal(result, ["ordered", "chaotic"], "gradient", ["C14", "C1"], **OFF),
-        _orthogonal(result, list(STARTS), "signal", ["C14"], **ALL_SIGNALS),
+        *_orthogonal(result, ["critical"], "signal", ["C14"], **ORDER_ONE),
+        *_orthogonal(result, ["critical"], "gradient", ["C14"], **ORDER_ONE),
+        *_orthogonal(result, ["unit input", "no bias"], "gradient", ["C14"], **SLOW),
+        *_orthogonal(result, ["ordered", "chaotic"], "gradient", ["C14", "C1"], **OFF),
+        *_orthogonal(result, list(STARTS), "signal", ["C14"], **ALL_SIGNALS),
     ]
     for network in result["network"].values:
         found += _gaussian(result.sel(network=network).isel(weights=WEIGHTS.index("gaussian"), start=0))
@@ -51,19 +51,14 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
 
 def _orthogonal(
     result: xr.Dataset, start: list[str], name: str, claims: list[str], *, statement: str, correction: str
-) -> Verdict:
+) -> list[Verdict]:
     """After all layers, networks and starts together, against mean field with its 1/N terms."""
     at = result.isel(layer=END[name], weights=0, start=[STARTS.index(s) for s in start])
-    shift = at[f"{name}_shift"].values
-    values = at[name].transpose("network", "start", "seed")
-    count = values.sizes["seed"]
-    error = values.std("seed", ddof=1).values / np.sqrt(count)
-    loose = np.abs(at["gradient_indirect"].values if name == "gradient" else shift) / 2
-    depth = int(result["layer"][-1])
-    return judge(
-        claims, statement.format(name=name, depth=depth, ratio=RATIO[name]), XIAO,
-        measured=values.mean("seed"), uncertainty=error, predicted=at[f"{name}_predicted"].values + shift,
-        tolerance=loose + 0.05 * np.abs(shift) + ROUNDING + sampling_factor(shift.size, count) * error,
+    shift = at[f"{name}_shift"]
+    indirect = at["gradient_indirect"] if name == "gradient" else shift
+    return compare(
+        claims, statement.format(name=name, depth=int(result["layer"][-1]), ratio=RATIO[name]), XIAO,
+        at[name], at[f"{name}_predicted"] + shift, slack=abs(indirect) / 2 + 0.05 * abs(shift) + ROUNDING,
         tolerance_from="half of the indirect 1/N terms, 5% of all of them, float32, five standard errors",
         claim="right after repair", correction=correction,
     )  # fmt: skip
@@ -73,34 +68,30 @@ def _gaussian(at: xr.Dataset) -> list[Verdict]:
     """Mean and spread of the gradient's walk, and the floor of the signal, of one network."""
     network, depth, count = str(at["network"].values), int(at["layer"][-1]), at.sizes["seed"]
     end, ratio = at.isel(layer=0), f"log10 |dE/dy^0| / |dE/dy^L|, L = {depth}"
-    spread = float(end["gaussian_spread"])
-    of_mean, of_spread = spread / np.sqrt(count), spread / np.sqrt(2 * (count - 1))
+    spread = end["gaussian_spread"]
     law = "log chi-squared walk of a deep linear network" if network == "mlp" else RING
     found = [
-        judge(
+        *compare_estimates(
             ["C14", "C1"], f"Gaussian weights at the same critical point, {network}: mean of {ratio}", law,
-            measured=end["gradient"].mean(), predicted=float(end["gaussian_predicted"]), uncertainty=of_mean,
-            tolerance=DECADES / 2 + sampling_factor() * of_mean,
+            end["gradient"].mean("seed"), spread / np.sqrt(count), end["gaussian_predicted"],
+            slack=DECADES / 2,
             tolerance_from="one nat of log |g|^2 for the slopes of tanh, five predicted standard errors",
             claim="right after repair", correction="Being critical on average is not enough: each Gaussian "
             "layer takes 1/N (on a ring 1/2N) off log |g|^2, and depth is limited to a few times the width.",
         ),
-        judge(
+        *compare_estimates(
             ["C1"], f"The same networks, {network}: standard deviation over networks of {ratio}", law,
-            measured=end["gradient"].std(ddof=1), predicted=spread, uncertainty=of_spread,
-            tolerance=sampling_factor() * of_spread, tolerance_from="five predicted standard errors",
+            end["gradient"].std("seed", ddof=1), spread / np.sqrt(2 * (count - 1)), spread,
+            tolerance_from="five predicted standard errors",
         ),
     ]  # fmt: skip
-    if network == "mlp" and np.isfinite(end["gaussian_floor"]):
-        signal = at["signal"].isel(layer=-1)
-        error_of_mean = float(signal.std(ddof=1)) / np.sqrt(count)
-        found.append(judge(
+    if network == "mlp":
+        found += compare(
             ["C14"], "The signal of the same Gaussian networks falls until the biases hold it: log10 of its "
             f"rms after {depth} layers", "Kesten's recursion; Dufresne (1990)",
-            measured=float(signal.mean()), predicted=float(end["gaussian_floor"]),
-            uncertainty=error_of_mean, tolerance=0.02 + sampling_factor(1, count) * error_of_mean,
+            at["signal"].isel(layer=-1), at["gaussian_floor"], slack=0.02,
             tolerance_from="0.02 for the terms of next order in 1/N, five standard errors over networks",
-        ))  # fmt: skip
+        )  # fmt: skip
     return found
 
 

@@ -43,11 +43,6 @@ def grid(settings: Settings) -> Grid:
     )
 
 
-def shown_lags(lags: int) -> list[int]:
-    """About a hundred equally spaced lags, those of the heat map."""
-    return list(range(0, lags + 1, max(1, lags // 100)))
-
-
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
     """Follow the gradient of one network back through all steps."""
     name, units, lags, dtype = static["cell"], static["units"], static["lags"], jnp.dtype(static["dtype"])
@@ -77,6 +72,11 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
         "sum_error": summed,
         **(weight_facts(network, inputs) if name in PHI else facts),
     }
+
+
+def shown_lags(lags: int) -> list[int]:
+    """About a hundred equally spaced lags, those of the heat map."""
+    return list(range(0, lags + 1, max(1, lags // 100)))
 
 
 def weight_facts(network: Any, inputs: jax.Array) -> dict[str, jax.Array]:

@@ -8,8 +8,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench.experiments.normalization.theory import rates
+from signalprop.bench.experiments.normalization.verdicts import rates
+from signalprop.bench.measure.estimates import exp, standard_error
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 LN10 = float(np.log(10))
 TITLES = {"none": "No norm, He or LeCun weights", "layer": "Layer norm", "rms": "RMS norm"}
@@ -18,6 +20,16 @@ TITLES = {"none": "No norm, He or LeCun weights", "layer": "Layer norm", "rms": 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
     """Profiles by norm, growth by activation, and what else norms and dropout change."""
     return {"profiles": _profiles(result), "growth": _growth(result), "units": _units(result)}
+
+
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Growth per layer, saturation and cosine of every norm and activation."""
+    rate = rates(result)
+    columns = {"log_growth_per_layer": rate.mean("seed"), "error": standard_error(rate)}
+    columns["log_growth_predicted"] = result["rate_predicted"]
+    for name in ("saturated", "cosine"):
+        columns |= {name: result[name].mean("seed"), f"{name}_predicted": result[f"{name}_predicted"]}
+    return tidy(columns)
 
 
 def _title(name: str) -> str:
@@ -37,8 +49,7 @@ def _profiles(result: xr.Dataset) -> Figure:
         axes.set_ylabel(r"$\log_{10} \; |\partial E / \partial y^l|^2 \, / \, |\partial E / \partial y^L|^2$")
     for axes in panels[1]:
         axes.set_xlabel("layer $l$")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center")
+    draw.legend(figure, panels[0, 0], where="right")
     return figure
 
 
@@ -53,8 +64,7 @@ def _panel(axes: Axes, at: xr.Dataset, looks: dict[str, dict[str, Any]]) -> None
         slope = float(at["rate_predicted"].sel(activation=name)) / LN10
         draw.theory(axes, layers, anchor + slope * (high - layers), look)
         values = log.sel(layer=shown)
-        error = values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
-        draw.measured(axes, shown, values.mean("seed"), error, look, label=name)
+        draw.measured(axes, shown, values.mean("seed"), standard_error(values), look, label=name)
 
 
 def _growth(result: xr.Dataset) -> Figure:
@@ -68,10 +78,10 @@ def _growth(result: xr.Dataset) -> Figure:
         half = 0.4 / len(names)
         predicted = np.exp(result["rate_predicted"].sel(norm=name))
         axes.hlines(predicted, at - half, at + half, color=look["color"], linewidth=2.2, alpha=0.55)
-        growth = np.exp(found.sel(norm=name))
-        error = growth["mean"] * found["error"].sel(norm=name)
+        growth = exp(found.sel(norm=name).mean("seed"))
+        error = growth * standard_error(found.sel(norm=name))
         label = _title(name).replace(", He or LeCun weights", "")
-        draw.measured(axes, at, growth["mean"], error, look, label=label, zorder=4)
+        draw.measured(axes, at, growth, error, look, label=label, zorder=4)
     axes.axhline(1, color="0.3", linewidth=0.8)
     axes.set_yscale("log")
     axes.set_xticks(place, activations)
@@ -100,8 +110,8 @@ def _saturation(axes: Axes, result: xr.Dataset) -> None:
         axes.hlines(
             at["saturated_predicted"], x - 0.08, x + 0.08, color=look["color"], linewidth=2.2, alpha=0.55
         )
-        error = at["saturated"].std("seed", ddof=1) / np.sqrt(at.sizes["seed"])
-        draw.measured(axes, x, at["saturated"].mean("seed"), error, look, label=name)
+        share = at["saturated"]
+        draw.measured(axes, x, share.mean("seed"), standard_error(share), look, label=name)
     axes.set_xticks(place, ["no norm", *(f"BN, $B$ = {name.split()[-1]}" for name in names[1:])])
     axes.set(ylabel="share of saturated units", ylim=(-0.05, 1))
     axes.set_title("The same large weights, without\nand with batch norm")
@@ -118,20 +128,10 @@ def _masks(axes: Axes, result: xr.Dataset) -> None:
         order = np.argsort(at["probability"].values)
         probability, settled = at["probability"].values[order], at["settled_cosine"].values[order]
         draw.theory(axes, probability, settled, label=r"$c = k \, \kappa_1(c)$")
-        error = at["cosine"].std("seed", ddof=1) / np.sqrt(at.sizes["seed"])
-        draw.measured(axes, keep, at["cosine"].mean("seed"), error, label="relu networks")
+        cosine = at["cosine"]
+        draw.measured(axes, keep, cosine.mean("seed"), standard_error(cosine), label="relu networks")
         axes.legend()
     axes.set(
         xlabel="probability $k$ to keep a unit", ylabel="cosine of the outputs", xlim=(0, 1), ylim=(0, 1)
     )
     axes.set_title("Two dropout masks of one input\ndo not agree in depth")
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Growth per layer, saturation and cosine of every norm and activation."""
-    measured = rates(result)
-    columns = {"log_growth_per_layer": measured["mean"], "error": measured["error"]}
-    columns["log_growth_predicted"] = result["rate_predicted"]
-    for name in ("saturated", "cosine"):
-        columns |= {name: result[name].mean("seed"), f"{name}_predicted": result[f"{name}_predicted"]}
-    return xr.Dataset(columns).to_dataframe().reset_index()

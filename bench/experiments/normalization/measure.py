@@ -1,4 +1,4 @@
-"""The sweep of ``normalization``, and the measurement of one network."""
+"""Gradient, saturation and cosine of one network of every norm and activation, from the same draws."""
 
 from collections.abc import Callable
 from functools import partial

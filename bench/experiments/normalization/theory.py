@@ -1,4 +1,4 @@
-"""What theory predicts for ``normalization``, on the axes of its grid."""
+"""Growth per layer under every norm, shares of saturated units, and where dropout masks settle."""
 
 import jax
 import jax.numpy as jnp
@@ -77,12 +77,3 @@ def share_saturated(name: str, kind: Case, q: float) -> float:
         return float(special.erfc(least / np.sqrt(2 * q)))
     free = int(kind.name.split()[1]) - 1
     return float(stats.beta.sf(min(least**2 / free, 1.0), 0.5, (free - 1) / 2))
-
-
-def rates(result: xr.Dataset) -> xr.Dataset:
-    """Growth of log |gradient|^2 per layer, inside the window: mean and error over seeds."""
-    low, high = (int(end) for end in result["window"].values)
-    log = result["log_gradient"]
-    rate = (log.sel(layer=low) - log.sel(layer=high)) / (high - low)
-    error = rate.std("seed", ddof=1) / np.sqrt(rate.sizes["seed"])
-    return xr.Dataset({"mean": rate.mean("seed"), "error": error})

@@ -1,4 +1,4 @@
-"""Verdicts of ``normalization``."""
+"""Verdicts of ``normalization``: scale invariance, growth under each norm, saturation and dropout."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,7 @@ import numpy as np
 import xarray as xr
 
 from signalprop.bench.experiments.normalization.measure import SATURATED
-from signalprop.bench.experiments.normalization.theory import rates
-from signalprop.bench.record.verdict import Verdict, judge, sampling_factor
+from signalprop.bench.record.verdict import Verdict, compare, compare_estimates, judge
 from signalprop.models.normalization import batch_norm
 
 CURE = (
@@ -53,60 +52,52 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     ]  # fmt: skip
 
 
+def rates(result: xr.Dataset) -> xr.DataArray:
+    """Growth of log |gradient|^2 per layer of every network, inside the window."""
+    low, high = (int(end) for end in result["window"].values)
+    log = result["log_gradient"]
+    return (log.sel(layer=low) - log.sel(layer=high)) / (high - low)
+
+
 def _growth(
     result: xr.Dataset, names: list[str], claims: list[str], text: str, source: str, correction: str
 ) -> list[Verdict]:
+    """Judge the growth per layer of every activation under some norms."""
     at = result.sel(norm=names)
-    measured = rates(at)
-    if measured["mean"].size == 0:
-        return []
-    factor = sampling_factor(measured["mean"].size, result.sizes["seed"])
-    return [
-        judge(
-            claims, text, source, measured=measured["mean"], predicted=at["rate_predicted"],
-            uncertainty=measured["error"], tolerance=at["slack"] + factor * measured["error"],
-            tolerance_from="0.02 for terms of order B / N and 1 / N under a norm, without one the known "
-            "shift of a mean logarithm, and five standard errors over networks",
-            claim="right after repair", correction=correction,
-        )
-    ]  # fmt: skip
+    return compare(
+        claims, text, source, rates(at), at["rate_predicted"], slack=at["slack"],
+        tolerance_from="0.02 for terms of order B / N and 1 / N under a norm, without one the known "
+        "shift of a mean logarithm, and five standard errors over networks",
+        claim="right after repair", correction=correction,
+    )  # fmt: skip
 
 
 def _saturation(result: xr.Dataset, names: list[str]) -> list[Verdict]:
+    """Judge the share of saturated units of sigmoid and tanh networks."""
     at = result.sel(norm=names, activation=result["activation"].isin(list(SATURATED)))
-    flat = at[["saturated", "saturated_predicted"]].stack(x=("norm", "activation"))
-    if flat.sizes["x"] == 0:
-        return []
-    share = flat["saturated_predicted"]
+    share = at["saturated_predicted"]
     # one direction may be all there is: a network counts as N units, its batch as none
-    error = np.sqrt(share * (1 - share) / (result.sizes["seed"] * int(result["width"])))
-    return [
-        judge(
-            ["C22"], "Share of units whose slope is below a tenth of the largest, with large weights and "
-            "with batch norm of the same weights", "Gaussian pre-activations; a sphere for a batch",
-            measured=flat["saturated"].mean("seed"), predicted=share, uncertainty=error,
-            tolerance=0.01 + sampling_factor(share.size) * error,
-            tolerance_from="0.01 for the finite width, and five standard errors of independent units",
-        )
-    ]  # fmt: skip
+    error = (share * (1 - share) / (result.sizes["seed"] * int(result["width"]))) ** 0.5
+    return compare_estimates(
+        ["C22"], "Share of units whose slope is below a tenth of the largest, with large weights and "
+        "with batch norm of the same weights", "Gaussian pre-activations; a sphere for a batch",
+        at["saturated"].mean("seed"), error, share, slack=0.01,
+        tolerance_from="0.01 for the finite width, and five standard errors of independent units",
+    )  # fmt: skip
 
 
 def _masks(result: xr.Dataset, names: list[str]) -> list[Verdict]:
-    if not names or "relu" not in result["activation"]:
+    """Judge how far two dropout masks of one input agree at the output."""
+    if "relu" not in result["activation"]:
         return []
     at = result.sel(norm=names, activation="relu")
-    mean, error = at["cosine"].mean("seed"), at["cosine"].std("seed", ddof=1) / np.sqrt(result.sizes["seed"])
-    slack = 2 / np.sqrt(float(result["width"]))
-    return [
-        judge(
-            ["C24"], "Two dropout masks of one input in a relu network: the cosine of its outputs settles at "
-            "c = k kappa_1(c), 0.473 for k = 0.8, though the gradient is kept", "arXiv 1611.01232, section 5",
-            measured=mean, predicted=at["cosine_predicted"], uncertainty=error,
-            tolerance=slack / 8 + sampling_factor(mean.size, result.sizes["seed"]) * error,
-            tolerance_from="an eighth of the scatter 2 / sqrt(N) of one cosine, and five standard errors",
-            claim="right after repair", correction=WEIGHTS,
-        )
-    ]  # fmt: skip
+    return compare(
+        ["C24"], "Two dropout masks of one input in a relu network: the cosine of its outputs settles at "
+        "c = k kappa_1(c), 0.473 for k = 0.8, though the gradient is kept", "arXiv 1611.01232, section 5",
+        at["cosine"], at["cosine_predicted"], slack=1 / (4 * result["width"] ** 0.5),
+        tolerance_from="an eighth of the scatter 2 / sqrt(N) of one cosine, and five standard errors",
+        claim="right after repair", correction=WEIGHTS,
+    )  # fmt: skip
 
 
 def _scale_invariance() -> list[Verdict]:
