@@ -6,6 +6,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from signalprop.bench.measure.estimates import exp, standard_error
 from signalprop.bench.record import figures as draw
 
 FLOOR = 10.0  # times below the smallest way that moved: where exact zeros are drawn
@@ -18,15 +19,15 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
 
 def _frozen(result: xr.Dataset) -> Figure:
     """Way of every layer's kernel, for every replaced layer."""
-    figure, panels = draw.canvas(1, 2, height=3.2, sharey=True)
-    ways = result["way"].copy(data=np.exp(result["way"].values))
+    kinds = {"Layer $k$ of binary steps": "step", "Layer $k$ silenced (relu, offset -100)": "silent"}
+    figure, panels = draw.panels(list(kinds), height=3.2, sharey=True)
+    ways = exp(result["way"])
     floor = float(ways.where(ways > 0).min()) / FLOOR
-    titles = {"step": "Layer $k$ of binary steps", "silent": "Layer $k$ silenced (relu, offset -100)"}
     looks = draw.series([f"{k}" for k in result["at"].values])
-    for axes, kind in zip(panels[0], result["replaced"].values, strict=True):
+    for title, axes in panels.items():
         for k, look in zip(result["at"].values, looks.values(), strict=True):
-            way = ways.sel(replaced=kind, at=k)
-            mean, error = way.mean("seed"), way.std("seed", ddof=1) / np.sqrt(way.sizes["seed"])
+            way = ways.sel(replaced=kinds[title], at=k)
+            mean, error = way.mean("seed"), standard_error(way)
             moved = mean.values > 0
             shift = 0.04 * (float(k) - float(result["at"].mean()))
             axes.plot(result["layer"] + shift, mean.where(mean > 0), color=look["color"], linewidth=0.8,
@@ -40,10 +41,11 @@ def _frozen(result: xr.Dataset) -> Figure:
         axes.axhspan(floor / 2.5, floor * 2.5, color="0.92", zorder=0)
         ticks = [str(n) for n in result["layer"].values[:-1]] + ["out"]
         axes.set_xticks(result["layer"].values, ticks)
-        axes.set(yscale="log", xlabel="layer $l$", title=titles[str(kind)], ylim=(floor / 2.5, None))
-    panels[0][0].set_ylabel(r"way of the kernel, $\sum_t |\Delta W_l|$")
-    panels[0][0].text(float(result["layer"][-1]) + 0.3, floor * 1.4, "exactly 0", ha="right", fontsize=7)
-    panels[0][1].legend(loc="center left", ncols=2)
+        axes.set(yscale="log", xlabel="layer $l$", ylim=(floor / 2.5, None))
+    left, right = panels.values()
+    left.set_ylabel(r"way of the kernel, $\sum_t |\Delta W_l|$")
+    left.text(float(result["layer"][-1]) + 0.3, floor * 1.4, "exactly 0", ha="right", fontsize=7)
+    right.legend(loc="center left", ncols=2)
     return figure
 
 
@@ -51,9 +53,9 @@ def _learnt(result: xr.Dataset) -> Figure:
     """Accuracy against the replaced layer and against the silent share."""
     figure, ((left, right),) = draw.canvas(1, 2, height=2.9, sharey=True)
     labels = {"step": "binary steps", "silent": "silent"}
-    for kind, look in draw.series([str(k) for k in result["replaced"].values]).items():
-        learnt = result["learnt"].sel(replaced=kind)
-        draw.measured(left, result["at"], learnt.mean("seed"), _error(learnt), look, label=labels[kind])
+    for kind, look in draw.series(list(labels)).items():
+        learnt, label = result["learnt"].sel(replaced=kind), labels[kind]
+        draw.measured(left, result["at"], learnt.mean("seed"), standard_error(learnt), look, label=label)
     left.set(xlabel="replaced layer $k$", ylabel="test accuracy", ylim=(0, 1))
     left.set_title("Steps pass information up, a silent layer passes none")
     left.legend()
@@ -61,14 +63,10 @@ def _learnt(result: xr.Dataset) -> Figure:
     return figure
 
 
-def _error(values: xr.DataArray) -> xr.DataArray:
-    error: xr.DataArray = values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
-    return error
-
-
 def _shares(axes: Axes, result: xr.Dataset) -> None:
+    """Accuracy against the share of the middle layer's units that is silent."""
     learnt = result["share_accuracy"]
-    draw.measured(axes, result["silent_units"] / result["units"], learnt.mean("seed"), _error(learnt))
+    draw.measured(axes, result["silent_units"] / result["units"], learnt.mean("seed"), standard_error(learnt))
     guess = float(result["guessing"])
     axes.axhline(guess, color="0.4", linestyle=":", linewidth=0.9)
     axes.text(0.02, guess + 0.015, "guessing", fontsize=7, color="0.3")

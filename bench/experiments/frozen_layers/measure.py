@@ -1,4 +1,4 @@
-"""The sweep of ``frozen-layers``, and the measurement of one network."""
+"""Training of one classifier per replaced layer and per silent share, and how far each layer went."""
 
 from typing import Any
 

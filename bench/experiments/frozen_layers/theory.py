@@ -1,4 +1,4 @@
-"""What theory predicts for ``frozen-layers``, on the axes of its grid."""
+"""Which kernels and biases ever move, by the chain rule; and the accuracy of guessing."""
 
 import numpy as np
 import xarray as xr

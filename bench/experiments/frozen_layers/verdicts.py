@@ -1,14 +1,12 @@
-"""Verdicts of ``frozen-layers``."""
-
-from typing import Any
+"""Verdicts of ``frozen-layers``: which layers move, what is learnt, and what single silent units cost."""
 
 import numpy as np
 import xarray as xr
 
 from signalprop.bench.experiments.frozen_layers.measure import REPLACED
-from signalprop.bench.record.verdict import Verdict, judge, observe
+from signalprop.bench.measure.estimates import mean_and_error
+from signalprop.bench.record.verdict import Verdict, judge_zero, observe
 
-EXACT = "exact"
 FREE = 0.02  # accuracy that counts as no loss
 
 
@@ -20,26 +18,22 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
         moves, predicted = xr.broadcast((result[name] > -np.inf).astype(float), predicted)
         still = predicted == 0
         found += [
-            judge(
+            judge_zero(
                 ["B34", "B35"], f"{what} of {int(still.sum())} layers in or below a layer of steps or "
                 f"silent units{' or right above a silent one' * (name == 'way')}: number that any step moves",
-                "chain rule",
-                measured=float(moves.where(still).sum()), predicted=0.0, tolerance=0.0, tolerance_from=EXACT,
-                claim="right after repair", correction="Learning stops in that layer and below, exactly. "
-                "The kernel right above a silent layer reads only zeros and does not move either.",
+                "chain rule", float(moves.where(still).sum()), claim="right after repair",
+                correction="Learning stops in that layer and below, exactly. The kernel right above a silent "
+                "layer reads only zeros and does not move either.",
             ),
-            judge(
-                ["B35"], f"{what} of {int((~still).sum())} other layers: number that no step "
-                "moves", "chain rule",
-                measured=float((1 - moves).where(~still).sum()), predicted=0.0, tolerance=0.0,
-                tolerance_from=EXACT,
+            judge_zero(
+                ["B35"], f"{what} of {int((~still).sum())} other layers: number that no step moves",
+                "chain rule", float((1 - moves).where(~still).sum()),
             ),
         ]  # fmt: skip
     step = result["way"].sel(replaced="step").where(result["layer"] <= result["at"])
-    found.append(judge(
+    found.append(judge_zero(
         ["B26"], f"Kernels in or below a layer of binary steps, {int(step.notnull().sum())}: number that "
-        "any step of training moves", "chain rule", measured=float((step > -np.inf).sum()), predicted=0.0,
-        tolerance=0.0, tolerance_from=EXACT,
+        "any step of training moves", "chain rule", float((step > -np.inf).sum()),
     ))  # fmt: skip
     return [*found, *_learnt(result), *_shares(result)]
 
@@ -47,16 +41,16 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
 def _learnt(result: xr.Dataset) -> list[Verdict]:
     """What the read-out makes of frozen features, and of none."""
     step, silent = (result["learnt"].sel(replaced=kind).isel(at=-1) for kind in REPLACED)
-    guess = float(result["guessing"])
+    guess, (right, error) = float(result["guessing"]), mean_and_error(step)
     return [
         observe(
             ["B34"], "Test accuracy of a read-out that learns on the frozen random features of a "
             f"network whose last hidden layer are binary steps (guessing: {guess:.2f}; behind a silent "
             f"layer: {float(silent.mean()):.2f})", "Rahimi & Recht (2007), NIPS 20",
-            measured=float(step.mean()), uncertainty=_error(step),
-            claim="right after repair" if float(step.mean()) > 2 * guess else "right",
+            measured=right, uncertainty=error,
+            claim="right after repair" if right > 2 * guess else "right",
             correction="No gradient passes a step, so all below stays random; the output layer still fits "
-            "random features." if float(step.mean()) > 2 * guess else "",
+            "random features." if right > 2 * guess else "",
         )
     ]  # fmt: skip
 
@@ -69,12 +63,11 @@ def _shares(result: xr.Dataset) -> list[Verdict]:
     units, count = int(result["units"]), some["silent_units"]
     least, most = int(count.min()), int(count.max())
     still = float((~np.isfinite(some["share_way"])).sum())
-    numbers: dict[str, Any] = {"measured": still, "predicted": 0.0, "tolerance": 0.0, "tolerance_from": EXACT}
     what = f"Kernels that no step moves, where {least} to {most} of one layer's {units} units are silent"
     found = [
-        judge(["B33", "B37"], what, "paths through the other units", **numbers),
-        judge(
-            ["A9"], what, "paths through the other units", **numbers, claim="right after repair",
+        judge_zero(["B33", "B37"], what, "paths through the other units", still),
+        judge_zero(
+            ["A9"], what, "paths through the other units", still, claim="right after repair",
             correction="One silent unit blocks nothing: what is below learns through the units that are "
             "awake. Only a layer silent as a whole blocks.",
         ),
@@ -82,22 +75,13 @@ def _shares(result: xr.Dataset) -> list[Verdict]:
     if 0.0 in result["share"].values:
         loss = result["share_accuracy"].sel(share=0.0, drop=True) - some["share_accuracy"]
         free = count.where(loss.mean("seed") < FREE, 0)
-        lost = loss.isel(share=int(np.argmin(count.values)))
-        costs = "" if lost.mean() < FREE else "It costs accuracy at this width."
+        lost, error = mean_and_error(loss.isel(share=int(np.argmin(count.values))))
+        costs = "" if lost < FREE else "It costs accuracy at this width."
         found.append(observe(
             ["B36"], f"Test accuracy lost where {least} of {units} units of one layer, {least / units:.1%}, "
             f"are silent (largest number of those measured that costs less than {FREE}: {int(free.max())})",
             "trained networks",
-            measured=float(lost.mean()), uncertainty=_error(lost),
+            measured=lost, uncertainty=error,
             claim="wrong" if costs else "right", correction=costs,
         ))  # fmt: skip
     return found
-
-
-def _error(values: xr.DataArray) -> float:
-    """Standard error over networks; NaN of a single one."""
-    return (
-        float(values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"]))
-        if values.sizes["seed"] > 1
-        else np.nan
-    )

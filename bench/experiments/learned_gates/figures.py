@@ -1,5 +1,7 @@
 """Figures of ``learned-gates``: gates around the first mark, and terms and exponents by training."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -10,6 +12,7 @@ from signalprop.bench.experiments.learned_gates.measure import PARTS
 from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.measure.memory import TERM_LABELS, TERMS
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
@@ -19,40 +22,45 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
 
 
 def _gates(at: xr.Dataset) -> Figure:
-    figure, ((left, middle, right),) = draw.canvas(1, 3, height=2.7)
-    looks = draw.series([str(b) for b in at["forget_bias"].values])
+    """Gradient and gates by time from the first mark, of networks that solve the task."""
+    titles = {
+        "gradient": "Gradient of networks that solve\nthe task; dotted: untrained",
+        "log_f": "Forget gates",
+        "input_gate": "Input gates",
+    }
+    labels = (r"$\log |\partial L / \partial (c_t, h_t)|$, 0 at the mark", r"mean $\log f_t$ over units",
+              r"mean $i_t$ over units")  # fmt: skip
+    figure, panels = draw.panels(list(titles.values()), height=2.7)
     kept = at.where(at["solved"] > 0)
-    for axes, name, title in (
-        (left, "gradient", r"$\log |\partial L / \partial (c_t, h_t)|$, 0 at the mark"),
-        (middle, "log_f", r"mean $\log f_t$ over units"),
-        (right, "input_gate", r"mean $i_t$ over units"),
-    ):
-        for look, bias in zip(looks.values(), at["forget_bias"].values, strict=True):
+    for name, label, axes in zip(titles, labels, panels.values(), strict=True):
+        for bias, look in _looks(at).items():
             after = kept[name].sel(forget_bias=bias).isel(stage=1)
-            count = int(after.notnull().all("offset").sum())
             before = at[name].sel(forget_bias=bias).isel(stage=0).mean("seed")
-            label = f"$b$ = {bias:g} ({count})"
+            count = int(after.notnull().all("offset").sum())
             axes.plot(at["offset"], before, color=look["color"], linestyle=":", linewidth=0.9)
-            error = after.std("seed", ddof=1) / count**0.5 if count > 1 else None
-            axes.errorbar(at["offset"], after.mean("seed"), yerr=error, label=label, **look)
+            axes.errorbar(at["offset"], after.mean("seed"), yerr=standard_error(after),
+                          label=f"$b$ = {bias:g} ({count})", **look)  # fmt: skip
         axes.axvline(0, color="0.4", linewidth=0.8)
-        axes.set(xlabel="steps from the first mark", ylabel=title)
-    left.set_title("Gradient of networks that solve\nthe task; dotted: untrained")
-    middle.set_title("Forget gates")
-    right.set_title("Input gates")
-    left.legend(title="first bias $b$ (solved)", loc="upper left", fontsize=6, title_fontsize=6.5)
+        axes.set(xlabel="steps from the first mark", ylabel=label)
+    first = panels[titles["gradient"]]
+    first.legend(title="first bias $b$ (solved)", loc="upper left", fontsize=6, title_fontsize=6.5)
     return figure
 
 
+def _looks(at: xr.Dataset) -> dict[float, dict[str, Any]]:
+    biases = [float(bias) for bias in at["forget_bias"]]
+    return dict(zip(biases, draw.series([str(bias) for bias in biases]).values(), strict=True))
+
+
 def _training(at: xr.Dataset) -> Figure:
+    """Terms and exponents before and after training, and the learning curves."""
     figure, ((left, middle, right),) = draw.canvas(1, 3, height=2.7)
     _terms(left, at)
     _exponents(middle, at)
-    looks = draw.series([str(b) for b in at["forget_bias"].values])
-    for look, bias in zip(looks.values(), at["forget_bias"].values, strict=True):
+    for bias, look in _looks(at).items():
         curve = at["curve"].sel(forget_bias=bias).median("seed")
-        plain = {"color": look["color"], "linestyle": look["linestyle"]}
-        right.plot(at["update"], curve, label=f"$b$ = {bias:g}", **plain)
+        right.plot(at["update"], curve, label=f"$b$ = {bias:g}", color=look["color"],
+                   linestyle=look["linestyle"])  # fmt: skip
     right.axhline(float(at["chance_predicted"]), color="0.4", linewidth=0.8)
     right.set(xlabel="update", ylabel="median loss (line: chance)", yscale="log", title="Learning curves")
     right.legend(fontsize=6.5)
@@ -80,8 +88,8 @@ def _terms(axes: Axes, at: xr.Dataset) -> None:
 
 
 def _exponents(axes: Axes, at: xr.Dataset) -> None:
-    looks = draw.series(list(map(str, at["stage"].values)))
-    for name, look in looks.items():
+    """Growth of a change of the carry by bias, before and after training, beside the success."""
+    for name, look in draw.series([str(stage) for stage in at["stage"].values]).items():
         values = at["exponent"].sel(stage=name)
         draw.measured(axes, at["forget_bias"], values.mean("seed"), standard_error(values), look, label=name)
     share = at["solved"].mean("seed")
@@ -98,9 +106,11 @@ def _exponents(axes: Axes, at: xr.Dataset) -> None:
 def table(result: xr.Dataset) -> pd.DataFrame:
     """Success, exponent, gates and terms by bias, before and after training."""
     at = result.isel(cell=0, drop=True)
-    columns = {name: at[name].mean("seed") for name in ("solved", "exponent")}
-    errors = {"exponent_error": standard_error(at["exponent"])}
-    rates = {f"gradient_{part}": at["rates"].sel(part=part, drop=True).mean("seed") for part in PARTS}
-    terms = {f"{term}_square": at["terms"].sel(term=term, drop=True).mean("seed") for term in TERMS}
-    found = xr.Dataset({**columns, **errors, **rates, **terms})
-    return found.to_dataframe(["stage", "forget_bias"]).reset_index()
+    columns = {
+        "exponent": at["exponent"].mean("seed"),
+        "exponent_error": standard_error(at["exponent"]),
+        "solved": at["solved"].mean("seed"),
+        **{f"gradient_{part}": at["rates"].sel(part=part, drop=True).mean("seed") for part in PARTS},
+        **{f"{term}_square": at["terms"].sel(term=term, drop=True).mean("seed") for term in TERMS},
+    }
+    return tidy(columns)

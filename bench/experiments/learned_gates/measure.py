@@ -1,4 +1,4 @@
-"""The sweep of ``learned-gates``, and the measurement of one network."""
+"""Training of one LSTM on the adding problem, and a look at its gates and gradients before and after."""
 
 from functools import partial
 from typing import Any
@@ -51,26 +51,15 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     units, length, dtype = static["units"], static["length"], static["dtype"]
     cell_key, readout_key, train_key, test_key = jax.random.split(key, 4)
     cell = find_cell(static["cell"])(
-        cell_key,
-        TASK.features,
-        units,
-        gain=1.0,
-        input_scale=jnp.asarray(TASK.features**0.5, dtype),
-        forget_bias=point["forget_bias"],
-        dtype=dtype,
-    )
+        cell_key, TASK.features, units, gain=1.0, input_scale=jnp.asarray(TASK.features**0.5, dtype),
+        forget_bias=point["forget_bias"], dtype=dtype,
+    )  # fmt: skip
     model = SequenceModel(cell, draw_layer(readout_key, 1, units, TASK.outputs, dtype=dtype))
     draw = partial(TASK.draw, length=length, batch_size=static["batch_size"], dtype=dtype)
     trained = train(
-        train_key,
-        model,
-        TASK.loss,
-        draw,
-        optax.adam(static["learning_rate"]),
-        static["updates"],
-        static["records"],
-        clip_norm=1.0,
-    )
+        train_key, model, TASK.loss, draw, optax.adam(static["learning_rate"]), static["updates"],
+        static["records"], clip_norm=1.0,
+    )  # fmt: skip
     test = TASK.test(test_key, length, 10 * WATCHED, dtype=dtype)
     loss, aside = TASK.loss(trained.model, test)
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), model, trained.model)

@@ -1,4 +1,4 @@
-"""What theory predicts for ``learned-gates``, on the axes of its grid."""
+"""What a bias alone gives: the lifetime of a constant gate; and the loss at chance."""
 
 import numpy as np
 import xarray as xr

@@ -1,4 +1,4 @@
-"""Verdicts of ``learned-gates``."""
+"""Verdicts of ``learned-gates``: what training does to gradients, gates, terms and success."""
 
 import xarray as xr
 
@@ -8,45 +8,14 @@ from signalprop.bench.record.verdict import Standing, Verdict, observe
 
 CLEAR = 5  # standard errors beyond which a difference counts as seen
 WEBERNA = "weberna.github.io (2017), 'Why LSTMs Stop Your Gradients From Vanishing'"
+KEPT = "The gradient is kept where the task needs it; the mean forget gate shows this only at small biases."
 JOZEFOWICZ = "Jozefowicz, Zaremba & Sutskever (2015), ICML 37"
 
 
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """State what training does to gradients, gates, terms, and to the chance of success."""
     at = result.isel(cell=0).sortby("forget_bias")
-    found = [*_kept(at), *_opened(at)]
-    low = at["rates"].sel(part="between").isel(forget_bias=0)
-    change = low.sel(stage=STAGES[1]) - low.sel(stage=STAGES[0])
-    found.append(observe(
-        ["D21", "D20"], "Growth per step of the gradient back from the second mark to the first at the "
-        f"smallest bias, {float(low['forget_bias']):g}: {float(low.sel(stage=STAGES[0]).mean()):+.3f} before "
-        "training; after it minus before", WEBERNA,
-        measured=float(change.mean()), uncertainty=float(standard_error(change)),
-        claim=_if_above_zero(change, "right"),
-    ))  # fmt: skip
-    share = at["terms"].sel(term="carousel") / at["terms"].sel(term="sum")
-    first, last = (share.sel(stage=stage).mean("forget_bias") for stage in STAGES)
-    found.append(observe(
-        ["D18", "D22"], "Share of diag f in |dc_t/dc_{t-1}|_F^2 after training, all biases "
-        f"({float(first.mean()):.3f} before)", WEBERNA,
-        measured=float(last.mean()), uncertainty=float(standard_error(last)),
-    ))  # fmt: skip
-    half = at["curve"] < at["chance_predicted"] / 2
-    learned = at["update"].isel(update=half.argmax("update")).where(half.any("update"))
-    rates = ", ".join(f"{float(share):.2f}" for share in at["solved"].mean("seed"))
-    later = learned.isel(forget_bias=0) - learned.isel(forget_bias=-1)
-    found.append(observe(
-        ["D20"], f"Share of networks that solve the task at forget biases {_biases(at)}: {rates}. Updates "
-        "until the loss is half that of chance, at the first bias minus at the last", JOZEFOWICZ,
-        measured=float(later.mean()), uncertainty=float(_error(later)),
-        claim=_if_above_zero(later, "right"),
-    ))  # fmt: skip
-    return found
-
-
-def _if_above_zero(values: xr.DataArray, claim: Standing) -> Standing:
-    """What a clearly positive mean over networks says of the claim; nothing can be said without one."""
-    return claim if float(values.mean()) > CLEAR * float(_error(values)) else "not checkable"
+    return [*_kept(at), *_opened(at), _smallest_bias(at), _carousel(at), _success(at)]
 
 
 def _kept(at: xr.Dataset) -> list[Verdict]:
@@ -63,8 +32,7 @@ def _kept(at: xr.Dataset) -> list[Verdict]:
         f"training; after it {_by_bias(last, 3)} at biases {_biases(at)}, as a mean", WEBERNA,
         measured=float(pooled.mean()), uncertainty=float(standard_error(pooled)),
         claim=_if_above_zero(pooled, "right after repair"),
-        correction="The gradient is kept where the task needs it; the mean forget gate shows this only at "
-        "small biases.",
+        correction=KEPT,
     )]  # fmt: skip
 
 
@@ -81,11 +49,54 @@ def _opened(at: xr.Dataset) -> list[Verdict]:
         ["D21"], f"Mean log f in the {max(OFFSETS)} steps after the first mark minus that in the "
         f"{-min(OFFSETS)} before, in networks that solve the task, at biases {_biases(at)}: "
         f"{_by_bias(last, 4)} ({_by_bias(first, 4)} before training). At the first", WEBERNA,
-        measured=float(low.mean()), uncertainty=float(_error(low)),
+        measured=float(low.mean()), uncertainty=float(standard_error(low)),
         claim=_if_above_zero(low, "right after repair"),
-        correction="The gradient is kept where the task needs it; the mean forget gate shows this only at "
-        "small biases.",
+        correction=KEPT,
     )]  # fmt: skip
+
+
+def _smallest_bias(at: xr.Dataset) -> Verdict:
+    """What training does to the gradient between the marks where the gate forgets most."""
+    low = at["rates"].sel(part="between").isel(forget_bias=0)
+    first, last = (low.sel(stage=stage) for stage in STAGES)
+    change = last - first
+    return observe(
+        ["D21", "D20"], "Growth per step of the gradient back from the second mark to the first at the "
+        f"smallest bias, {float(low['forget_bias']):g}: {float(first.mean()):+.3f} before "
+        "training; after it minus before", WEBERNA,
+        measured=float(change.mean()), uncertainty=float(standard_error(change)),
+        claim=_if_above_zero(change, "right"),
+    )  # fmt: skip
+
+
+def _carousel(at: xr.Dataset) -> Verdict:
+    """How much of a step of the memory is the gate's own term."""
+    share = at["terms"].sel(term="carousel") / at["terms"].sel(term="sum")
+    first, last = (share.sel(stage=stage).mean("forget_bias") for stage in STAGES)
+    return observe(
+        ["D18", "D22"], "Share of diag f in |dc_t/dc_{t-1}|_F^2 after training, all biases "
+        f"({float(first.mean()):.3f} before)", WEBERNA,
+        measured=float(last.mean()), uncertainty=float(standard_error(last)),
+    )  # fmt: skip
+
+
+def _success(at: xr.Dataset) -> Verdict:
+    """What the first bias does to the time that learning takes."""
+    half = at["curve"] < at["chance_predicted"] / 2
+    learned = at["update"].isel(update=half.argmax("update")).where(half.any("update"))
+    rates = ", ".join(f"{float(share):.2f}" for share in at["solved"].mean("seed"))
+    later = learned.isel(forget_bias=0) - learned.isel(forget_bias=-1)
+    return observe(
+        ["D20"], f"Share of networks that solve the task at forget biases {_biases(at)}: {rates}. Updates "
+        "until the loss is half that of chance, at the first bias minus at the last", JOZEFOWICZ,
+        measured=float(later.mean()), uncertainty=float(standard_error(later)),
+        claim=_if_above_zero(later, "right"),
+    )  # fmt: skip
+
+
+def _if_above_zero(values: xr.DataArray, claim: Standing) -> Standing:
+    """What a clearly positive mean over networks says of the claim; nothing can be said without one."""
+    return claim if float(values.mean()) > CLEAR * float(standard_error(values)) else "not checkable"
 
 
 def _biases(at: xr.Dataset) -> str:
@@ -94,11 +105,5 @@ def _biases(at: xr.Dataset) -> str:
 
 def _by_bias(values: xr.DataArray, digits: int) -> str:
     """Means and standard errors, for reading."""
-    pairs = zip(values.mean("seed").values, _error(values).values, strict=True)
+    pairs = zip(values.mean("seed").values, standard_error(values).values, strict=True)
     return ", ".join(f"{mean:+.{digits}f} ({error:.{digits}f})" for mean, error in pairs)
-
-
-def _error(values: xr.DataArray) -> xr.DataArray:
-    """Standard error over the networks that count."""
-    error: xr.DataArray = values.std("seed", ddof=1) / values.count("seed") ** 0.5
-    return error
