@@ -117,9 +117,9 @@ def _rule(at: xr.Dataset, name: str, what: str) -> Verdict:
     rank = rank_correlation(log_rule, at["slope"])
     return observe(
         ["D7"], f"Rule '{RULES[name]}, else vanishes' on {what}: share right of the {clear} that clearly "
-        f"vanish or explode, {int(counts[1].sum())} others stay (exact 95 % interval: {low:.3f} to {high:.3f}; "
-        f"error over seeds; rank correlation with the growth {rank:.3f}). Always saying 'vanishes' would be right "
-        f"for {vanished / clear:.3f}", "measured", measured=share,
+        f"vanish or explode, {int(counts[1].sum())} others stay (exact 95 % interval: {low:.3f} to "
+        f"{high:.3f}; error over seeds; rank correlation with the growth {rank:.3f}). Always saying "
+        f"'vanishes' would be right for {vanished / clear:.3f}", "measured", measured=share,
         uncertainty=float(standard_error(shares_by_seed(at, name))), claim="wrong", correction=ONE_SIDED,
     )  # fmt: skip
 
