@@ -107,13 +107,12 @@ def _rates(zoo: xr.Dataset) -> Figure:
 def _blind(axes: Axes, zoo: xr.Dataset) -> None:
     """A vector that lacks the leading eigenvector, until rounding puts it back."""
     k, radius = zoo["k"].values, float(zoo["radius"])
-    full = zoo["log_vector"].sel(matrix="normal").median("seed") if "normal" in zoo["matrix"] else None
-    if full is not None:
+    if "normal" in zoo["matrix"]:
+        full = zoo["log_vector"].sel(matrix="normal").median("seed")
         axes.plot(k, full / LN10, color="0.2", label="any $x$")
     shown = np.unique(np.linspace(1, k[-1], 26).astype(int))
-    draw.theory(
-        axes, k, k * np.log10(radius * SECOND), {"color": "0.4", "linestyle": ":"}, label=r"$\rho_2^k$"
-    )
+    dotted = {"color": "0.4", "linestyle": ":"}
+    draw.theory(axes, k, k * np.log10(radius * SECOND), dotted, label=r"$\rho_2^k$")
     for name, look in draw.series(FORMATS).items():
         at = zoo["log_blind"].sel(format=name).median("seed")
         draw.theory(axes, k, at / LN10, look, linewidth=0.8)
@@ -121,11 +120,8 @@ def _blind(axes: Axes, zoo: xr.Dataset) -> None:
         back = -np.log(np.finfo(name).eps) / -np.log(SECOND)
         if back < k[-1]:
             axes.axvline(back, color=look["color"], linewidth=0.8, linestyle="--")
-    axes.set(
-        xlabel="power $k$",
-        ylabel=r"$\log_{10} |A^k x| / |x|$",
-        title="Rounding finds the leading eigenvector",
-    )
+    axes.set(xlabel="power $k$", ylabel=r"$\log_{10} |A^k x| / |x|$")
+    axes.set_title("Rounding finds the leading eigenvector")
     axes.legend(loc="lower left", fontsize=6.5)
 
 
@@ -141,13 +137,12 @@ def _tied_untied(result: xr.Dataset) -> Figure:
             logs = at["log_power"].sel(weights=weights) / LN10
             draw.measured(panel, k, logs.mean("seed"), standard_error(logs), look, label=f"$N$ = {n}")
             if weights == "tied":
-                rate = at["log_radius"].mean("seed")
+                rate, least = float(at["log_radius"].mean("seed")), 2 * np.sqrt(n)
             else:
-                rate = at["log_power_vector_predicted"].isel(step=0)
-            start = float(logs.mean("seed")[-1]) - float(rate) * k[-1] / LN10
-            far = fine[fine > max(n / 2, 6)] if weights == "untied" else fine[fine > 2 * np.sqrt(n)]
+                rate, least = float(at["log_power_vector_predicted"].isel(step=0)), max(n / 2, 6)
+            start, far = float(logs.mean("seed")[-1]) - rate * k[-1] / LN10, fine[fine > least]
             if far.size > 1 and k[-1] > n / 2:
-                draw.theory(panel, far, start + float(rate) * far / LN10, look, linewidth=1.0)
+                draw.theory(panel, far, start + rate * far / LN10, look, linewidth=1.0)
         panel.set(xscale="log", xlabel="number of factors $k$")
         panel.legend(loc="upper left")
     axes[0].set(ylabel=r"$\log_{10}$ of the norm of the product")
@@ -205,19 +200,18 @@ def _rule(axes: Axes, wide: xr.Dataset) -> None:
     tied = tied.where(np.isfinite(tied["log_h"].isel(step=-1)))
     rate, stopped = rate_and_stopped(tied)
     looks = draw.series(["W", "stopped", "turning"])
-    masked = tied["log_masked_radius"]
+    own, masked = tied["log_radius"] + np.log(HE), tied["log_masked_radius"]
     parts = (
-        ("W", tied["log_radius"] + np.log(HE), r"$W$", rate == rate),
+        ("W", own, r"$W$", rate.notnull()),
         ("stopped", masked, r"$D W$, stopped", stopped),
         ("turning", masked, r"$D W$, still turning", ~stopped),
     )
-    for name, x, label, keep in parts:
+    for name, log_radius, label, keep in parts:
         look = {**looks[name], "markersize": 3, "alpha": 0.7}
-        draw.measured(
-            axes, x.where(keep).values.ravel(), rate.where(keep).values.ravel(), None, look, label=label
-        )
+        x, y = (values.where(keep).values.ravel() for values in (log_radius, rate))
+        draw.measured(axes, x, y, None, look, label=label)
     if rate.notnull().any():
-        low, high = float(rate.min()), float(max(rate.max(), (tied["log_radius"] + np.log(HE)).max()))
+        low, high = float(rate.min()), float(max(rate.max(), own.max()))
         draw.theory(axes, [low, high], [low, high])
     axes.set(xlabel=r"$\log$ of the spectral radius of", ylabel="growth of $\\log |h_t|$ per step")
     axes.set_title("The masked matrix decides,\nif the mask stays", fontsize=8)
@@ -228,30 +222,22 @@ def _exceptions() -> Figure:
     figure, (axes,) = draw.canvas(1, 2, height=2.6)
     t = np.arange(0, 61, 4)
     for base, look in zip((0.9, 1.0, 1.1), draw.series(["a", "b", "c"]).values(), strict=True):
+        powers = [np.prod(np.full(k, base)) for k in t]
         draw.theory(axes[0], t, t * np.log10(base), look)
-        draw.measured(
-            axes[0], t, np.log10([np.prod(np.full(k, base)) for k in t]), None, look, label=f"$b$ = {base}"
-        )
+        draw.measured(axes[0], t, np.log10(powers), None, look, label=f"$b$ = {base}")
     axes[0].set(xlabel="step $k$", ylabel=r"$\log_{10} |b^k|$", title="A number: its size decides")
     axes[0].legend(loc="upper left")
     measured, exact = driven_nilpotent(3.0, 40)
     t = np.arange(1, 41)
     draw.theory(axes[1], t, exact / LN10, label=r"$(g (1 - d))^{t-1} g \sqrt{2 (1 + d^2)}$")
-    draw.measured(
-        axes[1], t[::3], measured[::3] / LN10, None, {"color": "C0", "marker": "o"}, label="tanh network"
-    )
+    blue = {"color": "C0", "marker": "o"}
+    draw.measured(axes[1], t[::3], measured[::3] / LN10, None, blue, label="tanh network")
     limit = -np.log10(np.finfo(float).eps)
     axes[1].axhline(limit, color="0.5", linewidth=0.8, linestyle="--")
-    axes[1].annotate(
-        "1 / eps: rounding, grown alike,\nleaves the unstable path",
-        (1, limit),
-        xytext=(0, -20),
-        textcoords="offset points",
-        fontsize=6.5,
-    )
-    axes[1].set(xlabel="step $t$", ylabel=r"$\log_{10} |\partial h_t / \partial h_0|$")
+    note = "1 / eps: rounding, grown alike,\nleaves the unstable path"
+    axes[1].annotate(note, (1, limit), xytext=(0, -20), textcoords="offset points", fontsize=6.5)
+    axes[1].set(xlabel="step $t$", ylabel=r"$\log_{10} |\partial h_t / \partial h_0|$", ylim=(-1, 24))
     axes[1].set_title(r"$W^2 = 0$, $\rho(W) = 0$, driven by input: explodes")
-    axes[1].set(ylim=(-1, 24))
     axes[1].legend(loc="upper left")
     return figure
 
