@@ -17,7 +17,7 @@ from signalprop.bench.experiments.recurrent_eigenvalues.audit import (
 )
 from signalprop.bench.measure.ensembles import NILPOTENT, RULES
 from signalprop.bench.measure.estimates import standard_error
-from signalprop.bench.record.verdict import Verdict, compare, judge, observe, surely
+from signalprop.bench.record.verdict import Verdict, compare, judge, observe, observe_mean, surely
 from signalprop.models.activations import activation
 
 PASCANU = "Pascanu, Mikolov & Bengio (arXiv 1211.5063)"
@@ -205,13 +205,12 @@ def _nilpotent(at: xr.Dataset) -> list[Verdict]:
         tolerance_from=f"all of them; 8/N: chosen to cover the gap seen at N = {at.sizes['index']}; the 1/N "
         "term is not derived", claim="wrong", correction=ONE_SIDED,
     )]  # fmt: skip
-    ends = [float(f(gap.mean("seed"))) for f in (np.nanmin, np.nanmax)]
-    found.append(observe(
+    by_setting = gap.mean("seed")
+    found.append(observe_mean(
         ["D7"], f"The same networks, with input: N times the growth per step less that of infinite N, mean "
-        f"over settings, of which the means run from {ends[0]:.1f} to {ends[1]:.1f}", theory,
-        measured=float(gap.mean()),
-        uncertainty=float(standard_error(gap.mean([d for d in gap.dims if d != "seed"]))), claim="wrong",
-        correction=ONE_SIDED,
+        f"over settings, of which the means run from {float(by_setting.min()):.1f} to "
+        f"{float(by_setting.max()):.1f}", theory, gap.mean([d for d in gap.dims if d != "seed"]),
+        claim="wrong", correction=ONE_SIDED,
     ))  # fmt: skip
     return found
 
@@ -260,11 +259,10 @@ def _isometry(at: xr.Dataset) -> list[Verdict]:
         ))  # fmt: skip
     if "tanh" in at["activation"] and "orthogonal" in at["ensemble"]:
         loudest = float(at["input_std"].max())
-        x = at["slope"].sel(activation="tanh", ensemble="orthogonal", gain=1.0, input_std=loudest)
-        found.append(observe(
+        found.append(observe_mean(
             ["D12"], f"tanh with orthogonal weights at gain 1 and input of standard deviation {loudest:g}: "
-            "growth per step", "measured", measured=float(x.mean()),
-            uncertainty=float(standard_error(x)), **more,
+            "growth per step", "measured",
+            at["slope"].sel(activation="tanh", ensemble="orthogonal", gain=1.0, input_std=loudest), **more,
         ))  # fmt: skip
     return found
 
