@@ -22,6 +22,25 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     }
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Share of dead networks by width, start, features and depth, at some depths, with the theory."""
+    depths = [d for d in (2, 5, 10, 20, 50, 100) if d <= result.sizes["depth"]]
+    born = {
+        "dead_at_input": share_by_depth(result, "dead_at_input").sel(depth=depths),
+        "dead_at_input_predicted": result["dead_at_input_predicted"].sel(depth=depths),
+        "dead_at_all": share_by_depth(result, "dead_at_all").sel(depth=depths),
+        "upper_bound": result["dead_at_all_predicted"].sel(depth=depths),
+    }
+    fits = {
+        "collapsed_before": result["collapsed_before"].mean("seed"),
+        "collapsed_after": result["collapsed"].mean("seed"),
+        "median_loss_after": result["loss"].median("seed"),
+    }
+    by_depth, fitted = (tidy(xr.Dataset(columns).drop_vars(Start._fields)) for columns in (born, fits))
+    both = by_depth.merge(fitted, on=["width", "start"])
+    return both.assign(start=[list(STARTS)[int(i)] for i in both["start"]])
+
+
 def _by_depth(result: xr.Dataset) -> Figure:
     """Dead networks against depth: at one input, and everywhere for one feature and several."""
     part = next(p for p in (chosen(result, s) for s in STARTS) if p is not None)
@@ -104,22 +123,3 @@ def _units(result: xr.Dataset) -> Figure:
     )
     panel.legend(ncols=2)
     return figure
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Share of dead networks by width, start, features and depth, at some depths, with the theory."""
-    depths = [d for d in (2, 5, 10, 20, 50, 100) if d <= result.sizes["depth"]]
-    born = {
-        "dead_at_input": share_by_depth(result, "dead_at_input").sel(depth=depths),
-        "dead_at_input_predicted": result["dead_at_input_predicted"].sel(depth=depths),
-        "dead_at_all": share_by_depth(result, "dead_at_all").sel(depth=depths),
-        "upper_bound": result["dead_at_all_predicted"].sel(depth=depths),
-    }
-    fits = {
-        "collapsed_before": result["collapsed_before"].mean("seed"),
-        "collapsed_after": result["collapsed"].mean("seed"),
-        "median_loss_after": result["loss"].median("seed"),
-    }
-    by_depth, fitted = (tidy(xr.Dataset(columns).drop_vars(Start._fields)) for columns in (born, fits))
-    both = by_depth.merge(fitted, on=["width", "start"])
-    return both.assign(start=[list(STARTS)[int(i)] for i in both["start"]])

@@ -9,7 +9,7 @@ from scipy import stats
 from signalprop.analysis.dying import dead_unit_estimate
 from signalprop.analysis.statistics import share_interval
 from signalprop.bench.experiments.born_dead import STARTS
-from signalprop.bench.measure.estimates import mean_and_error, standard_error
+from signalprop.bench.measure.estimates import mean_and_error, share_and_error, standard_error
 from signalprop.bench.record.verdict import (
     FEWEST,
     FIVE_SIGMA,
@@ -175,13 +175,14 @@ def _fits(result: xr.Dataset) -> list[Verdict]:
     found, seeds = [], result.sizes["seed"]
     part, skew = chosen(result, "he"), chosen(result, "asymmetric")
     if part is not None:
-        narrow = float(part["collapsed"].sel(width=int(part["width"].min())).mean("seed"))
+        narrow = int(part["collapsed"].sel(width=int(part["width"].min())).sum("seed"))
+        share, error = share_and_error(narrow, seeds)
         found.append(observe(
             ["B10"], f"Fits of |x| by ten layers that end as a constant, {seeds} each, exact 95 % intervals: "
-            f"{_constant(part, PUBLISHED)}. Share at the smallest width", LU, measured=narrow,
-            uncertainty=float(np.sqrt(narrow * (1 - narrow) / seeds)), claim="right after repair",
+            f"{_constant(part, PUBLISHED)}. Share at the smallest width", LU, measured=share,
+            uncertainty=error, claim="right after repair",
             correction="Death by unlucky initialisation depends on width and depth: it is "
-            f"{'the rule' if narrow > 0.5 else 'the exception'} at the smallest width here.",
+            f"{'the rule' if share > 0.5 else 'the exception'} at the smallest width here.",
         ))  # fmt: skip
         born, after = part["collapsed_before"] > 0, part["collapsed"] > 0
         if bool(born.any()):

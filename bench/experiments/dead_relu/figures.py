@@ -30,6 +30,21 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     }
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Dead units by network, input, learning rate and layer at the end, with deaths and revivals."""
+    columns = {
+        "learning_rate": rates(result),
+        "dead": result["dead"].isel(update=-1, drop=True).mean("seed"),
+        "dead_at_start": result["dead"].isel(update=0, drop=True).mean("seed"),
+        "deaths": result["deaths"].sum("seed"),
+        "revivals": result["revivals"].sum("seed"),
+        "learned": result["learned"].sum("seed"),
+        "diverged": (result["diverged_at"] > 0).sum("seed"),
+        "accuracy_median": result["accuracy"].median("seed"),
+    }
+    return tidy(columns).dropna(subset="dead")
+
+
 def _by_rate(result: xr.Dataset, names: list[str], kinds: list[int]) -> Figure:
     """Dead units after training and networks that fail, against the learning rate."""
     columns = min(5, len(names))
@@ -160,18 +175,3 @@ def _by_bias(result: xr.Dataset, names: list[str], kinds: list[int]) -> Figure:
     figure.suptitle("Negative biases kill units before training, batch norm's shift later", fontsize=9)
     figure.supxlabel("initial bias of every unit (of batch norm: its shift)", fontsize=8.5)
     return figure
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Dead units by network, input, learning rate and layer at the end, with deaths and revivals."""
-    columns = {
-        "learning_rate": rates(result),
-        "dead": result["dead"].isel(update=-1, drop=True).mean("seed"),
-        "dead_at_start": result["dead"].isel(update=0, drop=True).mean("seed"),
-        "deaths": result["deaths"].sum("seed"),
-        "revivals": result["revivals"].sum("seed"),
-        "learned": result["learned"].sum("seed"),
-        "diverged": (result["diverged_at"] > 0).sum("seed"),
-        "accuracy_median": result["accuracy"].median("seed"),
-    }
-    return tidy(columns).dropna(subset="dead")

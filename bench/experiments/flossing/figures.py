@@ -25,6 +25,25 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return found
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Success, exponents, gradients and training by delay, schedule and start."""
+    columns = {
+        "solved": result["solved"].sum("seed"),
+        "networks": result["solved"].count("seed"),
+        "test_correct": result["test_correct"].mean("seed"),
+        "test_loss": result["test_loss"].mean("seed"),
+        "clip_rate": result["clip_rate"].mean(("seed", "record")),
+    }
+    decades = condition_decades(result).mean("seed")
+    for moment in MOMENTS:
+        now = result.sel(moment=moment, drop=True).mean("seed")
+        columns[f"lambda_1_{moment}"] = now["exponents"].isel(index=0, drop=True)
+        columns[f"lambda_k_{moment}"] = now["exponents"].isel(index=int(result["num"]) - 1, drop=True)
+        columns[f"log_gradient_{moment}"] = now["log_gradient"].isel(lag=-1, drop=True)
+        columns[f"condition_decades_{moment}"] = decades.sel(moment=moment, drop=True)
+    return tidy(columns)
+
+
 def _starts(result: xr.Dataset) -> dict[str, str]:
     """Labels of the starts that were run, by name."""
     return {str(name): STARTS[name].label for name in result["start"].values}
@@ -139,22 +158,3 @@ def _success(result: xr.Dataset) -> Figure:
     figure.suptitle("Delayed XOR: solved within one budget, with exact 95 % intervals", fontsize=9)
     draw.legend(figure, panels[0], ncols=3)
     return figure
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Success, exponents, gradients and training by delay, schedule and start."""
-    columns = {
-        "solved": result["solved"].sum("seed"),
-        "networks": result["solved"].count("seed"),
-        "test_correct": result["test_correct"].mean("seed"),
-        "test_loss": result["test_loss"].mean("seed"),
-        "clip_rate": result["clip_rate"].mean(("seed", "record")),
-    }
-    decades = condition_decades(result).mean("seed")
-    for moment in MOMENTS:
-        now = result.sel(moment=moment, drop=True).mean("seed")
-        columns[f"lambda_1_{moment}"] = now["exponents"].isel(index=0, drop=True)
-        columns[f"lambda_k_{moment}"] = now["exponents"].isel(index=int(result["num"]) - 1, drop=True)
-        columns[f"log_gradient_{moment}"] = now["log_gradient"].isel(lag=-1, drop=True)
-        columns[f"condition_decades_{moment}"] = decades.sel(moment=moment, drop=True)
-    return tidy(columns)

@@ -5,8 +5,8 @@ import xarray as xr
 from scipy import stats
 
 from signalprop.analysis.statistics import share_interval
-from signalprop.bench.measure.estimates import mean_and_error
-from signalprop.bench.record.verdict import FEWEST, Verdict, compare, observe, surely
+from signalprop.bench.measure.estimates import share_and_error
+from signalprop.bench.record.verdict import FEWEST, Verdict, compare, observe, observe_mean, surely
 from signalprop.bench.training.flossing import COUNTED, LONG
 
 ENGELKEN = "Engelken (2023), arXiv 2312.17306"
@@ -44,11 +44,11 @@ def _success(result: xr.Dataset) -> list[Verdict]:
             for start in result["start"].values:
                 low, high = share_interval(int(solved.sel(start=start)), count)
                 parts.append(f"{start} {int(solved.sel(start=start))}/{count} ({low:.2f}-{high:.2f})")
-            share = float(solved.sum()) / total
+            share, error = share_and_error(int(solved.sum()), total)
             found.append(observe(
                 ["D6", "D12"], f"Delayed XOR, d = {delay}, flossing: {schedule}. Share of networks that "
                 f"solve it at equal budget; solved with exact 95 % intervals: {', '.join(parts)}", ENGELKEN,
-                measured=share, uncertainty=float(np.sqrt(share * (1 - share) / total)),
+                measured=share, uncertainty=error,
                 claim="right after repair", correction=REMEDY,
             ))  # fmt: skip
     return found
@@ -82,11 +82,10 @@ def _clipping(result: xr.Dataset) -> list[Verdict]:
     if "clipped" not in result["start"].values or "none" not in result["schedule"].values:
         return []
     rate = result["clip_rate"].sel(start="clipped", schedule="none").mean(("delay", "record"))
-    mean, error = mean_and_error(rate)
     return [
-        observe(
+        observe_mean(
             ["D6"], "Share of training steps in which clipping at norm 1 engaged, without flossing",
-            "measurement", measured=mean, uncertainty=error, claim="right after repair", correction=REMEDY,
+            "measurement", rate, claim="right after repair", correction=REMEDY,
         )
     ]  # fmt: skip
 
@@ -118,11 +117,11 @@ def _exponents(at: xr.Dataset) -> list[Verdict]:
         )  # fmt: skip
     if not quiet.all():
         first = begin.isel(index=0, start=~quiet)
-        edge, error = mean_and_error(mean.isel(start=~quiet).mean("start"))
-        found.append(observe(
+        found.append(observe_mean(
             ["D12"], f"The same from the critical gain, where lambda_1 is {float(first.mean()):.3f} at "
             f"the start and the mean of all {num} is {float(begin.isel(start=~quiet).mean()):.2f}",
-            ENGELKEN, measured=edge, uncertainty=error, claim="right after repair", correction=ABOUT_ONE,
+            ENGELKEN, mean.isel(start=~quiet).mean("start"), claim="right after repair",
+            correction=ABOUT_ONE,
         ))  # fmt: skip
     return found
 
@@ -145,11 +144,10 @@ def _conditioning(at: xr.Dataset) -> Verdict:
     """Singular values of the Jacobian over many steps: one direction, or several."""
     decades = condition_decades(at).mean("start")
     before = float(decades.sel(moment="start").mean())
-    mean, error = mean_and_error(decades.sel(moment="flossed"))
-    return observe(
+    return observe_mean(
         ["D12"], f"Decades between the singular values 1 and {int(at['num'])} of the Jacobian over "
         f"{int(at['lag'][-1])} steps after flossing, mean over starts (before: {before:.1f})", ENGELKEN,
-        measured=mean, uncertainty=error, claim="right after repair", correction=ABOUT_ONE,
+        decades.sel(moment="flossed"), claim="right after repair", correction=ABOUT_ONE,
     )  # fmt: skip
 
 

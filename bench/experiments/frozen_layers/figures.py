@@ -17,6 +17,22 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return {"frozen": _frozen(result), "learnt": _learnt(result)}
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Mean ways and accuracies."""
+    rows = []
+    for kind in result["replaced"].values:
+        for k in result["at"].values:
+            at = result.sel(replaced=kind, at=k).mean("seed")
+            case = f"layer {k}: {kind}"
+            rows += [(case, str(n), "way of the kernel", float(np.exp(w)))
+                     for n, w in zip(at["layer"].values, at["way"].values, strict=True)]  # fmt: skip
+            rows.append((case, "", "test accuracy", float(at["learnt"])))
+    learnt = result["share_accuracy"].mean("seed").values
+    for count, accuracy in zip(result["silent_units"].values, learnt, strict=True):
+        rows.append((f"silent units: {count}", "", "test accuracy", float(accuracy)))
+    return pd.DataFrame(rows, columns=["case", "layer", "quantity", "measured"])
+
+
 def _frozen(result: xr.Dataset) -> Figure:
     """Way of every layer's kernel, for every replaced layer."""
     kinds = {"Layer $k$ of binary steps": "step", "Layer $k$ silenced (relu, offset -100)": "silent"}
@@ -72,19 +88,3 @@ def _shares(axes: Axes, result: xr.Dataset) -> None:
     axes.text(0.02, guess + 0.015, "guessing", fontsize=7, color="0.3")
     axes.set(xlabel="share of silent units in the middle layer")
     axes.set_title("Single silent units do not block")
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Mean ways and accuracies."""
-    rows = []
-    for kind in result["replaced"].values:
-        for k in result["at"].values:
-            at = result.sel(replaced=kind, at=k).mean("seed")
-            case = f"layer {k}: {kind}"
-            rows += [(case, str(n), "way of the kernel", float(np.exp(w)))
-                     for n, w in zip(at["layer"].values, at["way"].values, strict=True)]  # fmt: skip
-            rows.append((case, "", "test accuracy", float(at["learnt"])))
-    learnt = result["share_accuracy"].mean("seed").values
-    for count, accuracy in zip(result["silent_units"].values, learnt, strict=True):
-        rows.append((f"silent units: {count}", "", "test accuracy", float(accuracy)))
-    return pd.DataFrame(rows, columns=["case", "layer", "quantity", "measured"])

@@ -21,6 +21,19 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return {"gates": _gates(at), "training": _training(at)}
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Success, exponent, gates and terms by bias, before and after training."""
+    at = result.isel(cell=0, drop=True)
+    columns = {
+        "exponent": at["exponent"].mean("seed"),
+        "exponent_error": standard_error(at["exponent"]),
+        "solved": at["solved"].mean("seed"),
+        **{f"gradient_{part}": at["rates"].sel(part=part, drop=True).mean("seed") for part in PARTS},
+        **{f"{term}_square": at["terms"].sel(term=term, drop=True).mean("seed") for term in TERMS},
+    }
+    return tidy(columns)
+
+
 def _gates(at: xr.Dataset) -> Figure:
     """Gradient and gates by time from the first mark, of networks that solve the task."""
     titles = {
@@ -101,16 +114,3 @@ def _exponents(axes: Axes, at: xr.Dataset) -> None:
     axes.set(xlabel="first forget bias $b$", ylabel="exponent of $(c, h)$ per step")
     axes.set_title("Training moves the exponent\ntowards 0")
     axes.legend(fontsize=6.5, loc="lower right")
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Success, exponent, gates and terms by bias, before and after training."""
-    at = result.isel(cell=0, drop=True)
-    columns = {
-        "exponent": at["exponent"].mean("seed"),
-        "exponent_error": standard_error(at["exponent"]),
-        "solved": at["solved"].mean("seed"),
-        **{f"gradient_{part}": at["rates"].sel(part=part, drop=True).mean("seed") for part in PARTS},
-        **{f"{term}_square": at["terms"].sel(term=term, drop=True).mean("seed") for term in TERMS},
-    }
-    return tidy(columns)

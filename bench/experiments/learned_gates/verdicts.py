@@ -4,7 +4,7 @@ import xarray as xr
 
 from signalprop.bench.experiments.learned_gates.measure import OFFSETS, STAGES
 from signalprop.bench.measure.estimates import standard_error
-from signalprop.bench.record.verdict import Standing, Verdict, observe
+from signalprop.bench.record.verdict import Standing, Verdict, observe_mean
 
 CLEAR = 5  # standard errors beyond which a difference counts as seen
 WEBERNA = "weberna.github.io (2017), 'Why LSTMs Stop Your Gradients From Vanishing'"
@@ -26,11 +26,11 @@ def _kept(at: xr.Dataset) -> list[Verdict]:
     pooled = last.mean("forget_bias").dropna("seed")
     if pooled.size < 2:
         return []
-    return [observe(
+    return [observe_mean(
         ["D21"], "Growth per step of the gradient back from the second mark to the first, minus that before "
         f"the first, in networks that solve the task, mean over biases: {float(first.mean()):+.3f} before "
         f"training; after it {_by_bias(last, 3)} at biases {_biases(at)}, as a mean", WEBERNA,
-        measured=float(pooled.mean()), uncertainty=float(standard_error(pooled)),
+        pooled,
         claim=_if_above_zero(pooled, "right after repair"),
         correction=KEPT,
     )]  # fmt: skip
@@ -45,11 +45,11 @@ def _opened(at: xr.Dataset) -> list[Verdict]:
     low = last.isel(forget_bias=0)
     if int(low.count()) < 2:
         return []
-    return [observe(
+    return [observe_mean(
         ["D21"], f"Mean log f in the {max(OFFSETS)} steps after the first mark minus that in the "
         f"{-min(OFFSETS)} before, in networks that solve the task, at biases {_biases(at)}: "
         f"{_by_bias(last, 4)} ({_by_bias(first, 4)} before training). At the first", WEBERNA,
-        measured=float(low.mean()), uncertainty=float(standard_error(low)),
+        low,
         claim=_if_above_zero(low, "right after repair"),
         correction=KEPT,
     )]  # fmt: skip
@@ -60,11 +60,11 @@ def _smallest_bias(at: xr.Dataset) -> Verdict:
     low = at["rates"].sel(part="between").isel(forget_bias=0)
     first, last = (low.sel(stage=stage) for stage in STAGES)
     change = last - first
-    return observe(
+    return observe_mean(
         ["D21", "D20"], "Growth per step of the gradient back from the second mark to the first at the "
         f"smallest bias, {float(low['forget_bias']):g}: {float(first.mean()):+.3f} before "
         "training; after it minus before", WEBERNA,
-        measured=float(change.mean()), uncertainty=float(standard_error(change)),
+        change,
         claim=_if_above_zero(change, "right"),
     )  # fmt: skip
 
@@ -73,10 +73,10 @@ def _carousel(at: xr.Dataset) -> Verdict:
     """How much of a step of the memory is the gate's own term."""
     share = at["terms"].sel(term="carousel") / at["terms"].sel(term="sum")
     first, last = (share.sel(stage=stage).mean("forget_bias") for stage in STAGES)
-    return observe(
+    return observe_mean(
         ["D18", "D22"], "Share of diag f in |dc_t/dc_{t-1}|_F^2 after training, all biases "
         f"({float(first.mean()):.3f} before)", WEBERNA,
-        measured=float(last.mean()), uncertainty=float(standard_error(last)),
+        last,
     )  # fmt: skip
 
 
@@ -86,10 +86,10 @@ def _success(at: xr.Dataset) -> Verdict:
     learned = at["update"].isel(update=half.argmax("update")).where(half.any("update"))
     rates = ", ".join(f"{float(share):.2f}" for share in at["solved"].mean("seed"))
     later = learned.isel(forget_bias=0) - learned.isel(forget_bias=-1)
-    return observe(
+    return observe_mean(
         ["D20"], f"Share of networks that solve the task at forget biases {_biases(at)}: {rates}. Updates "
         "until the loss is half that of chance, at the first bias minus at the last", JOZEFOWICZ,
-        measured=float(later.mean()), uncertainty=float(standard_error(later)),
+        later,
         claim=_if_above_zero(later, "right"),
     )  # fmt: skip
 

@@ -1,6 +1,5 @@
 """Figures of ``learning-speed``: Nielsen's curves, untrained profiles, movement of the weights, remedies."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from signalprop.bench.experiments.learning_speed.learners import find_learner
 from signalprop.bench.experiments.learning_speed.theory import TO_DECADES
 from signalprop.bench.experiments.learning_speed.verdicts import LN10, layers_of
-from signalprop.bench.measure.estimates import standard_error
+from signalprop.bench.measure.estimates import run_settings, standard_error
 from signalprop.bench.record import figures as draw
 from signalprop.bench.record.tables import tidy
 
@@ -27,6 +26,20 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
         found["nielsen"] = _curves(result, nielsen)
     plain = nielsen[-1:] + [n for n in names if n.startswith("relu-")][:1]
     return found | {"untrained": _untrained(result, plain or [deepest])}
+
+
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Speeds and movement of every trained layer, first and last, and the untrained steps."""
+    speed = TO_DECADES * result["speed"].mean("seed")
+    step = TO_DECADES * result["mean_error"].diff("layer", label="lower")
+    columns = {
+        "log10_speed_first": speed.isel(epoch=0, drop=True),
+        "log10_speed_last": speed.isel(epoch=-1, drop=True),
+        "moved": result["moved_at_end"].mean("seed"),
+        "untrained_step": step.mean(("seed", "start", "depth")),
+        "untrained_step_predicted": result["mean_step_predicted"],
+    }
+    return tidy(columns).dropna(how="all", subset=list(columns))
 
 
 def _looks(layers: Sequence[int]) -> dict[int, dict[str, Any]]:
@@ -122,8 +135,7 @@ def _moved(result: xr.Dataset, names: list[str]) -> Figure:
         right.plot(part["layer"], part.mean("seed"), color=look["color"], linewidth=0.8)
         draw.measured(right, part["layer"], part.mean("seed"), standard_error(part), look, label=label)
     right.axhline(float(result["moved_by_decay_predicted"]), **decay)
-    epochs = json.loads(result.attrs["settings"])["epochs"]
-    right.set(xlabel="hidden layer $l$", title=f"after {epochs} epochs")
+    right.set(xlabel="hidden layer $l$", title=f"after {run_settings(result)['epochs']} epochs")
     right.set_xticks(layers)
     right.legend()
     figure.suptitle("The weights of the front layers move by their decay, not by learning", fontsize=9)
@@ -150,17 +162,3 @@ def _remedies(result: xr.Dataset, names: list[str]) -> Figure:
     figure.suptitle("Speed of the weights in training; right answers at its end", fontsize=9)
     draw.legend(figure, first, ncols=depth)
     return figure
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Speeds and movement of every trained layer, first and last, and the untrained steps."""
-    speed = TO_DECADES * result["speed"].mean("seed")
-    step = TO_DECADES * result["mean_error"].diff("layer", label="lower")
-    columns = {
-        "log10_speed_first": speed.isel(epoch=0, drop=True),
-        "log10_speed_last": speed.isel(epoch=-1, drop=True),
-        "moved": result["moved_at_end"].mean("seed"),
-        "untrained_step": step.mean(("seed", "start", "depth")),
-        "untrained_step_predicted": result["mean_step_predicted"],
-    }
-    return tidy(columns).dropna(how="all", subset=list(columns))

@@ -34,6 +34,27 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return found
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Successes and medians by task, method and clipping, at the better learning rate."""
+    at = best(result.assign(kept=kept_decades(result)))
+    solved = at["solved"].sum("seed")
+    intervals = np.array([share_interval(int(k), at.sizes["seed"]) for k in solved.values.ravel()]).T
+    low, high = (solved.copy(data=side.reshape(solved.shape)) for side in intervals)
+    columns = {
+        "solved": solved.astype(int),
+        "seeds": xr.full_like(solved, at.sizes["seed"]).astype(int),
+        "low": low,
+        "high": high,
+        "test_loss_median": at["test_loss"].median("seed"),
+        "chance": at["test_loss_predicted"].broadcast_like(solved),
+        "correct_median": at["correct"].median("seed"),
+        "clip_rate": at["clip_rate"].mean(("seed", "update")),
+        "diverged": (at["diverged_at"] > 0).sum("seed"),
+        "untrained_gradient_decades": at["kept"].median("seed"),
+    }
+    return tidy(columns)
+
+
 def _labels(result: xr.Dataset) -> list[str]:
     return [remedy(str(name)).label for name in result["network"].values]
 
@@ -180,24 +201,3 @@ def _predictor(result: xr.Dataset) -> Figure:
         f"What is left of the gradient before training, and the loss after it ({_how(result)})", fontsize=9
     )
     return figure
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Successes and medians by task, method and clipping, at the better learning rate."""
-    at = best(result.assign(kept=kept_decades(result)))
-    solved = at["solved"].sum("seed")
-    intervals = np.array([share_interval(int(k), at.sizes["seed"]) for k in solved.values.ravel()]).T
-    low, high = (solved.copy(data=side.reshape(solved.shape)) for side in intervals)
-    columns = {
-        "solved": solved.astype(int),
-        "seeds": xr.full_like(solved, at.sizes["seed"]).astype(int),
-        "low": low,
-        "high": high,
-        "test_loss_median": at["test_loss"].median("seed"),
-        "chance": at["test_loss_predicted"].broadcast_like(solved),
-        "correct_median": at["correct"].median("seed"),
-        "clip_rate": at["clip_rate"].mean(("seed", "update")),
-        "diverged": (at["diverged_at"] > 0).sum("seed"),
-        "untrained_gradient_decades": at["kept"].median("seed"),
-    }
-    return tidy(columns)

@@ -5,7 +5,7 @@ import xarray as xr
 from scipy import stats
 
 from signalprop.analysis.statistics import share_interval
-from signalprop.bench.measure.estimates import mean_and_error
+from signalprop.bench.measure.estimates import mean_and_error, share_and_error
 from signalprop.bench.record.verdict import Verdict, observe
 from signalprop.bench.training.choice import at_best_rate
 from signalprop.bench.training.remedies import remedy
@@ -187,11 +187,11 @@ def _ungated(at: xr.Dataset) -> Verdict:
     at = at.isel(task=np.flatnonzero(solvable))
     solved = at["solved"].sel(clip_norm=0)
     winner, words = _most(solved, [str(m) for m in at["network"].values if str(m) in UNGATED])
-    share = float(solved.sel(network=winner).mean())
+    solved = solved.sel(network=winner)
+    share, error = share_and_error(int(solved.sum()), solved.size)
     return observe(
-        ["D6"], f"{words} without gates, and without clipping, solves {_counted(solved.sel(network=winner))}"
-        f", over the tasks that any network solves: {_tasks(at)}", LE,
-        measured=share, uncertainty=float(np.sqrt(share * (1 - share) / solved.sel(network=winner).size)),
+        ["D6"], f"{words} without gates, and without clipping, solves {_counted(solved)}, over the "
+        f"tasks that any network solves: {_tasks(at)}", LE, measured=share, uncertainty=error,
         claim="right after repair" if share else "right",
         correction="At these lengths a good start or activation is enough. Clipping limits steps, restores "
         "no vanished gradient, and makes learning surer." if share else "",

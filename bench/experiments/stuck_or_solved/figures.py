@@ -32,6 +32,30 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     }
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Numbers of every condition, how well each tells, ends on XOR, and early signals."""
+    at, found = states(result), []
+    for name, label in TELLTALES.items():
+        area = separation(at[name], at["stuck"])
+        found.append(("all conditions", label, "area under the ROC curve", *area))
+        for condition in CONDITIONS:
+            values = at[name].sel(network=condition).values.ravel()
+            ends = np.quantile(values, (0.5, 0.1, 0.9), method="nearest")
+            found.append((condition, label, "median, 10 % and 90 %", *ends))
+    bad = result["xor_error"] > UNSOLVED
+    kinds = {"bad end": bad, "certified minimum": bad & (result["xor_minimum"] > 0)}
+    for width in result["xor_width"].values:
+        for penalty in result["penalty"].values:
+            for kind, which in kinds.items():
+                share = float(which.sel(xor_width=width, penalty=penalty).mean())
+                found.append((f"XOR, {width} units, L2 {penalty:g}", kind, "share", share, np.nan, np.nan))
+    for step in result["step"].values:
+        for name, label in SIGNALS.items():
+            area = foretells(result, name, step)._replace(low=np.nan, high=np.nan)
+            found.append((f"step {step}", label, "area under the ROC curve", *area))
+    return pd.DataFrame(found, columns=["case", "number", "quantity", "value", "low", "high"])
+
+
 def _telltales(result: xr.Dataset) -> Figure:
     """Each number of each network, by condition, with what it is worth alone."""
     at = states(result)
@@ -133,27 +157,3 @@ def _outcomes(axes: Axes, result: xr.Dataset) -> None:
     axes.set(xscale="log", yscale="log", xlabel="first layer's gradient norm before training")
     axes.set_ylabel("loss at the end, over base rate's")
     axes.set_title("Networks of random scale")
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Numbers of every condition, how well each tells, ends on XOR, and early signals."""
-    at, found = states(result), []
-    for name, label in TELLTALES.items():
-        area = separation(at[name], at["stuck"])
-        found.append(("all conditions", label, "area under the ROC curve", *area))
-        for condition in CONDITIONS:
-            values = at[name].sel(network=condition).values.ravel()
-            ends = np.quantile(values, (0.5, 0.1, 0.9), method="nearest")
-            found.append((condition, label, "median, 10 % and 90 %", *ends))
-    bad = result["xor_error"] > UNSOLVED
-    kinds = {"bad end": bad, "certified minimum": bad & (result["xor_minimum"] > 0)}
-    for width in result["xor_width"].values:
-        for penalty in result["penalty"].values:
-            for kind, which in kinds.items():
-                share = float(which.sel(xor_width=width, penalty=penalty).mean())
-                found.append((f"XOR, {width} units, L2 {penalty:g}", kind, "share", share, np.nan, np.nan))
-    for step in result["step"].values:
-        for name, label in SIGNALS.items():
-            area = foretells(result, name, step)._replace(low=np.nan, high=np.nan)
-            found.append((f"step {step}", label, "area under the ROC curve", *area))
-    return pd.DataFrame(found, columns=["case", "number", "quantity", "value", "low", "high"])

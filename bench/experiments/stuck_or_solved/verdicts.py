@@ -10,6 +10,7 @@ from scipy import stats
 from signalprop.analysis.statistics import auc, bootstrap_interval, share_interval
 from signalprop.bench.experiments.stuck_or_solved.conditions import CONDITIONS
 from signalprop.bench.experiments.stuck_or_solved.xor import UNSOLVED
+from signalprop.bench.measure.estimates import share_and_error
 from signalprop.bench.record.verdict import Verdict, judge, observe
 
 HANLEY = "Hanley & McNeil (1982), Radiology 143; Efron (1987), J. Am. Stat. Assoc. 82"
@@ -109,12 +110,12 @@ def _minima(result: xr.Dataset) -> list[Verdict]:
             f"{int(minima.sel(xor_width=width))} certified minima"
             for width in result["xor_width"].values
         )
-        narrow, wide = (float(ends[i]) / total for i in (0, -1))
+        (narrow, error), (wide, _) = (share_and_error(int(ends[i]), total) for i in (0, -1))
         found.append(observe(
             ["B40"], f"Restarts on XOR {f'with L2 {penalty:g}' if penalty else 'without penalty'}, {total} "
             f"per width; {each}. Share that ends badly with {int(ends['xor_width'][0])} units",
             f"{HAMEY}; {DAUPHIN}",
-            measured=narrow, uncertainty=float(np.sqrt(narrow * (1 - narrow) / total)),
+            measured=narrow, uncertainty=error,
             claim="right after repair" if narrow > wide else "right",
             correction=_lesson(int(ends.sum()), int(minima.sum()), wide) if narrow > wide else "",
         ))  # fmt: skip

@@ -39,6 +39,24 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     return found
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Final errors (1: diverged) of every network at every rate, and its layers at the start and the end."""
+    result = named_networks(result)
+    counts = result["learning_rate"] == best(result)["learning_rate"].drop_vars("learning_rate")
+    top = result[["mean", "deviation", "saturated"]].isel(layer=-1, drop=True).mean("seed")
+    columns = {
+        "error_mean": result["final_error"].mean("seed"),
+        "error_standard_error": standard_error(result["final_error"]),
+        "loss_mean": result["final_loss"].mean("seed"),
+        "last_training_loss_median": result["loss"].isel(update=-1, drop=True).median("seed"),
+        "diverged": (result["diverged_at"] > 0).sum("seed"),
+        "counts": counts.astype(int),
+        **{f"top_{name}_start": top[name].isel(update=0, drop=True) for name in top},
+        **{f"top_{name}_end": top[name].isel(update=-1, drop=True) for name in top},
+    }
+    return tidy(xr.Dataset(columns).reset_coords(drop=True))
+
+
 def _errors(at: xr.Dataset, names: list[str]) -> Figure:
     """Test error against updates, as in figure 11."""
     figure, panels = draw.panels([str(data) for data in at["data"].values], height=3.0)
@@ -162,21 +180,3 @@ def _gradients(at: xr.Dataset, names: list[str]) -> Figure:
         shape = start["log_delta_predicted"] + start["log_delta"].mean("seed").isel(layer=-1)
         draw.theory(axes[2 * j], at["layer"], shape / LN10, label="theory, untrained")
     return _finished(figure, axes[0], f"Gradients by layer ({at['data'].item()})")
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Final errors (1: diverged) of every network at every rate, and its layers at the start and the end."""
-    result = named_networks(result)
-    counts = result["learning_rate"] == best(result)["learning_rate"].drop_vars("learning_rate")
-    top = result[["mean", "deviation", "saturated"]].isel(layer=-1, drop=True).mean("seed")
-    columns = {
-        "error_mean": result["final_error"].mean("seed"),
-        "error_standard_error": standard_error(result["final_error"]),
-        "loss_mean": result["final_loss"].mean("seed"),
-        "last_training_loss_median": result["loss"].isel(update=-1, drop=True).median("seed"),
-        "diverged": (result["diverged_at"] > 0).sum("seed"),
-        "counts": counts.astype(int),
-        **{f"top_{name}_start": top[name].isel(update=0, drop=True) for name in top},
-        **{f"top_{name}_end": top[name].isel(update=-1, drop=True) for name in top},
-    }
-    return tidy(xr.Dataset(columns).reset_coords(drop=True))

@@ -6,7 +6,7 @@ from scipy import stats
 
 from signalprop.bench.experiments.xavier_training import NETWORKS
 from signalprop.bench.measure.estimates import mean_and_error
-from signalprop.bench.record.verdict import Verdict, judge, observe, sampling_factor
+from signalprop.bench.record.verdict import Verdict, compare_estimates, observe
 from signalprop.bench.training.choice import at_best_rate
 
 GLOROT = "Glorot & Bengio (2010), AISTATS 9"
@@ -25,7 +25,7 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     at, pushed = best(result), fastest(result)
     names = [str(name) for name in at["network"].values]
     symmetric = [name for name in names if NETWORKS[name].phi != "sigmoid"]
-    found = [_start(at)]
+    found = _start(at)
     if symmetric:
         found += [_equal_gradients(at, symmetric)]
     if "sigmoid" in names:
@@ -42,20 +42,16 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     return found + [_order(at, worse, better, len(kept)) for worse, better in kept]
 
 
-def _start(at: xr.Dataset) -> Verdict:
+def _start(at: xr.Dataset) -> list[Verdict]:
     """Deviation of the activations of every layer before training."""
     start = at.isel(update=0)
-    measured, predicted, error = xr.broadcast(
-        xr.apply_ufunc(np.log, start["deviation"]).mean("seed"),
-        xr.apply_ufunc(np.log, start["deviation_predicted"]),
-        start["deviation_spread"] / at.sizes["seed"] ** 0.5,
-    )
-    return judge(
+    return compare_estimates(
         ["C12", "C1"],
         "log of the standard deviation of the activations, every layer of every untrained network, against "
         "the recursion of lengths", THEORY,
-        measured=measured, predicted=predicted, uncertainty=error,
-        tolerance=STANDARD + sampling_factor(measured.size) * error,
+        xr.apply_ufunc(np.log, start["deviation"]).mean("seed"),
+        start["deviation_spread"] / at.sizes["seed"] ** 0.5,
+        xr.apply_ufunc(np.log, start["deviation_predicted"]), slack=STANDARD,
         tolerance_from="5% for terms beyond 1/N and few examples, and as sure as five predicted errors",
         claim="right after repair",
         correction="At the start, and for tanh only roughly: training then moves every layer away from it.",

@@ -28,6 +28,26 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
     }
 
 
+def table(result: xr.Dataset) -> pd.DataFrame:
+    """Routes with their shares, steps and accuracies; saddles; the sigmoid."""
+    over = ("seed", "instance")
+    rows = []
+    for name in result["route"].values:
+        at = result.sel(route=name)
+        for what, measured, predicted in (
+            ("share that escapes", np.isfinite(at["escape"]).mean(), np.isfinite(at["foreseen"]).mean()),
+            ("median step of escape", at["escape"].median(over), at["foreseen"].median(over)),
+            ("accuracy", at["accuracy"].mean(), np.nan),
+        ):
+            rows.append(("route", str(name), what, float(measured), float(predicted)))
+    for name in ("chain_steps", "sigmoid_steps"):
+        both = tidy(result[[name, f"{name}_predicted"]].isel(seed=0))
+        keys = [c for c in both if c not in ("seed", name, f"{name}_predicted")]
+        rows += [(name, " ".join(f"{row[k]}" for k in keys), "steps", row[name], row[f"{name}_predicted"])
+                 for _, row in both.iterrows()]  # fmt: skip
+    return pd.DataFrame(rows, columns=["part", "case", "quantity", "measured", "predicted"])
+
+
 def _names(result: xr.Dataset, wanted: Any = ROUTES) -> list[str]:
     """The routes that were run, those that never lead out first."""
     run = set(map(str, result["route"].values))
@@ -120,23 +140,3 @@ def _chains(axes: Axes, at: xr.Dataset) -> None:
     axes.set_xticks(at["chain"].values)
     axes.set_title(f"Saddle of order $L$, from $w = {float(at['chain_start']):g}$")
     axes.legend()
-
-
-def table(result: xr.Dataset) -> pd.DataFrame:
-    """Routes with their shares, steps and accuracies; saddles; the sigmoid."""
-    over = ("seed", "instance")
-    rows = []
-    for name in result["route"].values:
-        at = result.sel(route=name)
-        for what, measured, predicted in (
-            ("share that escapes", np.isfinite(at["escape"]).mean(), np.isfinite(at["foreseen"]).mean()),
-            ("median step of escape", at["escape"].median(over), at["foreseen"].median(over)),
-            ("accuracy", at["accuracy"].mean(), np.nan),
-        ):
-            rows.append(("route", str(name), what, float(measured), float(predicted)))
-    for name in ("chain_steps", "sigmoid_steps"):
-        both = tidy(result[[name, f"{name}_predicted"]].isel(seed=0))
-        keys = [c for c in both if c not in ("seed", name, f"{name}_predicted")]
-        rows += [(name, " ".join(f"{row[k]}" for k in keys), "steps", row[name], row[f"{name}_predicted"])
-                 for _, row in both.iterrows()]  # fmt: skip
-    return pd.DataFrame(rows, columns=["part", "case", "quantity", "measured", "predicted"])
