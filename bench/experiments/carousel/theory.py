@@ -101,3 +101,16 @@ def _growth(settings: Settings, time: np.ndarray) -> np.ndarray:
     diffusion, ballistic = (float(r) for r in rates(variance * stats.chi2.ppf(places, m) / m))
     square: np.ndarray = time * diffusion + time * (time - 1) * ballistic
     return square
+
+
+def held_deviation(input_scale: float, forget_bias: xr.DataArray, gain: xr.DataArray) -> xr.DataArray:
+    """Standard deviation g sqrt(Q) of W h in a minimalRNN, at every bias and gain."""
+    bias, strength = xr.broadcast(forget_bias, gain)
+
+    @jax.jit
+    @jnp.vectorize
+    def deviation(b: jax.Array, g: jax.Array) -> jax.Array:
+        power = gaussian.expectation(lambda z: jnp.tanh(z) ** 2, jnp.square(jnp.asarray(input_scale)))
+        return g * jnp.sqrt(gatedfield.minimal_rnn(g, 1.0, b, power).q)
+
+    return bias.copy(data=np.asarray(deviation(bias.values, strength.values)))

@@ -1,12 +1,11 @@
 """Verdicts of ``carousel``: the carousel of 1997, the four terms, biases, exponents and theory."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from flax import nnx
 
-from signalprop.analysis import gatedfield, gaussian
+from signalprop.bench.experiments.carousel.theory import held_deviation
 from signalprop.bench.measure.estimates import exp, run_settings, standard_error
 from signalprop.bench.record.verdict import (
     Standing,
@@ -296,30 +295,16 @@ def _minimal(minimal: xr.Dataset, carry: xr.DataArray) -> list[Verdict]:
         uncertainty=float(standard_error(kept.sel(place)) / abs(predicted.sel(place))),
     )]  # fmt: skip
     small = kept.where(kept["gain"] <= 1, drop=True)
-    predicted = predicted.sel(gain=small["gain"])
+    predicted, scale = predicted.sel(gain=small["gain"]), run_settings(minimal)["input_scale"]
     found += compare(
         ["D25"], "Exponents of minimalRNNs, which have one gate, at all biases and gains above 0 and up "
         "to 1 (their weights are tied, the theory's are not; without recurrent weights units are on "
         "their own)", CHEN,
-        small, predicted, slack=(1 - exp(predicted)) * _held(minimal).sel(gain=small["gain"]),
+        small, predicted,
+        slack=(1 - exp(predicted)) * held_deviation(scale, small["forget_bias"], small["gain"]),
         tolerance_from="tied weights, (1 - f) times the standard deviation of W h, "
         + surely(small.sizes["seed"]), claim="right after repair",
         correction="Not complex gates but an additive path with a gate near 1 keeps the gradient over "
         "time steps: one gate is enough.",
     )  # fmt: skip
     return found
-
-
-def _held(minimal: xr.Dataset) -> xr.DataArray:
-    """Standard deviation g sqrt(Q) of W h in a minimalRNN, by bias and gain."""
-    scale = run_settings(minimal)["input_scale"]
-    bias, gain = np.meshgrid(minimal["forget_bias"], minimal["gain"], indexing="ij")
-
-    @jax.jit
-    @jnp.vectorize
-    def deviation(b: jax.Array, g: jax.Array) -> jax.Array:
-        power = gaussian.expectation(lambda z: jnp.tanh(z) ** 2, jnp.square(jnp.asarray(scale)))
-        return g * jnp.sqrt(gatedfield.minimal_rnn(g, 1.0, b, power).q)
-
-    at = minimal["exponent_predicted"]
-    return at.transpose("forget_bias", "gain").copy(data=np.asarray(deviation(bias, gain)))
