@@ -10,6 +10,7 @@ import xarray as xr
 from signalprop.bench.experiments.activation_race import Settings
 from signalprop.bench.experiments.activation_race.measure import grid
 from signalprop.bench.experiments.activation_race.racers import critical, racer
+from signalprop.bench.measure.operations import operations
 from signalprop.models.activations import derivative
 
 
@@ -17,7 +18,7 @@ def theory(settings: Settings) -> xr.Dataset:
     """Mean and deviation of an activity, share of zero slopes, and operations per element."""
     starts = [critical(name) for name in settings.racer]
     zeros = [0.5 if name == "relu" else 0.0 for name in settings.racer]
-    flops, transcendentals = np.array([operations(name) for name in settings.racer]).T
+    flops, transcendentals = np.array([operations_per_element(name) for name in settings.racer]).T
     values = {
         "mean_activity_predicted": [s.mean for s in starts],
         "activity_deviation": [s.deviation for s in starts],
@@ -34,10 +35,10 @@ def theory(settings: Settings) -> xr.Dataset:
 
 
 @cache
-def operations(name: str) -> tuple[float, float]:
+def operations_per_element(name: str) -> tuple[float, float]:
     """Arithmetic and transcendental operations per element of an activation and its slope, as XLA counts."""
     phi, count = racer(name), 1024
-    both = jax.jit(lambda x: (phi(x), derivative(phi, x)))
-    analysis = both.lower(jax.ShapeDtypeStruct((count,), jnp.float32)).cost_analysis()
-    found = analysis if isinstance(analysis, dict) else (analysis or [{}])[0]
-    return float(found.get("flops", 0.0)) / count, float(found.get("transcendentals", 0.0)) / count
+    arithmetic, transcendental = operations(
+        lambda x: (phi(x), derivative(phi, x)), jax.ShapeDtypeStruct((count,), jnp.float32)
+    )
+    return arithmetic / count, transcendental / count

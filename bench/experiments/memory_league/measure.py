@@ -1,7 +1,7 @@
 """Choose a learning rate on held-out networks, then train one network with every optimizer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from math import log
 from typing import Any
@@ -20,7 +20,7 @@ from signalprop.bench.experiments.memory_league.competitors import (
     runs,
 )
 from signalprop.bench.training.flossing import STRETCH, Plan, floss
-from signalprop.bench.training.tasks import Batch, Task, find_task
+from signalprop.bench.training.tasks import Batch, find_task
 from signalprop.bench.training.trainer import train
 from signalprop.models.cells import zero_carry
 from signalprop.models.sequence import SequenceModel
@@ -50,47 +50,6 @@ def grid(settings: Settings) -> Grid:
 
 
 def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict[str, jax.Array]:
-    """Train one network with its remedy and every optimizer, at the rate that others have chosen."""
-    task, length = find_task(static["task"])
-    constants = {f.name: static[f.name] for f in fields(Protocol) if f.name not in ("task", "length")}
-    rules = Protocol(task=task, length=length, **constants)
-    return compete(key, competitor(static["remedy"]), static["remedy"], rules)
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What is the same for all competitors.
-
-    Attributes:
-        task: What is learnt.
-        length: Its length T.
-        optimizer: Names, of which a remedy is run with those of `competitors.runs`.
-        multiple: Learning rates as multiples of an optimizer's unit.
-        units: Hidden units.
-        batch_size: Sequences per update.
-        updates: Updates, flossing included.
-        records: Points of a learning curve.
-        test_size: Sequences that a trained network is judged on.
-        tuning_seeds: Networks per learning rate that choose it.
-        seed: Root of all random numbers.
-        dtype: Floating-point type.
-    """
-
-    task: Task
-    length: int
-    optimizer: tuple[str, ...]
-    multiple: tuple[float, ...]
-    units: int
-    batch_size: int
-    updates: int
-    records: int
-    test_size: int
-    tuning_seeds: int
-    seed: int
-    dtype: str
-
-
-def compete(key: jax.Array, entry: Competitor, remedy: str, rules: Protocol) -> dict[str, jax.Array]:
     """Choose the learning rate on held-out networks, then train and judge this one, with every optimizer.
 
     What has to do with held-out networks depends on no seed, so under ``vmap`` over seeds it is done once.
@@ -98,28 +57,29 @@ def compete(key: jax.Array, entry: Competitor, remedy: str, rules: Protocol) -> 
     Returns:
         Arrays whose first axis is the optimizer; NaN where a remedy is not run with one.
     """
-    names = runs(remedy, rules.optimizer)
-    unit = jnp.array([UNITS[name] for name in names], rules.dtype)
+    entry, dtype = competitor(static["remedy"]), static["dtype"]
+    names = runs(static["remedy"], static["optimizer"])
+    unit = jnp.array([UNITS[name] for name in names], dtype)
 
     def one(index: jax.Array) -> dict[str, jax.Array]:
-        rates = unit[index] * jnp.array(rules.multiple, rules.dtype)
-        chosen = tune(rates, lambda k, rate: follow(k, index, rate, entry, names, rules), rules)
-        return {"rate": chosen, **follow(key, index, chosen, entry, names, rules)}
+        run = partial(follow, index=index, entry=entry, names=names, static=static)
+        chosen = tune(unit[index] * jnp.array(static["multiple"], dtype), run, static)
+        return {"rate": chosen, **run(key, chosen)}
 
     found = jax.vmap(one)(jnp.arange(len(names)))
-    places = jnp.array([rules.optimizer.index(name) for name in names])
+    places = jnp.array([static["optimizer"].index(name) for name in names])
 
     def spread(values: jax.Array) -> jax.Array:
-        empty = jnp.full((len(rules.optimizer), *values.shape[1:]), jnp.nan, values.dtype)
+        empty = jnp.full((len(static["optimizer"]), *values.shape[1:]), jnp.nan, values.dtype)
         return empty.at[places].set(values)
 
     return {name: spread(values) for name, values in found.items()}
 
 
-def tune(rates: jax.Array, run: Any, rules: Protocol) -> jax.Array:
+def tune(rates: jax.Array, run: Any, static: Static) -> jax.Array:
     """The rate at which most held-out networks solve the task; among equals that of the smaller loss."""
-    keys = jax.vmap(lambda n: jax.random.fold_in(jax.random.key(rules.seed), HELD_OUT + n))(
-        jnp.arange(rules.tuning_seeds)
+    keys = jax.vmap(lambda n: jax.random.fold_in(jax.random.key(static["seed"]), HELD_OUT + n))(
+        jnp.arange(static["tuning_seeds"])
     )
     found = jax.vmap(lambda rate: jax.vmap(lambda key: run(key, rate))(keys))(rates)
     near = jnp.nan_to_num(1 / (1 + found["test_loss"]))  # between 0, diverged, and 1
@@ -127,29 +87,23 @@ def tune(rates: jax.Array, run: Any, rules: Protocol) -> jax.Array:
 
 
 def follow(
-    key: jax.Array,
-    index: jax.Array,
-    rate: jax.Array,
-    entry: Competitor,
-    names: list[str],
-    rules: Protocol,
+    key: jax.Array, rate: jax.Array, *, index: jax.Array, entry: Competitor, names: list[str], static: Static
 ) -> dict[str, jax.Array]:
-    """Draw, floss if the remedy says so, train and judge one network."""
-    task, dtype = rules.task, rules.dtype
+    """Draw, floss if the remedy says so, train and judge one network with one optimizer of ``names``."""
+    (task, length), dtype, records = find_task(static["task"]), static["dtype"], static["records"]
     keys = jax.random.split(key, 4)
-    model = entry.network.draw(keys[0], task, rules.units, dtype)
-    stride, spent = rules.updates // rules.records, 0
+    model = entry.network.draw(keys[0], task, static["units"], dtype)
+    stride, spent = static["updates"] // records, 0
     if entry.flossed:
-        spent = max(1, rules.records // 10)
-        plan = _plan(rules)
-        model, _ = floss(keys[3], model, plan, max(1, spent * stride // CHARGE), 1)
+        spent = max(1, records // 10)
+        model, _ = floss(keys[3], model, _plan(static), max(1, spent * stride // CHARGE), 1)
     trained = train(
         keys[1], model, entry.network.loss(task),
-        partial(task.draw, length=rules.length, batch_size=rules.batch_size, dtype=dtype),
-        any_optimizer(names, index, rate, entry), rules.updates - spent * stride, rules.records - spent,
+        partial(task.draw, length=length, batch_size=static["batch_size"], dtype=dtype),
+        any_optimizer(names, index, rate, entry), static["updates"] - spent * stride, records - spent,
         clip_norm=entry.clip_norm,
     )  # fmt: skip
-    test = task.test(keys[2], rules.length, rules.test_size, dtype=dtype)
+    test = task.test(keys[2], length, static["test_size"], dtype=dtype)
     loss, aside = task.loss(trained.model, test)
     record: Mapping[str, jax.Array] = {
         name: jnp.concatenate([jnp.full(spent, jnp.nan, dtype), trained.record[name]])
@@ -184,13 +138,14 @@ def kept_decades(model: SequenceModel, batch: Batch) -> jax.Array:
     return jnp.mean(jax.vmap(one, 1)(batch.inputs[:, :WATCHED])) / LN10
 
 
-def _plan(rules: Protocol) -> Plan:
+def _plan(static: Static) -> Plan:
     """Flossing along inputs of the task, of which flossing asks by a third of their number."""
+    task, length = find_task(static["task"])
 
     def draw(key: jax.Array, length: int, batch_size: int) -> Batch:
-        return rules.task.draw(key, STRETCH * length, batch_size, dtype=rules.dtype)
+        return task.draw(key, STRETCH * length, batch_size, dtype=static["dtype"])
 
     return Plan(
-        replace(rules.task, draw=draw), rules.length, rules.batch_size, 0, 0, CHARGE,
-        min(EXPONENTS, rules.units), 1, 0.0, FLOSS_RATE,
+        replace(task, draw=draw), length, static["batch_size"], 0, 0, CHARGE,
+        min(EXPONENTS, static["units"]), 1, 0.0, FLOSS_RATE,
     )  # fmt: skip

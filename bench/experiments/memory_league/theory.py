@@ -1,7 +1,5 @@
 """The gradient over a sequence before training by mean field, and operations counted by XLA."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +15,7 @@ from signalprop.analysis.chaos import (
 from signalprop.bench.experiments.memory_league import Settings
 from signalprop.bench.experiments.memory_league.competitors import competitor
 from signalprop.bench.experiments.memory_league.measure import LN10
+from signalprop.bench.measure.operations import operations
 from signalprop.bench.training.tasks import Batch, find_task
 from signalprop.models.activations import ACTIVATIONS
 
@@ -27,13 +26,13 @@ def theory(settings: Settings) -> xr.Dataset:
     """The gradient over a sequence before training, operations of a step, the loss at chance."""
     task, length = find_task(settings.task)
     names = list(settings.remedy)
-    operations = [step_operations(name, settings) for name in names]
+    counts = [step_operations(name, settings) for name in names]
     decades = [predicted_decades(name, length, settings.units) for name in names]
     return xr.Dataset(
         {
             "decades_predicted": (("remedy",), decades),
-            "operations": (("remedy",), operations),
-            "cost": (("remedy",), np.array(operations) / step_operations("none", settings)),
+            "operations": (("remedy",), counts),
+            "cost": (("remedy",), np.array(counts) / step_operations("none", settings)),
             "test_loss_predicted": ((), task.chance(length)),
             "length": ((), length),
             "updates": ((), settings.updates),
@@ -66,7 +65,7 @@ def predicted_decades(remedy: str, length: int, units: int) -> float:
 
 
 def step_operations(remedy: str, settings: Settings) -> float:
-    """Operations of one step of a sequence, forward and backward, as XLA counts them before optimization."""
+    """Arithmetic operations of one step of a sequence, forward and backward, as XLA counts them."""
     task, _ = find_task(settings.task)
     entry = competitor(remedy)
     loss = entry.network.loss(task)
@@ -75,6 +74,4 @@ def step_operations(remedy: str, settings: Settings) -> float:
     )
     shapes = (1, settings.batch_size, task.features), (settings.batch_size,)
     batch = jax.eval_shape(lambda: Batch(*(jnp.zeros(shape, settings.dtype) for shape in shapes)))
-    step = jax.jit(jax.grad(lambda m, b: loss(m, b)[0])).lower(model, batch)
-    found: Any = step.cost_analysis()
-    return float(found["flops"])
+    return operations(jax.grad(lambda model, batch: loss(model, batch)[0]), model, batch)[0]

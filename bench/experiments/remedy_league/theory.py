@@ -22,6 +22,7 @@ from signalprop.analysis.residual import one_layer
 from signalprop.bench.engine.grid import label_array
 from signalprop.bench.experiments.remedy_league import Settings
 from signalprop.bench.experiments.remedy_league.recipes import ARCHITECTURES, Recipe, groups, place, recipe
+from signalprop.bench.measure.operations import operations
 from signalprop.bench.training.optimizers import optimizer
 from signalprop.models.activations import Activation, activation
 from signalprop.models.classifier import draw_classifier
@@ -40,11 +41,11 @@ def theory(settings: Settings) -> xr.Dataset:
     shape = settings.depth, settings.width, settings.batch_size
     rows = []
     for network in settings.network:
-        without = operations(recipe(network, "none"), settings.width, settings.batch_size)
+        without = step_operations(recipe(network, "none"), settings.width, settings.batch_size)
         for remedy in settings.remedy:
             one = recipe(network, remedy)
             expected = prediction(one, *shape)
-            cost = operations(one, settings.width, settings.batch_size) / without
+            cost = step_operations(one, settings.width, settings.batch_size) / without
             trainable = expected.trainable(settings.depth)
             rows.append((*place(found, one), *expected, trainable, cost, one.unit))
     sizes = len(settings.network), len(settings.remedy)
@@ -178,12 +179,11 @@ def _skip(recipe: Recipe, phi: Activation, depth: int, width: int, batch_size: i
 
 
 @cache
-def operations(recipe: Recipe, width: int, batch_size: int) -> float:
+def step_operations(recipe: Recipe, width: int, batch_size: int) -> float:
     """Floating-point operations of one training step of one hidden layer, as XLA counts them.
 
     Forward, backward and the optimizer's update, without the read-out and the norm of the whole gradient; of
-    a block of two layers the half. The count does not depend on the machine or its load; it is of the program
-    before XLA's simplifications and says nothing about memory traffic.
+    a block of two layers the half.
     """
     shape, phi = ARCHITECTURES[recipe.architecture], activation(recipe.activation)
     name = "sgd" if recipe.optimizer == "heavy_ball" and not recipe.momentum else recipe.optimizer
@@ -204,6 +204,5 @@ def operations(recipe: Recipe, width: int, batch_size: int) -> float:
 
     block = jax.eval_shape(draw, jax.random.key(0))
     y = jax.ShapeDtypeStruct((batch_size, width), jnp.float32)
-    found: Any = jax.jit(step).lower(block, jax.eval_shape(method.init, block), y, y).cost_analysis()
-    counted = float(found["flops"] + found.get("transcendentals", 0.0))
-    return counted / 2 if shape.two_layers else counted
+    counted = operations(step, block, jax.eval_shape(method.init, block), y, y)
+    return sum(counted) / 2 if shape.two_layers else sum(counted)

@@ -13,7 +13,7 @@ from signalprop.bench import pipeline
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import activation_race
 from signalprop.bench.experiments.activation_race.racers import RACERS, SMOOTH, critical, racer, racing
-from signalprop.bench.experiments.activation_race.theory import operations
+from signalprop.bench.experiments.activation_race.theory import operations_per_element
 from signalprop.bench.experiments.activation_race.verdicts import best, named_racers
 
 RUN = tuple(name for name in RACERS if name != "gelu")  # whose start takes seconds to compile
@@ -81,8 +81,8 @@ def test_a_traced_racer_is_the_named_one():
 
 
 def test_only_smooth_activations_need_transcendental_functions():
-    assert operations("relu")[1] == 0
-    assert operations("tanh")[1] > 0
+    assert operations_per_element("relu")[1] == 0
+    assert operations_per_element("tanh")[1] > 0
 
 
 def test_speeds_are_compared_at_the_rate_that_counts(chosen):

@@ -15,7 +15,7 @@ from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import memory_league
 from signalprop.bench.experiments.memory_league import competitors
 from signalprop.bench.experiments.memory_league import scores as memory_scores
-from signalprop.bench.experiments.memory_league.measure import MOMENTS, WATCHED, Protocol, kept_decades, tune
+from signalprop.bench.experiments.memory_league.measure import MOMENTS, WATCHED, kept_decades, tune
 from signalprop.bench.experiments.memory_league.theory import predicted_decades, step_operations
 from signalprop.bench.training import optimizers, tasks
 from signalprop.bench.training.remedies import REMEDIES
@@ -93,18 +93,16 @@ def test_the_chosen_optimizer_moves_the_network_and_the_others_keep_their_memory
 
 
 def test_the_rate_with_most_successes_wins_and_divergence_loses():
-    rules = Protocol(
-        tasks.TASKS["adding"], 4, ("sgd",), (1.0,), 2, 2, 2, 1, 2, tuning_seeds=2, seed=0, dtype="float32"
-    )
+    protocol = {"tuning_seeds": 2, "seed": 0}
     rates = jnp.array([0.1, 0.2, 0.3])
 
     def run(key, rate):
         loss = jnp.where(rate > 0.25, jnp.nan, 1 - rate)
         return {"solved": (rate < 0.15).astype(float), "test_loss": loss}
 
-    assert float(tune(rates, run, rules)) == pytest.approx(0.1)
+    assert float(tune(rates, run, protocol)) == pytest.approx(0.1)
     never = lambda key, rate: {**run(key, rate), "solved": jnp.zeros(())}  # noqa: E731
-    assert float(tune(rates, never, rules)) == pytest.approx(0.2)
+    assert float(tune(rates, never, protocol)) == pytest.approx(0.2)
 
 
 def test_kept_decades_are_those_of_the_answer():

@@ -13,8 +13,8 @@ from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import remedy_league
 from signalprop.bench.experiments.remedy_league import recipes as league
 from signalprop.bench.experiments.remedy_league import scores as league_scores
-from signalprop.bench.experiments.remedy_league.scores import scored, tuned_rate
 from signalprop.bench.experiments.remedy_league.scores import league as by_remedy
+from signalprop.bench.experiments.remedy_league.scores import scored, tuned_rate
 from signalprop.bench.experiments.remedy_league.theory import Prediction
 
 SMALL = replace(
@@ -46,7 +46,7 @@ def chosen():
     with pytest.MonkeyPatch.context() as patch:
         theory = "signalprop.bench.experiments.remedy_league.theory"
         patch.setattr(f"{theory}.prediction", _expected)
-        patch.setattr(f"{theory}.operations", lambda recipe, width, batch: 2.0 * len(recipe.optimizer))
+        patch.setattr(f"{theory}.step_operations", lambda recipe, width, batch: 2.0 * len(recipe.optimizer))
         theory = remedy_league.EXPERIMENT.theory(CHOSEN)
     grid = remedy_league.EXPERIMENT.grid(CHOSEN)
     labels = {k: v for k, v in grid.labels().items() if k in grid.dims or k in ("step", "moment")}

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit
 
 from signalprop.bench.experiments.remedy_league.recipes import recipe
-from signalprop.bench.experiments.remedy_league.theory import operations, prediction, separation
+from signalprop.bench.experiments.remedy_league.theory import prediction, separation, step_operations
 
 SHAPE = 30, 10**9, 32  # depth, a width without corrections, batch
 
@@ -55,7 +55,9 @@ def test_relu_merges_inputs_as_a_power_of_the_depth():
 
 
 def test_costs_are_counted_relative_to_nothing_else():
-    plain, normed, adam = (operations(recipe("exploding", n), 16, 8) for n in ("none", "batch_norm", "adam"))
+    plain, normed, adam = (
+        step_operations(recipe("exploding", n), 16, 8) for n in ("none", "batch_norm", "adam")
+    )
     assert plain > 3 * 2 * 8 * 16 * 16  # three matrix products
     assert 1 < normed / plain < 2
     assert 1 < adam / plain < 2
