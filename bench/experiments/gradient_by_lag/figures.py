@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from signalprop.analysis import timelag
+from signalprop.bench.experiments.gradient_by_lag.measure import LN10
 from signalprop.bench.experiments.gradient_by_lag.verdicts import rates, where_all_finite
 from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record import figures as draw
 from signalprop.bench.record.tables import tidy
 
-LN10 = float(np.log(10))
 TITLES = {
     "tanh": "tanh", "sigmoid": "sigmoid", "relu": "relu", "linear": "linear",
     "tanh_orthogonal": "tanh, orthogonal", "relu_orthogonal": "relu, orthogonal",

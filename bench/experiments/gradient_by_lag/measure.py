@@ -17,8 +17,8 @@ from signalprop.bench.experiments.gradient_by_lag import SHORT, Settings
 from signalprop.models.activations import ACTIVATIONS, activation, derivative
 from signalprop.models.cells import cell, zero_carry
 
-SUMMED = ("tanh",)
-HEAT_UNITS = 32
+SUMMED = ("tanh",)  # cells whose weight gradient is summed lag by lag
+HEAT_UNITS = 32  # of which the gradients are recorded one by one, at most
 LN10 = float(np.log(10))
 PHI = {
     "tanh": "tanh", "tanh_orthogonal": "tanh", "tanh_identity": "tanh", "smart_tanh": "tanh",

@@ -16,7 +16,7 @@ from signalprop.bench.measure.rounding import FACTORS, FORMATS, RATES, SLOPE_AT,
 from signalprop.models.activations import activation, derivative
 from signalprop.models.stream import LazyMLP, backward, forward
 
-SIDES = ("right", "left")
+SIDES = ("right", "left")  # of 0, where an edge is looked for
 NETWORKS = {"sigmoid": 1.0, "sin": 8.0}  # activation and sigma_w
 STEP = 0.01  # learning rate of the update that is compared with the weights
 LN10 = float(np.log(10))
