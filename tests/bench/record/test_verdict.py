@@ -6,7 +6,14 @@ import xarray as xr
 from scipy import stats
 
 from signalprop.bench.record import verdict
-from signalprop.bench.record.verdict import compare, compare_estimates, judge, observe_mean, sampling_factor
+from signalprop.bench.record.verdict import (
+    compare,
+    compare_estimates,
+    judge,
+    judge_zero,
+    observe_mean,
+    sampling_factor,
+)
 
 
 def one(**numbers):
@@ -101,3 +108,10 @@ def test_a_mean_without_theory_is_given_with_its_error_over_networks() -> None:
     found = observe_mean(["C7"], "They grow.", "measured", xr.DataArray([1.0, 2.0, 6.0], dims="seed"))
     assert (found.measured, found.predicted, found.agreement) == (3.0, None, "no theory")
     assert found.uncertainty == pytest.approx(stats.sem([1.0, 2.0, 6.0]))
+
+
+def test_only_an_exact_zero_is_judged_to_be_one() -> None:
+    still = judge_zero(["C7"], "No gradient passes.", "chain rule", np.zeros(3))
+    moved = judge_zero(["C7"], "No gradient passes.", "chain rule", [0.0, 1e-300])
+    assert (still.agreement, still.predicted, still.tolerance) == ("agrees", 0.0, 0.0)
+    assert (moved.agreement, moved.measured) == ("disagrees", 1e-300)
