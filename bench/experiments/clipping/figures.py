@@ -181,8 +181,7 @@ def _weights(at: xr.Dataset) -> Figure:
         below.set(yscale="log", xlabel="updates")
     rows[0, 0].set_ylabel("$|W_t| / |W_0|$")
     rows[1, 0].set_ylabel(r"$\rho(W_t) / \rho(W_0)$")
-    figure.legend(*rows[0, 0].get_legend_handles_labels(), loc="outside right center",
-                  title="lines: $(1 - \\eta \\lambda)^t$")  # fmt: skip
+    draw.legend(figure, rows[0, 0], where="right", title=r"lines: $(1 - \eta \lambda)^t$")
     figure.suptitle(
         f"Recurrent weights under penalties and clipping (rate {float(at['learning_rate']):g}, median "
         f"of {at.sizes['seed']} while none has diverged)", fontsize=9,

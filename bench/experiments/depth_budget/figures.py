@@ -10,6 +10,7 @@ from signalprop.bench.experiments.depth_budget.limits import LIMITS, NETWORKS, R
 from signalprop.bench.experiments.depth_budget.verdicts import limits
 from signalprop.bench.measure.estimates import run_settings
 from signalprop.bench.record import figures as draw
+from signalprop.bench.record.tables import tidy
 
 SIZE = {"information": 10}  # so that it is seen around the gradient's mark where they are equal
 FACTOR = 2.0  # drawn around the line on which prediction and observation agree
@@ -23,13 +24,18 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
 def table(result: xr.Dataset) -> pd.DataFrame:
     """Limits by network, the smallest of them, and the observed depth."""
     found = limits(result)
-    rows = found.to_dataset("limit").to_dataframe()[list(LIMITS)]
-    rows["binding"] = [LIMITS[i] for i in found.argmin("limit").values]
-    rows["smallest"] = found.min("limit").values
     depth = result["trainable_depth"]
-    rows["observed_median"] = depth.median("seed").values
-    rows["observed_least"], rows["observed_most"] = depth.min("seed").values, depth.max("seed").values
-    return rows.reset_index()
+    binding = found.argmin("limit")
+    return tidy(
+        {limit: found.sel(limit=limit, drop=True) for limit in LIMITS}
+        | {
+            "binding": binding.copy(data=np.array(LIMITS)[binding.values]),
+            "smallest": found.min("limit"),
+            "observed_median": depth.median("seed"),
+            "observed_least": depth.min("seed"),
+            "observed_most": depth.max("seed"),
+        }
+    )
 
 
 def _budget(result: xr.Dataset) -> Figure:

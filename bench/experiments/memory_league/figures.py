@@ -5,7 +5,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from signalprop.bench.experiments.memory_league.scores import naming, scores
+from signalprop.bench.experiments.memory_league.scores import LEARNT, naming, scores
 from signalprop.bench.record import figures as draw
 from signalprop.bench.record.league import legend_of_kinds, look, ranking
 
@@ -66,7 +66,7 @@ def _curves(result: xr.Dataset, rows: pd.DataFrame) -> Figure:
                 markevery=max(1, y.size // 6), linewidth=1.0, **looks[label],
             )  # fmt: skip
         panel.axhline(1, color="k", linestyle="--", linewidth=1.0, label="chance: no memory")
-        panel.axhline(0.3, color="k", linestyle=":", linewidth=1.0, label="solved")
+        panel.axhline(LEARNT, color="k", linestyle=":", linewidth=1.0, label="solved")
         title = {"sgd": "plain gradient descent", "adam": "Adam"}.get(optimizer, optimizer)
         panel.set(yscale="log", ylim=(FEWEST / 4, MOST), xlabel="updates", title=title)
     axes[0].set_ylabel("training loss / chance")

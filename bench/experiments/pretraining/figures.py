@@ -49,15 +49,16 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     return tidy(columns)
 
 
-def _panels(at: xr.Dataset, height: float, **more: bool) -> tuple[Figure, list[tuple[Axes, xr.Dataset, str]]]:
+def _panels(at: xr.Dataset, **more: bool) -> tuple[Figure, list[tuple[Axes, xr.Dataset]]]:
     """One panel per activation and data set: a row per activation, or one row if there is one data set."""
-    names = [str(v) for v in at["activation"].values], [str(v) for v in at["data"].values]
-    pairs = list(product(*names))
-    columns = len(names[1]) if len(names[1]) > 1 else len(pairs)
-    room = 1.0 if columns == len(pairs) else 0.0  # for the legend below a single row
-    figure, axes = draw.canvas(len(pairs) // columns, columns, height=height + room, **more)
-    panels = zip(axes.ravel(), pairs, strict=True)
-    return figure, [(a, at.sel(activation=phi, data=data), f"{phi}, {data}") for a, (phi, data) in panels]
+    chosen = {
+        f"{phi}, {data}": at.sel(activation=phi, data=data)
+        for phi, data in product(at["activation"].values, at["data"].values)
+    }
+    columns = at.sizes["data"] if at.sizes["data"] > 1 else len(chosen)
+    height = 3.4 if columns == len(chosen) else 2.4  # with room for the legend below a single row
+    figure, panels = draw.panels(list(chosen), columns, height=height, **more)
+    return figure, list(zip(panels.values(), chosen.values(), strict=True))
 
 
 def _looks(at: xr.Dataset) -> dict[str, dict[str, Any]]:
@@ -66,9 +67,9 @@ def _looks(at: xr.Dataset) -> dict[str, dict[str, Any]]:
 
 def _updates(at: xr.Dataset) -> Figure:
     """Median updates to the target against depth; networks of which half fail lie on the upper line."""
-    figure, panels = _panels(at, 2.4, sharex=True, sharey=True)
+    figure, panels = _panels(at, sharex=True, sharey=True)
     end = float(at["update"].values[-1]) + float(at["updates_before"].max())
-    for axes, chosen, title in panels:
+    for axes, chosen in panels:
         needed = updates_to_target(chosen)
         for i, (name, look) in enumerate(_looks(at).items()):
             x = chosen["depth"].values + 0.07 * (i - at.sizes["start"] / 2)
@@ -78,7 +79,7 @@ def _updates(at: xr.Dataset) -> Figure:
         axes.axhline(1.25 * end, color="0.4", linewidth=0.8)
         axes.text(0.02, 1.25 * end, "not reached by half of the networks", fontsize=6.5, va="bottom",
                   transform=axes.get_yaxis_transform())  # fmt: skip
-        axes.set(title=title, yscale="log", ylim=(0.7 * float(at["update"][0]), 1.8 * end))
+        axes.set(yscale="log", ylim=(0.7 * float(at["update"][0]), 1.8 * end))
         axes.set(xlabel="hidden layers", ylabel="updates to half the\nbase-rate loss")
         axes.set_xticks(chosen["depth"].values)
         axes.label_outer()
@@ -91,8 +92,8 @@ def _updates(at: xr.Dataset) -> Figure:
 def _curves(at: xr.Dataset) -> Figure:
     """Training loss of the deepest networks; pretrained ones begin after their pretraining."""
     deepest = at.sel(depth=at["depth"].max())
-    figure, panels = _panels(deepest, 2.4, sharex=True, sharey=True)
-    for axes, chosen, title in panels:
+    figure, panels = _panels(deepest, sharex=True, sharey=True)
+    for axes, chosen in panels:
         for name, look in _looks(at).items():
             x = chosen["update"] + float(chosen["updates_before"].sel(start=name))
             y = chosen["curve"].sel(start=name).median("seed", skipna=False)
@@ -102,8 +103,8 @@ def _curves(at: xr.Dataset) -> Figure:
         chance = float(chosen["curve_predicted"])
         axes.axhline(chance, color="k", linestyle="--", linewidth=1.1, label="best constant answer")
         axes.axhline(TARGET * chance, color="0.5", linewidth=0.8)
-        axes.set(title=title, ylim=(0, 1.25 * chance))
         axes.set(xlabel="updates, pretraining included", ylabel="training loss in nats")
+        axes.set_ylim(0, 1.25 * chance)
         axes.label_outer()
     draw.legend(figure, panels[0][0], ncols=3)
     figure.suptitle(f"{int(deepest['depth'])} hidden layers: learning curves, median of {at.sizes['seed']} "

@@ -11,6 +11,7 @@ from signalprop.bench.experiments.trainability.directions import WAYS
 from signalprop.bench.experiments.trainability.verdicts import (
     LN10,
     MULTIPLE,
+    REACH,
     away,
     trainable_depth,
 )
@@ -107,8 +108,8 @@ def _multiple(result: xr.Dataset) -> Figure:
     line = np.geomspace(np.nanmin(xi), np.nanmax(xi[np.isfinite(xi)]), 100)
     draw.theory(left, line, np.minimum(MULTIPLE * line, cap), label=r"$\min(6\, \xi_c,$ largest depth)")
     left.fill_between(
-        line, np.minimum(4.5 * line, cap), np.minimum(7.5 * line, cap), color="0.92", zorder=0,
-        label=r"4.5 to $7.5\, \xi_c$",
+        line, np.minimum((MULTIPLE - REACH) * line, cap), np.minimum((MULTIPLE + REACH) * line, cap),
+        color="0.92", zorder=0, label=rf"{MULTIPLE - REACH:g} to ${MULTIPLE + REACH:g}\, \xi_c$",
     )  # fmt: skip
     left.set(xscale="log", yscale="log", xlabel=r"depth scale $\xi_c$", ylabel="trainable depth $L^*$")
     ticks = [t for t in (10, 20, 30, 40, 60, 80, 100, 200, 300) if t <= 1.2 * cap]
@@ -136,7 +137,7 @@ def _by_threshold(axes: Axes, result: xr.Dataset, names: list[str]) -> None:
             label = f"{name}, {int(step)} steps"
             style = {"linestyle": "-" if name == names[0] else "--", "color": looks[str(int(step))]["color"]}
             axes.plot(levels, multiples, label=label, **style)
-    axes.axhline(6, color="0.2", linewidth=0.8, linestyle=":")
+    axes.axhline(MULTIPLE, color="0.2", linewidth=0.8, linestyle=":")
     axes.set(xlabel="accuracy that counts as trained", ylabel=r"median of $L^* / \xi_c$", ylim=(0, None))
     axes.set_title("The multiple depends on threshold and steps")
     axes.legend(ncols=1, fontsize=6.5)
