@@ -19,7 +19,7 @@ Theory: the open gates are fair coins whatever the input, so |Ju|^2 is exactly a
 * weights that are not Gaussian change the law in the first layer; above it only at order 1/n^2.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,27 +72,22 @@ class Settings:
                 raise ValueError(f"{axis}: got {getattr(self, axis)}; write at most {largest}")
 
 
+STANDARD = Settings(
+    width=(4, 10, 20, 50, 100),
+    depth=(1, 2, 5, 10, 25, 50),
+    profile_depth=(3, 5, 10, 20, 50),
+    shapes=10,
+    weights=10_000,
+    draws=120,
+)
 SIZES = {
     "quick": Settings(),
-    "standard": Settings(
-        width=(4, 10, 20, 50, 100),
-        depth=(1, 2, 5, 10, 25, 50),
-        profile_depth=(3, 5, 10, 20, 50),
-        shapes=10,
-        weights=10_000,
-        draws=120,
+    "standard": STANDARD,
+    "full": replace(
+        STANDARD, scheme=SCHEMES, width=(*STANDARD.width, 200), depth=(*STANDARD.depth, 100), weights=20_000,
+        draws=1000, seeds=50,
     ),
-    "full": Settings(
-        scheme=SCHEMES,
-        width=(4, 10, 20, 50, 100, 200),
-        depth=(1, 2, 5, 10, 25, 50, 100),
-        profile_depth=(3, 5, 10, 20, 50),
-        shapes=10,
-        weights=20_000,
-        draws=1000,
-        seeds=50,
-    ),
-}
+}  # fmt: skip
 
 
 EXPERIMENT = in_folder(

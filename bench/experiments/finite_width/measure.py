@@ -15,13 +15,8 @@ def grid(settings: Settings) -> Grid:
         static={"scheme": settings.scheme},
         traced={},
         seeds=settings.seeds,
-        constants={
-            "profiles": padded(list(profiles(settings).values())),
-            "depth": settings.depth,
-            "draws": settings.draws,
-            "spectrum": settings.spectrum,
-            "dtype": settings.dtype,
-        },
+        constants={k: getattr(settings, k) for k in ("depth", "draws", "spectrum", "dtype")}
+        | {"profiles": padded(list(profiles(settings).values()))},
         coords={
             "network": NETWORKS,
             "profile": list(profiles(settings)),

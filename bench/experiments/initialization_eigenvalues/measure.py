@@ -17,13 +17,7 @@ def grid(settings: Settings) -> Grid:
         static={"width": (settings.width,)},
         traced={},
         seeds=settings.seeds,
-        constants={
-            "scheme": settings.scheme,
-            "size": settings.size,
-            "draws": settings.draws,
-            "size_draws": settings.size_draws,
-            "dtype": settings.dtype,
-        },
+        constants={k: getattr(settings, k) for k in ("scheme", "size", "draws", "size_draws", "dtype")},
         coords={
             "scheme": settings.scheme,
             "draw": range(settings.draws),

@@ -1,6 +1,5 @@
 """One pass through a network: singular values at many depths, the gain of one vector, and what is lost."""
 
-from dataclasses import asdict
 from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import Grid, Static
 from signalprop.bench.experiments.jacobian_spectrum import Settings
 from signalprop.bench.measure.data import inputs
-from signalprop.bench.measure.spectra import FORMS, FormName
+from signalprop.bench.measure.spectra import FORMS
 from signalprop.models.activations import activation, chosen
 from signalprop.models.mlp import draw_layer
 
@@ -29,9 +28,8 @@ def grid(settings: Settings) -> Grid:
         "multiple": [*multiple, *[0.0] * len(absolute)],
         "absolute": [*[0.0] * len(multiple), *absolute],
     }
-    constants = {
-        k: asdict(settings)[k] for k in ("activation", "weights", "width", "depth", "dtype", "form", "input")
-    }
+    kept = ("activation", "weights", "width", "depth", "dtype", "form", "input")
+    constants = {name: getattr(settings, name) for name in kept}
     return Grid(
         static={},
         traced={"scale": scales},
@@ -55,13 +53,30 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     sigma_w = point["multiple"] * critical + point["absolute"]
     family, index = (jnp.array(i) for i in zip(*product(range(len(weights)), range(len(names))), strict=True))
 
-    def one(case: Case) -> dict[str, jax.Array]:
-        shape = (static[name] for name in ("width", "depth", "dtype", "form", "input"))
-        return follow(key, case, names, weights, *shape)
-
     cases = Case(family, index, sigma_w[index], sigma_b[index])
-    measured = jax.vmap(one)(cases)  # two axes compile more slowly
+    measured = jax.vmap(lambda case: follow(key, case, static))(cases)  # two axes compile more slowly
     return {name: x.reshape(len(weights), len(names), *x.shape[1:]) for name, x in measured.items()}
+
+
+@cache
+def critical_scales(names: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
+    """Critical sigma_w of each activation, with the sigma_b that keeps its length at the fixed point.
+
+    Raises:
+        InputError: If the activation has no critical point at the length 0.
+    """
+
+    def biased(index: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
+        phi = chosen(names, index)
+        sigma_w = meanfield.critical_sigma_w(phi, q)
+        return sigma_w, q - meanfield.length_map(phi, q, sigma_w, 0.0)
+
+    q_star = jnp.array([Q_STAR.get(name, 0.0) for name in names])
+    found = np.array(jax.jit(jax.vmap(biased))(jnp.arange(len(names)), q_star)).T
+    for name, (sigma_w, variance) in zip(names, found, strict=True):
+        if not (np.isfinite(sigma_w) and variance > -1e-9):
+            raise InputError(f"activation: {name} has no critical point at q = 0; leave it out")
+    return tuple((float(sigma_w), float(np.sqrt(max(variance, 0.0)))) for sigma_w, variance in found)
 
 
 class Case(NamedTuple):
@@ -83,31 +98,16 @@ class Walk(NamedTuple):
     plain: jax.Array
 
 
-def follow(
-    key: jax.Array,
-    case: Case,
-    names: tuple[str, ...],
-    weights: tuple[str, ...],
-    width: int,
-    depths: tuple[int, ...],
-    dtype: str,
-    form: FormName = "exact",
-    source: str = "gaussian",
-) -> dict[str, jax.Array]:
+def follow(key: jax.Array, case: Case, static: Static) -> dict[str, jax.Array]:
     """Singular values at every depth, gain at every layer, and losses of one network, from one pass.
+
+    The signal of homogeneous activations is rescaled in every layer. The form ``exact`` finds every singular
+    value; ``fast`` leaves those below eps times the largest NaN, and with them the rank.
 
     Args:
         key: Of the weights and of the input, whose mean square is 1.
         case: The network.
-        names: Activations to choose from; the signal of homogeneous ones is rescaled in every layer.
-        weights: Schemes to choose from.
-        width: Units of the input and of every layer.
-        depths: Where singular values are found, increasing; the last is the depth.
-        dtype: Of weights and signal.
-        form: ``exact`` finds every singular value; ``fast`` leaves those below eps times the largest NaN, and
-            with them the rank.
-        source: The input: ``gaussian``, or a data set of `signalprop.bench.measure.data`, turned to
-            ``width`` units.
+        static: Constants of the grid: the activations and weight families to choose from, and the settings.
 
     Returns:
         ``log_singular_values``, ``log_mean_square`` (of s), ``relative_variance`` (of s^2) and ``rank`` per
@@ -115,7 +115,8 @@ def follow(
         The layers where the signal left its dtype (``forward_lost_at``) and where in float32 the norm of J u
         (``norm_lost_at``) and J u itself (``vector_lost_at``) became 0 or infinite; 0 if never.
     """
-    product_form = FORMS[form]
+    names, width, dtype, depths = (static[k] for k in ("activation", "width", "dtype", "depth"))
+    product_form = FORMS[static["form"]]
     phi, at = chosen(names, case.activation), jnp.array(depths)
     homogeneous = jnp.array([activation(name).homogeneous for name in names])[case.activation]
     weight_key, input_key = jax.random.split(key)
@@ -123,7 +124,7 @@ def follow(
     def step(walk: Walk, layer: jax.Array) -> tuple[Walk, Any]:
         draws = [
             draw_layer(weight_key, layer, width, width, family, case.sigma_w, case.sigma_b, dtype)
-            for family in weights
+            for family in static["weights"]
         ]
         drawn = jax.tree.map(lambda *leaves: jnp.stack(leaves)[case.family], *draws)
         z = drawn(walk.y)
@@ -145,8 +146,8 @@ def follow(
         return Walk(phi(z), product, moved, log_gain, plain), (spectrum, log_gain, lost)
 
     x = jax.random.normal(input_key, (width,), dtype)
-    if source != "gaussian":
-        x = inputs(source, input_key, 1, width, dtype=dtype)[0]
+    if static["input"] != "gaussian":
+        x = inputs(static["input"], input_key, 1, width, dtype=dtype)[0]
     x = x * jnp.sqrt(width / jnp.sum(x * x)).astype(dtype)
     u = jnp.zeros(width, "float64").at[0].set(1)
     walk = Walk(x, product_form.start(width, "float64"), u, jnp.zeros((), "float64"), u.astype("float32"))
@@ -175,24 +176,3 @@ def _statistics(log_s: jax.Array) -> dict[str, jax.Array]:
 
 def _is_lost(values: jax.Array) -> jax.Array:
     return ~(jnp.all(jnp.isfinite(values)) & jnp.any(values != 0))
-
-
-@cache
-def critical_scales(names: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
-    """Critical sigma_w of each activation, with the sigma_b that keeps its length at the fixed point.
-
-    Raises:
-        InputError: If the activation has no critical point at the length 0.
-    """
-
-    def biased(index: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
-        phi = chosen(names, index)
-        sigma_w = meanfield.critical_sigma_w(phi, q)
-        return sigma_w, q - meanfield.length_map(phi, q, sigma_w, 0.0)
-
-    q_star = jnp.array([Q_STAR.get(name, 0.0) for name in names])
-    found = np.array(jax.jit(jax.vmap(biased))(jnp.arange(len(names)), q_star)).T
-    for name, (sigma_w, variance) in zip(names, found, strict=True):
-        if not (np.isfinite(sigma_w) and variance > -1e-9):
-            raise InputError(f"activation: {name} has no critical point at q = 0; leave it out")
-    return tuple((float(sigma_w), float(np.sqrt(max(variance, 0.0)))) for sigma_w, variance in found)

@@ -17,7 +17,7 @@ Theory: |M_K e_1|^2 is sigma^{2K} times a product of K independent chi^2_N varia
   E |M_K e_1|^2 = sigma_w^{2K} explodes while almost every product vanishes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from signalprop.bench.engine.grid import require_count, require_scale
 from signalprop.bench.experiment import Variable, in_folder
@@ -56,22 +56,17 @@ class Settings:
             raise ValueError("sigma_w: got 0; write scales above 0")
 
 
+STANDARD = Settings(
+    width=(2, 4, 8, 16, 32, 64, 128, 256),
+    depth=(1, 2, 5, 10, 20, 50, 101, 200, 500, 1000),
+    draws=250,
+    spectrum_width=64,
+    seeds=24,
+)
 SIZES = {
     "quick": Settings(),
-    "standard": Settings(
-        width=(2, 4, 8, 16, 32, 64, 128, 256),
-        depth=(1, 2, 5, 10, 20, 50, 101, 200, 500, 1000),
-        draws=250,
-        spectrum_width=64,
-        seeds=24,
-    ),
-    "full": Settings(
-        width=(2, 4, 8, 16, 32, 64, 128, 256),
-        depth=(1, 2, 5, 10, 20, 50, 101, 200, 500, 1000),
-        draws=2000,
-        spectrum_width=256,
-        seeds=100,
-    ),
+    "standard": STANDARD,
+    "full": replace(STANDARD, draws=2000, spectrum_width=256, seeds=100),
 }
 
 

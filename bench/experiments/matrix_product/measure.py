@@ -22,12 +22,7 @@ def grid(settings: Settings) -> Grid:
         static={"width": settings.width},
         traced={"sigma_w": settings.sigma_w},
         seeds=settings.seeds,
-        constants={
-            "depth": settings.depth,
-            "draws": settings.draws,
-            "spectrum_width": settings.spectrum_width,
-            "dtype": settings.dtype,
-        },
+        constants={k: getattr(settings, k) for k in ("depth", "draws", "spectrum_width", "dtype")},
         coords={
             "draw": range(num_draws(min(settings.width), settings.draws)),
             "depth": settings.depth,

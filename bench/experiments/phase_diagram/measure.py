@@ -26,14 +26,8 @@ def grid(settings: Settings) -> Grid:
         static={"activation": settings.activation},
         traced={"ratio": settings.ratio, "sigma_b": settings.sigma_b},
         seeds=settings.seeds,
-        constants={
-            "data": settings.data,
-            "width": settings.width,
-            "depth": settings.depth,
-            "skip": settings.skip,
-            "dtype": settings.dtype,
-            "unit": {name: unit(name, settings) for name in settings.activation},
-        },
+        constants={k: getattr(settings, k) for k in ("data", "width", "depth", "skip", "dtype")}
+        | {"unit": {name: unit(name, settings) for name in settings.activation}},
         coords={"input": settings.data},
     )
 

@@ -12,15 +12,14 @@ from signalprop.bench.experiments.jacobian_spectrum.verdicts import chain_rule_e
 from signalprop.models.activations import activation
 from signalprop.models.mlp import MLP
 
+SMALL = {"width": 16, "dtype": "float32", "form": "fast", "input": "gaussian"}
+
 
 def test_a_signal_that_leaves_its_dtype_is_lost_and_not_infinite() -> None:
-    names, scales = ("tanh", "gelu"), jnp.array([0.1, 30.0], jnp.float32)
-
-    def one(case: Case) -> dict[str, jax.Array]:
-        return follow(jax.random.key(0), case, names, ("orthogonal",), 16, (10, 60), "float32", "fast")
-
+    static = SMALL | {"activation": ("tanh", "gelu"), "weights": ("orthogonal",), "depth": (10, 60)}
+    scales = jnp.array([0.1, 30.0], jnp.float32)
     cases = Case(jnp.array([0, 0]), jnp.array([0, 1]), scales, jnp.zeros(2, jnp.float32))
-    found = jax.jit(jax.vmap(one))(cases)
+    found = jax.jit(jax.vmap(lambda case: follow(jax.random.key(0), case, static)))(cases)
     tanh, gelu = ({k: v[i] for k, v in found.items()} for i in (0, 1))
     assert 35 < int(tanh["forward_lost_at"]) < 41  # 0.1^38 is the smallest normal number
     assert 27 < int(gelu["forward_lost_at"]) < 33  # (30 / sqrt(2))^29 is the largest
@@ -37,15 +36,13 @@ def test_a_signal_that_leaves_its_dtype_is_lost_and_not_infinite() -> None:
 
 
 def test_the_input_moves_the_spectrum_of_a_nonlinear_network_only() -> None:
-    names, scale = ("linear", "tanh"), jnp.ones(2, jnp.float32)
+    static = SMALL | {"activation": ("linear", "tanh"), "weights": ("gaussian",), "depth": (3,)}
+    scale = jnp.ones(2, jnp.float32)
     cases = Case(jnp.array([0, 0]), jnp.array([0, 1]), scale, 0 * scale)
 
     def spectra(source: str) -> np.ndarray:
-        def one(case: Case) -> jax.Array:
-            found = follow(jax.random.key(0), case, names, ("gaussian",), 16, (3,), "float32", "fast", source)
-            return found["log_singular_values"]
-
-        return np.asarray(jax.jit(jax.vmap(one))(cases))
+        every = jax.vmap(lambda case: follow(jax.random.key(0), case, static | {"input": source}))
+        return np.asarray(jax.jit(every)(cases)["log_singular_values"])
 
     (linear, tanh), (linear_digits, tanh_digits) = spectra("gaussian"), spectra("digits")
     np.testing.assert_allclose(linear_digits, linear, atol=1e-4)
