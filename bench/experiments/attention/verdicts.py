@@ -31,9 +31,8 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
 def deepest(result: xr.Dataset, norm: str, name: str, depth: int | None = None) -> xr.Dataset:
     """A network at one depth, by default the largest."""
     depth = int(result["block"][-1]) if depth is None else depth
-    places = list(result["network"].values).index(labelled(name, depth))
-    found = result.isel(network=places, norm=list(result["norm"].values).index(norm), heads=0)
-    return found.isel(block=slice(0, depth + 1))
+    at = result.sel(norm=norm, network=labelled(name, depth))
+    return at.isel(heads=0, block=slice(0, depth + 1))
 
 
 def depths(result: xr.Dataset) -> list[int]:

@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from signalprop.bench.experiments.depth_limits.measure import distances
 from signalprop.bench.record import figures as draw
 from signalprop.bench.record.tables import tidy
 
@@ -49,20 +50,11 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     return tidy(columns)[kept]
 
 
-def picked(result: xr.Dataset, weights: str, start: str) -> xr.Dataset:
-    """One kind of weights and one start, from the first layer on."""
-    found = result.isel(weights=list(result["weights"].values).index(weights))
-    return found.isel(start=list(found["start"].values).index(start))
-
-
 def passed(at: xr.Dataset, from_output: bool) -> xr.Dataset:
     """Layers by their distance from the input, or from the output, about six per decade."""
-    depth = int(at["layer"][-1])
-    at = at.assign_coords(passed=depth - at["layer"] if from_output else at["layer"]).swap_dims(
-        layer="passed"
-    )
-    steps = np.unique(np.round(np.geomspace(1, depth, round(6 * np.log10(depth)) + 1)))
-    return at.sortby("passed").sel(passed=steps)
+    depth, layer = int(at["layer"][-1]), at["layer"]
+    at = at.assign_coords(passed=depth - layer if from_output else layer).swap_dims(layer="passed")
+    return at.sortby("passed").sel(passed=distances(depth))
 
 
 def _points(axes: Axes, at: xr.Dataset, name: str, look: dict[str, Any], every: int, **more: Any) -> None:
@@ -78,10 +70,10 @@ def _limits(result: xr.Dataset) -> Figure:
     looks = draw.series([" ".join(case) for case in LIMITS])
     for row, network in zip(axes, networks, strict=True):
         for ax, name in zip(row, AXES, strict=True):
-            for case, label in LIMITS.items():
-                at = passed(picked(result.sel(network=network), *case), name == "gradient")
-                look = looks[" ".join(case)]
-                if case[0] == "gaussian":
+            for (weights, start), label in LIMITS.items():
+                at = passed(result.sel(network=network, weights=weights, start=start), name == "gradient")
+                look = looks[f"{weights} {start}"]
+                if weights == "gaussian":
                     _gaussian_theory(ax, at, name, look)
                 else:
                     draw.theory(ax, at["passed"], at[f"{name}_predicted"], look)
@@ -114,7 +106,7 @@ def _slow_decay(result: xr.Dataset) -> Figure:
     looks = draw.series(list(SLOW))
     for ax, name in zip(row, AXES, strict=True):
         for start, label in SLOW.items():
-            at = passed(picked(result, "orthogonal", start), from_output=False)
+            at = passed(result.sel(weights="orthogonal", start=start), from_output=False)
             draw.theory(ax, at["passed"], at[f"{name}_predicted"], looks[start])
             for network, size in zip(result["network"].values, (4.5, 2.5), strict=False):
                 look = looks[start] | ({} if size > 4 else {"markerfacecolor": looks[start]["color"]})

@@ -23,12 +23,7 @@ def grid(settings: Settings) -> Grid:
         static={"network": settings.network},
         traced={"weights": {"gaussian": [0.0, 1.0]}, "start": starts(settings.depth)},
         seeds=settings.seeds,
-        constants={
-            "width": settings.width,
-            "places": settings.places,
-            "depth": settings.depth,
-            "dtype": settings.dtype,
-        },
+        constants={name: getattr(settings, name) for name in ("width", "places", "depth", "dtype")},
         coords={"weights": WEIGHTS, "start": STARTS, "layer": recorded(settings.depth)},
     )
 
@@ -78,9 +73,14 @@ def starts(depth: int) -> dict[str, list[float]]:
 
 
 def recorded(depth: int) -> tuple[int, ...]:
-    """Layers, about six per decade of the distance from the input, and from the output."""
-    steps = np.round(np.geomspace(1, depth, round(6 * np.log10(depth)) + 1)).astype(int)
+    """Layers at the chosen distances from the input, and from the output."""
+    steps = distances(depth)
     return tuple(int(layer) for layer in np.unique([*steps, *(depth - steps), 0, depth]))
+
+
+def distances(depth: int) -> np.ndarray:
+    """Numbers of layers from one to all, about six per decade."""
+    return np.unique(np.round(np.geomspace(1, depth, round(6 * np.log10(depth)) + 1)).astype(int))
 
 
 def tanh_layer(layer: Block, sigma_w: jax.Array, y: jax.Array) -> jax.Array:

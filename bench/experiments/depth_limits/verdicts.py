@@ -45,7 +45,7 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
         *_orthogonal(result, list(STARTS), "signal", ["C14"], **ALL_SIGNALS),
     ]
     for network in result["network"].values:
-        found += _gaussian(result.sel(network=network).isel(weights=WEIGHTS.index("gaussian"), start=0))
+        found += _gaussian(result.sel(network=network, weights="gaussian", start="critical"))
     return found + _memories(result)
 
 
@@ -53,7 +53,7 @@ def _orthogonal(
     result: xr.Dataset, start: list[str], name: str, claims: list[str], *, statement: str, correction: str
 ) -> list[Verdict]:
     """After all layers, networks and starts together, against mean field with its 1/N terms."""
-    at = result.isel(layer=END[name], weights=0, start=[STARTS.index(s) for s in start])
+    at = result.isel(layer=END[name]).sel(weights="orthogonal", start=start)
     shift = at[f"{name}_shift"]
     indirect = at["gradient_indirect"] if name == "gradient" else shift
     return compare(
