@@ -153,7 +153,8 @@ def compare(
     """Compare the mean of some samples with its prediction at every place; no verdict where none is defined.
 
     The tolerance is ``slack`` and as many standard errors as ``sampling_factor`` allows for that many places
-    and samples. A place counts if all its samples are finite and its prediction is known.
+    and samples. A place counts if all its samples are finite and its prediction is known; how many places are
+    left out although some of their networks were measured stands in the verdict.
 
     Args:
         claims: Ids that the verdict answers.
@@ -167,13 +168,16 @@ def compare(
         claim: Standing of the popular statement.
         correction: How it should read.
     """
-    kept = samples.where((abs(samples) < np.inf).all(over))
-    columns = (kept.mean(over, skipna=False), standard_error(kept, over), predicted, slack)
+    whole = (abs(samples) < np.inf).all(over)
+    kept, partly = samples.where(whole), ~whole & samples.notnull().any(over)
+    columns = (kept.mean(over, skipna=False), standard_error(kept, over), predicted, slack, partly)
     numbers = [c.values.ravel() for c in xr.broadcast(*map(xr.DataArray, columns))]
     known = ~np.isnan(numbers[0]) & ~np.isnan(numbers[2])
     if not known.any():
         return []
-    measured, error, expected, allowed = (values[known] for values in numbers)
+    if lost := np.count_nonzero(numbers[4].astype(bool) & ~np.isnan(numbers[2])):
+        tolerance_from += f"; {lost} of {lost + known.sum()} places left out, where networks were lost"
+    measured, error, expected, allowed, _ = (values[known] for values in numbers)
     factor = sampling_factor(measured.size, samples.sizes[over])
     return [
         judge(

@@ -76,6 +76,7 @@ def test_means_are_compared_where_all_networks_and_the_prediction_are_known() ->
     predicted = xr.DataArray([9.0, 9.0, 0.0, np.nan], dims="place")
     (found,) = compare(["C7"], "They are drawn so.", "normal law", samples, predicted)
     assert found.agreement == "agrees"
+    assert "2 of 3 places left out, where networks were lost" in found.tolerance_from
     assert found.measured == pytest.approx(float(samples[2].mean()))
     assert found.uncertainty == pytest.approx(stats.sem(samples[2].values))
     assert found.tolerance == pytest.approx(found.uncertainty * sampling_factor(1, 30))
