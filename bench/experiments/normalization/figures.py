@@ -8,12 +8,13 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench.experiments.normalization.verdicts import rates
+from signalprop.bench.experiments.normalization.verdicts import norms, rates
 from signalprop.bench.measure.estimates import exp, standard_error
 from signalprop.bench.record import figures as draw
 from signalprop.bench.record.tables import tidy
 
 LN10 = float(np.log(10))
+BARS: dict[str, Any] = {"linewidth": 2.2, "alpha": 0.55}  # of predictions
 TITLES = {"none": "No norm, He or LeCun weights", "layer": "Layer norm", "rms": "RMS norm"}
 
 
@@ -38,7 +39,7 @@ def _title(name: str) -> str:
 
 def _profiles(result: xr.Dataset) -> Figure:
     """As figure 1 of Yang et al.: log10 of |g|^2 against the layer, one panel per norm."""
-    batches = [str(n) for n in result["norm"].values if str(n).startswith("batch")]
+    batches = norms(result, "batch")
     names = ["none", "layer", batches[0], batches[-1]]
     figure, panels = draw.canvas(2, 2, height=2.7, sharex=True)
     looks = draw.series([str(name) for name in result["activation"].values])
@@ -70,14 +71,14 @@ def _panel(axes: Axes, at: xr.Dataset, looks: dict[str, dict[str, Any]]) -> None
 def _growth(result: xr.Dataset) -> Figure:
     """Factor of |g|^2 per layer for every activation and norm, predicted as bars, measured as points."""
     figure, ((axes,),) = draw.canvas(1, 1, height=3.6)
-    names = [str(n) for n in result["norm"].values if not str(n).startswith(("dropout", "none, large"))]
+    names = ["none", *norms(result, "layer", "rms", "batch")]
     activations = [str(name) for name in result["activation"].values]
     found, place = rates(result), np.arange(len(activations))
     for i, (name, look) in enumerate(draw.series(names).items()):
         at = place + (i - (len(names) - 1) / 2) * 0.8 / len(names)
         half = 0.4 / len(names)
         predicted = np.exp(result["rate_predicted"].sel(norm=name))
-        axes.hlines(predicted, at - half, at + half, color=look["color"], linewidth=2.2, alpha=0.55)
+        axes.hlines(predicted, at - half, at + half, color=look["color"], **BARS)
         growth = exp(found.sel(norm=name).mean("seed"))
         error = growth * standard_error(found.sel(norm=name))
         label = _title(name).replace(", He or LeCun weights", "")
@@ -101,15 +102,14 @@ def _units(result: xr.Dataset) -> Figure:
 
 
 def _saturation(axes: Axes, result: xr.Dataset) -> None:
-    names = [str(n) for n in result["norm"].values if str(n).startswith(("none, large", "batch"))]
+    """Share of saturated units without a norm and with batch norm, for sigmoid and tanh."""
+    names = norms(result, "none, large", "batch")
     place = np.arange(len(names))
     shown = [str(n) for n in result["activation"].values if n in ("sigmoid", "tanh")]
     for i, (name, look) in enumerate(draw.series(shown).items()):
         at = result.sel(norm=names, activation=name)
         x = place + 0.18 * (i - (len(shown) - 1) / 2)
-        axes.hlines(
-            at["saturated_predicted"], x - 0.08, x + 0.08, color=look["color"], linewidth=2.2, alpha=0.55
-        )
+        axes.hlines(at["saturated_predicted"], x - 0.08, x + 0.08, color=look["color"], **BARS)
         share = at["saturated"]
         draw.measured(axes, x, share.mean("seed"), standard_error(share), look, label=name)
     axes.set_xticks(place, ["no norm", *(f"BN, $B$ = {name.split()[-1]}" for name in names[1:])])
@@ -121,7 +121,8 @@ def _saturation(axes: Axes, result: xr.Dataset) -> None:
 
 
 def _masks(axes: Axes, result: xr.Dataset) -> None:
-    names = [str(n) for n in result["norm"].values if str(n).startswith("dropout")]
+    """Cosine of the outputs under two masks of one input, against the probability to keep a unit."""
+    names = norms(result, "dropout")
     keep = np.array([float(name.split()[1]) for name in names])
     if "relu" in result["activation"] and names:
         at = result.sel(norm=names, activation="relu")
@@ -131,7 +132,6 @@ def _masks(axes: Axes, result: xr.Dataset) -> None:
         cosine = at["cosine"]
         draw.measured(axes, keep, cosine.mean("seed"), standard_error(cosine), label="relu networks")
         axes.legend()
-    axes.set(
-        xlabel="probability $k$ to keep a unit", ylabel="cosine of the outputs", xlim=(0, 1), ylim=(0, 1)
-    )
+    axes.set(xlabel="probability $k$ to keep a unit", ylabel="cosine of the outputs")
+    axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_title("Two dropout masks of one input\ndo not agree in depth")

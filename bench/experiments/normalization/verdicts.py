@@ -25,9 +25,8 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     found = _scale_invariance()
     if result.sizes["seed"] < 3:
         return found
-    batches = [str(n) for n in result["norm"].values if str(n).startswith("batch")]
-    batches = [name for name in batches if 8 * int(name.split()[1]) <= int(result["width"])]
-    dropped = [str(n) for n in result["norm"].values if str(n).startswith("dropout")]
+    batches = [b for b in norms(result, "batch") if 8 * int(b.split()[1]) <= int(result["width"])]
+    dropped = norms(result, "dropout")
     return [
         *found,
         *_growth(
@@ -50,6 +49,11 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
         ),
         *_saturation(result, ["none, large", *batches]), *_masks(result, dropped),
     ]  # fmt: skip
+
+
+def norms(result: xr.Dataset, *beginnings: str) -> list[str]:
+    """Names of the norms that begin with one of these."""
+    return [str(name) for name in result["norm"].values if str(name).startswith(beginnings)]
 
 
 def rates(result: xr.Dataset) -> xr.DataArray:
