@@ -141,13 +141,14 @@ def _networks(result: xr.Dataset) -> list[Verdict]:
 
 def _factor(name: str, at: xr.Dataset) -> list[Verdict]:
     """Factor per layer of one activation, at all scales where no network lost its signal."""
-    is_sigmoid, measured = name == "sigmoid", slopes(at).dropna("sigma_w")
-    if measured.size == 0:
+    is_sigmoid, measured = name == "sigmoid", slopes(at)
+    scales = measured.dropna("sigma_w")["sigma_w"].values
+    if scales.size == 0:
         return []
-    low, high = float(measured["sigma_w"][0]), float(measured["sigma_w"][-1])
     return compare(
         ["A8", "A21", "A20"] if is_sigmoid else ["A20"],
-        f"Change of log |delta| per {name} layer, sigma_w from {low:g} to {high:g}: half the log of chi_1",
+        f"Change of log |delta| per {name} layer, sigma_w from {scales[0]:g} to {scales[-1]:g}: half the log "
+        "of chi_1",
         MEAN_FIELD, measured, at["slope_predicted"], slack=at["width_correction"],
         tolerance_from="the correction in 1/width in full, and five standard errors over networks",
         claim="right after repair",

@@ -149,13 +149,11 @@ def _kurtosis(axes: Axes, result: xr.Dataset) -> None:
     chosen = max(many, key=lambda p: (min(3, int(known.sel(profile=p))), -int(str(p)[6:])))
     shown = {"depth": slice(0, max(2, int(known.sel(profile=chosen))))}
     mean, error, exact = (v.isel(shown) for v in (mean, error, result["fourth_predicted"]))
-    cases = [(str(s), n) for n in ("relu", "linear") for s in result["scheme"].values]
-    for (scheme, network), look in zip(
-        cases, draw.series([str(case) for case in cases]).values(), strict=True
-    ):
-        at = {"scheme": scheme, "network": network, "profile": chosen}
+    laws = [(network, str(scheme)) for network in ("relu", "linear") for scheme in result["scheme"].values]
+    cases = {f"{network}, {LAWS[scheme]}": (network, scheme) for network, scheme in laws}
+    for label, look in draw.series([*cases]).items():
+        at = dict(zip(("network", "scheme"), cases[label], strict=True), profile=chosen)
         draw.theory(axes, mean["depth"], exact.sel(at), look)
-        label = f"{network}, {LAWS[scheme]}"
         draw.measured(axes, mean["depth"], mean.sel(at), error.sel(at), look, label=label)
     axes.set(xlabel="layers $L$", ylabel=r"$E|Ju|^4 / (E|Ju|^2)^2$")
     axes.set_title(f"Kurtosis counts in layer 1 ($n$ = {str(chosen)[6:]})")

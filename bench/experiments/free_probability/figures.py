@@ -40,10 +40,10 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     columns = {
         "q": result["q"],
         "sigma_w": result["sigma_w"],
-        "largest_decades": top.mean("seed") / 2 / np.log(10),
-        "largest_decades_error": standard_error(top) / 2 / np.log(10),
-        "edge_decades": result["log_edge"] / 2 / np.log(10),
-        "largest_decades_predicted": predicted_largest(result) / 2 / np.log(10),
+        "largest_decades": top.mean("seed") / 2 / LN10,
+        "largest_decades_error": standard_error(top) / 2 / LN10,
+        "edge_decades": result["log_edge"] / 2 / LN10,
+        "largest_decades_predicted": predicted_largest(result) / 2 / LN10,
         "distance": distances(result),
         "relative_variance": relative_variance(result).mean("seed"),
         "relative_variance_predicted": result["relative_variance_predicted"],
@@ -71,14 +71,10 @@ def _densities(result: xr.Dataset) -> Figure:
     for panel in axes[-1]:
         panel.set_xlabel(r"$\log_{10} (s^2 / \langle s^2 \rangle)$")
     axes[0, 0].set_xlim(EDGES[0], EDGES[-1])
-    handles: list[Any] = [
-        item
-        for family, look in looks.items()
-        for item in (
-            Patch(color=look["color"], alpha=0.3, label=f"{family}, measured"),
-            Line2D([], [], color=look["color"], label=f"{family}, theory"),
-        )
-    ]
+    handles: list[Any] = []
+    for family, look in looks.items():
+        handles.append(Patch(color=look["color"], alpha=0.3, label=f"{family}, measured"))
+        handles.append(Line2D([], [], color=look["color"], label=f"{family}, theory"))
     handles.append(Line2D([], [], color="0.3", linestyle="none", marker=7, label="predicted edge"))
     figure.legend(handles=handles, loc="outside upper center", ncols=5, columnspacing=1, handlelength=1.4)
     return figure
@@ -119,7 +115,7 @@ def _isometry(result: xr.Dataset) -> Figure:
         at = result.sel(weights=family)
         for name, look in looks.items():
             values = top.sel(weights=family, network=name)
-            curve = np.exp(at["edge_curve"].sel(activation=name) / 2)
+            curve = exp(at["edge_curve"].sel(activation=name) / 2)
             draw.theory(panel, at["fine"], curve, look, label=name)
             draw.measured(panel, at["depth"], values.mean("seed"), standard_error(values), look)
         _isometric_panel(panel, at, top.sel(weights=family))
@@ -139,7 +135,7 @@ def _isometric_panel(panel: Axes, at: xr.Dataset, top: xr.DataArray) -> None:
     names = [str(name) for name in at["isometric"].values]
     colours = draw.series([str(i) for i in range(10)])
     for look, name in zip(list(colours.values())[-len(names) :], names, strict=True):
-        curve = np.exp(at["isometric_curve"].sel(isometric=name) / 2)
+        curve = exp(at["isometric_curve"].sel(isometric=name) / 2)
         draw.theory(panel, at["fine"], curve, look, label=f"{name}, isometric", linewidth=2.0)
         for depth in at["depth"].values:
             if f"{name}, isometric to {depth}" in at["network"]:

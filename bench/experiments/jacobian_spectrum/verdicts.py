@@ -1,6 +1,5 @@
 """Verdicts: chain rule, isometry, loss in float32, and the growth, spread, rank and exponents of spectra."""
 
-import json
 from itertools import product
 from typing import Any
 
@@ -13,6 +12,7 @@ from scipy import stats
 from scipy.special import psi
 
 from signalprop.analysis import jacobian, randommatrix
+from signalprop.bench.measure.estimates import run_settings
 from signalprop.bench.record.tables import tidy
 from signalprop.bench.record.verdict import (
     Standing,
@@ -87,7 +87,7 @@ def _linear_isometry(result: xr.Dataset) -> list[Verdict]:
         return []
     at = result.sel(activation="linear", weights="orthogonal")
     excess = np.abs(at["log_singular_values"] - at["depth"] * np.log(at["sigma_w"])).max()
-    eps = float(np.finfo(json.loads(result.attrs["settings"])["dtype"]).eps)
+    eps = float(np.finfo(run_settings(result)["dtype"]).eps)
     verdict = judge(
         ["C14"], "Linear orthogonal networks: every singular value is sigma_w^L; error of its logarithm",
         SAXE, measured=float(excess), predicted=0.0,

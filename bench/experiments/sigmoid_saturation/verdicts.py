@@ -1,6 +1,5 @@
 """Verdicts on saturation, slopes and both gradients, exact zeros, and what a saturated unit blocks."""
 
-import json
 from typing import Any
 
 import jax
@@ -10,6 +9,7 @@ import xarray as xr
 
 from signalprop.bench.experiments.sigmoid_saturation.measure import SIGMOID
 from signalprop.bench.experiments.sigmoid_saturation.theory import tail, zero_edges
+from signalprop.bench.measure.estimates import run_settings
 from signalprop.bench.measure.rounding import FORMATS
 from signalprop.bench.record.verdict import Verdict, compare, compare_estimates, judge
 
@@ -44,7 +44,7 @@ def _saturation(result: xr.Dataset) -> list[Verdict]:
 
 def _fraction_error(result: xr.Dataset, fraction: xr.DataArray) -> xr.DataArray:
     """Standard error of a counted fraction, of one count where hardly any is expected."""
-    count = int(json.loads(result.attrs["settings"])["units"]) * result.sizes["seed"]
+    count = int(run_settings(result)["units"]) * result.sizes["seed"]
     return (fraction * (1 - fraction) / count + 1 / count**2) ** 0.5
 
 
