@@ -175,8 +175,10 @@ def compare(
     known = ~np.isnan(numbers[0]) & ~np.isnan(numbers[2])
     if not known.any():
         return []
-    if lost := np.count_nonzero(numbers[4].astype(bool) & ~np.isnan(numbers[2])):
-        tolerance_from += f"; {lost} of {lost + known.sum()} places left out, where networks were lost"
+    if lost := np.count_nonzero((numbers[4] == 1) & ~np.isnan(numbers[2])):
+        tolerance_from += (
+            f"; {lost} of {lost + known.sum()} places left out, where some networks give no number"
+        )
     measured, error, expected, allowed, _ = (values[known] for values in numbers)
     factor = sampling_factor(measured.size, samples.sizes[over])
     return [

@@ -76,7 +76,7 @@ def test_means_are_compared_where_all_networks_and_the_prediction_are_known() ->
     predicted = xr.DataArray([9.0, 9.0, 0.0, np.nan], dims="place")
     (found,) = compare(["C7"], "They are drawn so.", "normal law", samples, predicted)
     assert found.agreement == "agrees"
-    assert "2 of 3 places left out, where networks were lost" in found.tolerance_from
+    assert "2 of 3 places left out, where some networks give no number" in found.tolerance_from
     assert found.measured == pytest.approx(float(samples[2].mean()))
     assert found.uncertainty == pytest.approx(stats.sem(samples[2].values))
     assert found.tolerance == pytest.approx(found.uncertainty * sampling_factor(1, 30))
@@ -116,3 +116,10 @@ def test_only_an_exact_zero_is_judged_to_be_one() -> None:
     moved = judge_zero(["C7"], "No gradient passes.", "chain rule", [0.0, 1e-300])
     assert (still.agreement, still.predicted, still.tolerance) == ("agrees", 0.0, 0.0)
     assert (moved.agreement, moved.measured) == ("disagrees", 1e-300)
+
+
+def test_places_that_only_the_prediction_has_are_not_counted_as_lost() -> None:
+    samples = xr.DataArray(np.zeros((2, 9)), coords={"depth": [1, 2]}, dims=("depth", "seed"))
+    predicted = xr.DataArray([0.0, 0.0, 0.0], coords={"depth": [1, 2, 3]}, dims="depth")
+    (found,) = compare(["C7"], "All are 0.", "-", samples, predicted)
+    assert found.tolerance_from == "five standard errors over networks; worst of 2 checks"
