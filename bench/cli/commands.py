@@ -224,8 +224,10 @@ def _run_all(chosen: Sequence[Any], out: Path, *, strict: bool, shard: tuple[int
 def _progress(name: str) -> Iterator[Any]:
     """A bar with the static case, chunks done and time left; silent where stderr is not a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-    with bar:
+    if not sys.stderr.isatty():
+        yield lambda case, done, total: None
+        return
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(name, total=None)
         yield lambda case, done, total: bar.update(
             task, description=f"{name} {case}", completed=done, total=total

@@ -1,6 +1,7 @@
 """Estimates over networks: means with their standard errors, and what a result says of its own run."""
 
 import json
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ def standard_error(values: xr.DataArray, over: str = "seed") -> xr.DataArray:
 
     Lost networks (NaN) do not count. NaN where fewer than two are left, or one is infinite.
     """
-    with np.errstate(invalid="ignore"):  # an infinite network has no distance from an infinite mean
+    with warnings.catch_warnings():  # an infinite network, or a single one, has no spread: NaN says it
+        warnings.simplefilter("ignore", RuntimeWarning)
         spread = values.std(over, ddof=1)
     count = values.notnull().sum(over)
     error: xr.DataArray = spread / (count**0.5).astype(spread.dtype)
