@@ -26,7 +26,8 @@ MAY_IMPORT = {  # beside itself
     "an experiment": {"experiment.py", "the list", "engine", "measure", "training", "record"}
     | MATHEMATICS_AND_NETWORKS,
     "pipeline.py": {"experiment.py", "engine", "record"},
-    "cli": {"experiment.py", "the list", "pipeline.py", "engine", "record", "theory", "analysis"},
+    "pool.py": {"pipeline.py", "the list", "engine"},
+    "cli": {"experiment.py", "the list", "pipeline.py", "pool.py", "engine", "record", "theory", "analysis"},
     "src": {"cli"},
 }
 NO_FILES_NO_PLOTS = {

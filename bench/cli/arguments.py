@@ -32,6 +32,8 @@ class Run:
     """How large."""
     device: Literal["best", "cpu", "gpu", "tpu"] = "best"
     """Where to compute."""
+    jobs: int | None = None
+    """Experiments at once; by default one per core on a CPU, one on an accelerator."""
     out: Path = Path("results")
     """Folder of stores, figures and verdicts."""
     dry_run: bool = False
@@ -54,6 +56,8 @@ class Reproduce:
     """Only these experiments."""
     device: Literal["best", "cpu", "gpu", "tpu"] = "best"
     """Where to compute."""
+    jobs: int | None = None
+    """Experiments at once; by default one per core on a CPU, one on an accelerator."""
     out: Path = Path("results")
     """Folder of stores, figures and verdicts."""
     strict: bool = False

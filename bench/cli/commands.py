@@ -2,19 +2,21 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import sys
-import time
 import webbrowser
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from signalprop.bench import pool
 from signalprop.bench.cli import arguments
 from signalprop.bench.engine import machine
 from signalprop.bench.engine.errors import InputError, StoreError
@@ -29,11 +31,11 @@ def run(options: arguments.Run, axes: Sequence[str]) -> int:
         raise InputError(f"run: got no experiment; write at least one of {', '.join(EXPERIMENTS)}")
     _check_names(options.names)
     shard = _shard(options.shard)
-    _start(options.device)
     from signalprop.bench.experiments import find
 
     chosen = [(e, _settings(e, options.size, axes)) for e in map(find, options.names)]
     if options.dry_run:
+        machine.start(_platform(options.device))
         for experiment, settings in chosen:
             _show_plan(experiment, settings)
         return 0
@@ -42,18 +44,17 @@ def run(options: arguments.Run, axes: Sequence[str]) -> int:
 
         for experiment, settings in chosen:
             shutil.rmtree(pipeline.run_path(options.out, experiment, settings), ignore_errors=True)
-    return _run_all(chosen, options.out, strict=options.strict, shard=shard)
+    tasks = [pool.Task(experiment.name, settings, options.out, shard) for experiment, settings in chosen]
+    return _run_all(tasks, options)
 
 
 def reproduce(options: arguments.Reproduce) -> int:
     """``signalprop reproduce``."""
     _check_names(options.only)
-    _start(options.device)
-    from signalprop.bench.experiments import find
     from signalprop.bench.record import report as page
 
-    chosen = [(e, e.sizes[options.size]) for e in map(find, options.only or EXPERIMENTS)]
-    code = _run_all(chosen, options.out, strict=options.strict, shard=None)
+    tasks = [pool.Task(name, options.size, options.out) for name in options.only or EXPERIMENTS]
+    code = _run_all(tasks, options)
     folder = options.out / "quick" if options.size == "quick" else options.out
     for path in page.write(folder):
         console.print(f"wrote {path}")
@@ -168,14 +169,8 @@ def info(options: arguments.Info) -> int:
     return 0
 
 
-def _start(device: str) -> None:
-    machine.start(None if device == "best" else device)
-    import jax
-
-    if device != "best" and jax.devices()[0].platform != device:
-        raise InputError(
-            f"--device: got {device}, but JAX finds only {jax.devices()[0].platform}; write --device cpu"
-        )
+def _platform(device: str) -> str | None:
+    return None if device == "best" else device
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -198,40 +193,73 @@ def _shard(text: str) -> tuple[int, int] | None:
     return (int(first), int(step)) if int(step) > 1 else None
 
 
-def _run_all(chosen: Sequence[Any], out: Path, *, strict: bool, shard: tuple[int, int] | None) -> int:
-    from signalprop.bench import pipeline
-    from signalprop.bench.engine import store
-    from signalprop.bench.engine.provenance import code_hash
+def _run_all(tasks: Sequence[pool.Task], options: arguments.Run | arguments.Reproduce) -> int:
+    """Run one experiment in this process with all its devices, or several in a pool of workers."""
+    jobs = _jobs(options.jobs, options.device)
+    ended: dict[str, pool.Finished] = {}
 
-    disagree = 0
-    for experiment, settings in chosen:
-        path = pipeline.run_path(out, experiment, settings)
-        if path.exists() and store.code_changed(path, code_hash(experiment, settings)):
-            console.print(f"{experiment.name}: stored by other code than this; --fresh computes it again")
-        began = time.perf_counter()
-        with _progress(experiment.name) as progress:
-            outcome = pipeline.run(experiment, settings, out, report=progress, shard=shard)
-        seconds = time.perf_counter() - began
-        if outcome is None:
-            console.print(f"{experiment.name}: this share is stored; others still have chunks to compute")
-            continue
-        _say_outcome(experiment.name, outcome, seconds)
-        disagree += len(outcome.disagreements)
-    return 1 if strict and disagree else 0
+    def finished(found: pool.Finished) -> None:
+        ended[found.name] = found
+        _say(found)
+
+    with _bars() as tell:
+        if _together(tasks):
+            machine.start(_platform(options.device))
+            for task in tasks:
+                here = partial(pool.Progress, os.getpid(), task.name)
+                finished(pool.run(task, lambda *state, here=here: tell(here(*state))))
+        else:
+            pool.run_all(tasks, jobs, _platform(options.device), tell, finished)
+    failed = [found for found in ended.values() if found.error]
+    for found in failed:
+        print(f"signalprop: {found.name} failed: {' '.join(found.error.split())}", file=sys.stderr)
+    disagree = any(found.outcome and found.outcome.disagreements for found in ended.values())
+    return 1 if failed or (options.strict and disagree) else 0
+
+
+def _together(tasks: Sequence[pool.Task]) -> bool:
+    """Whether this process computes by itself: a single experiment, or a process of a pod of accelerators."""
+    return len(tasks) == 1 or "JAX_COORDINATOR_ADDRESS" in os.environ
+
+
+def _jobs(asked: int | None, device: str) -> int:
+    """Experiments at once: as asked, or one per core on a CPU and one on an accelerator."""
+    fit = max(1, machine.host_memory() // pool.WORKER_MEMORY)
+    if asked is not None and not 1 <= asked <= fit:
+        raise InputError(f"--jobs: got {asked}, and memory is left for {fit}; write a number from 1 to {fit}")
+    usual = machine.num_cores() if machine.on_cpu(_platform(device)) else 1
+    return asked or min(usual, fit)
 
 
 @contextmanager
-def _progress(name: str) -> Iterator[Any]:
-    """A bar with the static case, chunks done and time left; silent where stderr is not a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def _bars() -> Iterator[Callable[[pool.Progress], None]]:
+    """A bar per worker with its experiment, static case and chunks; silent where stderr is no terminal."""
     if not sys.stderr.isatty():
-        yield lambda case, done, total: None
+        yield lambda state: None
         return
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda case, done, total: bar.update(
-            task, description=f"{name} {case}", completed=done, total=total
-        )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bars: dict[int, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True), transient=True) as live:
+
+        def tell(state: pool.Progress) -> None:
+            if state.worker not in bars:
+                bars[state.worker] = live.add_task("")
+            bar, text = bars[state.worker], f"{state.name} {state.case}"
+            live.update(bar, description=text, completed=state.done, total=state.total or None)
+            live.update(bar, visible=bool(state.name))
+
+        yield tell
+
+
+def _say(found: pool.Finished) -> None:
+    if found.error:
+        return
+    if found.stale:
+        console.print(f"{found.name}: stored by other code than this; --fresh computes it again")
+    if found.outcome is None:
+        console.print(f"{found.name}: this share is stored; others still have chunks to compute")
+    else:
+        _say_outcome(found.name, found.outcome, found.seconds)
 
 
 def _say_outcome(name: str, outcome: Any, seconds: float | None = None) -> None:

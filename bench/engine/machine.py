@@ -6,7 +6,8 @@
 import os
 import re
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ PACKAGES = ("signalprop", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "x
 CPU_DEVICES = "--xla_force_host_platform_device_count="
 
 
-def start(platform: str | None = None) -> None:
+def start(platform: str | None = None, devices: int | None = None) -> None:
     """Set the environment of a process that will use JAX, then import it with 64-bit types.
 
     On a CPU every core becomes a device of its own, with one BLAS thread: the sweep gives each its chunk,
@@ -26,17 +27,18 @@ def start(platform: str | None = None) -> None:
 
     Args:
         platform: ``cpu``, ``gpu`` or ``tpu``; None takes the best that JAX finds.
+        devices: Into how many devices a CPU is divided; by default one per core.
 
     Raises:
-        InputError: If there is no such device here.
+        InputError: If there is no such device here, or another one would be taken.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     flags = os.environ.get("XLA_FLAGS", "")
     if CPU_DEVICES not in flags:
-        flags = f"{flags} {CPU_DEVICES}{num_cores()}".strip()
+        flags = f"{flags} {CPU_DEVICES}{devices or num_cores()}".strip()
         os.environ["XLA_FLAGS"] = flags
-    devices = int(re.search(CPU_DEVICES + r"(\d+)", flags)[1])  # type: ignore[index]
-    os.environ.setdefault("NPROC", str(devices + 8))
+    threads = int(re.search(CPU_DEVICES + r"(\d+)", flags)[1]) + 8  # type: ignore[index]
+    os.environ.setdefault("NPROC", str(threads))
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
     if platform is not None:
@@ -47,9 +49,11 @@ def start(platform: str | None = None) -> None:
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
         jax.distributed.initialize()
     try:
-        jax.devices()
+        found = jax.devices()[0].platform
     except RuntimeError as error:
         raise InputError(f"--device: got {platform}, but JAX finds none here; write --device cpu") from error
+    if platform not in (None, found):
+        raise InputError(f"--device: got {platform}, but JAX finds only {found}; write --device cpu")
 
 
 def num_cores() -> int:
@@ -57,11 +61,22 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def on_cpu(platform: str | None) -> bool:
+    """Whether JAX will compute on the CPU, told without importing it, by the plugins that are there."""
+    chosen = platform or os.environ.get("JAX_PLATFORMS", "").split(",")[0]
+    if chosen:
+        return chosen == "cpu"
+    return not entry_points(group="jax_plugins") and not any(find_spec(n) for n in ("jax_plugins", "libtpu"))
+
+
 def available_memory(device: Any) -> int:
     """Bytes that a program may still take: the device's own memory, or the host's within its cgroup."""
     stats = device.memory_stats() if device.platform != "cpu" else None
-    if stats:
-        return int(stats["bytes_limit"] - stats["bytes_in_use"])
+    return int(stats["bytes_limit"] - stats["bytes_in_use"]) if stats else host_memory()
+
+
+def host_memory() -> int:
+    """Bytes of this machine's memory that are still free for this process, within its cgroup."""
     meminfo = Path("/proc/meminfo")
     if not meminfo.exists():
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

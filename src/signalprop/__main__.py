@@ -2,4 +2,5 @@
 
 from signalprop.bench.cli.main import main
 
-main()
+if __name__ == "__main__":  # the workers of a pool import this module too
+    main()

@@ -1,0 +1,162 @@
+"""A pool of workers ends in the same stores whatever is killed, and says what failed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from signalprop.bench import pool
+from signalprop.bench.engine import store
+from signalprop.bench.experiments import find
+
+NAMES = ("matrix-product", "sigmoid-saturation")
+SMALL = ["--seeds", "6"]
+KILLER = """
+import multiprocessing, os
+from jax.numpy import tanh as phi
+if multiprocessing.parent_process() is not None:
+    os._exit(9)
+"""
+
+
+def command(*words: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONUNBUFFERED": "1"}
+    call = [sys.executable, "-m", "signalprop", *words]
+    return subprocess.Popen(
+        call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=cwd
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=280)
+    return process.returncode, out, err
+
+
+def stored(out: Path) -> dict[str, xr.Dataset]:
+    return {path.name: store.load(path) for path in sorted((out / "runs").glob("*.zarr"))}
+
+
+def assert_same(a: dict[str, xr.Dataset], b: dict[str, xr.Dataset]) -> None:
+    assert set(a) == set(b)
+    for name in a:
+        for variable in a[name].data_vars:
+            np.testing.assert_array_equal(a[name][variable], b[name][variable], err_msg=f"{name} {variable}")
+
+
+def chunks_done(out: Path) -> int:
+    return sum(path.is_file() for path in (out / "runs").glob("*.zarr/done/c/**/*"))
+
+
+def workers_of(parent: int) -> list[int]:
+    """Processes that the pool of a parent spawned, without the tracker of multiprocessing."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words, call = path.read_text().rsplit(")", 1)[1].split(), (path.parent / "cmdline").read_text()
+        except OSError:
+            continue
+        if int(words[1]) == parent and "spawn_main" in call:
+            found.append(int(path.parent.name))
+    return found
+
+
+@contextmanager
+def at_work(out: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """A run of both experiments whose first chunk is stored, and its workers."""
+    process = command("run", *NAMES, *SMALL, "--out", str(out), "--jobs", "2")
+    deadline = time.monotonic() + 200
+    while chunks_done(out) == 0 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    yield process, workers_of(process.pid)
+    if process.poll() is None:
+        process.kill()
+
+
+def assert_gone(workers: list[int]) -> None:
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, xr.Dataset]:
+    """The stores of an undisturbed run with one worker."""
+    out = tmp_path_factory.mktemp("whole")
+    code, said, err = finish(command("run", *NAMES, *SMALL, "--out", str(out), "--jobs", "1"))
+    assert code == 0, err
+    assert all(f"{name}: " in said for name in NAMES)
+    return stored(out)
+
+
+def test_two_workers_give_the_bits_of_one(whole, tmp_path) -> None:
+    code, _, err = finish(command("run", *NAMES, *SMALL, "--out", str(tmp_path), "--jobs", "2"))
+    assert code == 0, err
+    assert_same(stored(tmp_path), whole)
+
+
+def test_ctrl_c_leaves_no_worker_and_loses_nothing(whole, tmp_path) -> None:
+    with at_work(tmp_path) as (process, workers):
+        process.send_signal(signal.SIGINT)
+        code, _, err = finish(process)
+    assert (code, err.count("\n")) == (130, 1), err
+    assert "resume with: signalprop run matrix-product" in err
+    assert_gone(workers)
+    assert finish(command("run", *NAMES, *SMALL, "--out", str(tmp_path)))[0] == 0
+    assert_same(stored(tmp_path), whole)
+
+
+def test_killing_the_parent_leaves_no_orphan_and_loses_nothing(whole, tmp_path) -> None:
+    with at_work(tmp_path) as (process, workers):
+        assert workers
+        process.kill()
+        finish(process)
+    assert_gone(workers)
+    assert finish(command("run", *NAMES, *SMALL, "--out", str(tmp_path)))[0] == 0
+    assert_same(stored(tmp_path), whole)
+
+
+def test_an_experiment_whose_worker_is_killed_is_taken_up_again(whole, tmp_path) -> None:
+    with at_work(tmp_path) as (process, workers):
+        os.kill(workers[0], signal.SIGKILL)
+        code, _, err = finish(process)
+    assert code == 0, err
+    assert_same(stored(tmp_path), whole)
+
+
+def test_one_that_fails_does_not_stop_the_others(tmp_path) -> None:
+    small = find("sigmoid-saturation").sizes["quick"]
+    (tmp_path / "file").write_text("")
+    tasks = [
+        pool.Task("matrix-product", "quick", tmp_path / "file"),
+        pool.Task("sigmoid-saturation", small, tmp_path),
+    ]
+    ended: list[pool.Finished] = []
+    pool.run_all(tasks, 2, "cpu", lambda progress: None, ended.append)
+    by_name = {found.name: found for found in ended}
+    assert "cannot write" in by_name["matrix-product"].error
+    assert by_name["sigmoid-saturation"].outcome is not None
+
+
+def test_a_worker_that_always_dies_is_given_up_in_one_line(tmp_path) -> None:
+    (tmp_path / "killer.py").write_text(KILLER)
+    words = ["layer-profiles", "normalization", "--activation", "killer:phi", "--out", "out", "--jobs", "1"]
+    code, _, err = finish(command("run", *words, cwd=tmp_path))
+    assert code == 1
+    assert err.count("its worker died 2 times") == 2, err
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "1000000"])
+def test_a_wrong_number_of_jobs_says_which_are_possible(jobs) -> None:
+    code, _, err = finish(command("reproduce", "--jobs", jobs))
+    assert (code, err.count("\n")) == (2, 1), err
+    assert f"--jobs: got {jobs}" in err
+    assert "write a number from 1 to" in err
