@@ -76,7 +76,7 @@ def plan(programs: Programs) -> Plan:
         return probe.point_seconds * total * cases / devices + CHUNK_OVERHEAD * num_chunks(probe.chunk)
 
     first = chunk_shape(whole, min(total, FIRST_POINTS) if on_cpu else total)
-    best = _probe(programs, even(whole, first), budget)
+    best = _probe(programs, even(whole, first, devices), budget)
     affordable = best.point_seconds * math.prod(best.chunk) < LONG_CHUNK
     if on_cpu and affordable and cost(best) > WORTH_PROBING:
         quarter_second = min(CHUNK_SECONDS / best.point_seconds, 4 * budget / max(1, best.memory))
@@ -101,17 +101,19 @@ def plan(programs: Programs) -> Plan:
     )
 
 
-def even(whole: Block, chunk: Block) -> Block:
-    """The chunk with as many seeds, or fewer, as leave the fewest points of the last chunk empty.
-
-    It depends on the settings alone, and not on how many devices or workers share the chunks.
+def even(whole: Block, chunk: Block, devices: int) -> Block:
+    """The chunk with as many seeds, or fewer, as keep every device busy to the end of a static case.
 
     Example:
-        >>> even((6, 2), (4, 2))
+        >>> even((6, 2), (4, 2), devices=2)
         (3, 2)
     """
-    seeds = min(range(1, chunk[0] + 1), key=lambda n: (n * math.ceil(whole[0] / n), -n))
-    return seeds, *chunk[1:]
+    others = math.prod(math.ceil(n / c) for n, c in zip(whole[1:], chunk[1:], strict=True))
+
+    def work(seeds: int) -> tuple[int, int]:
+        return seeds * math.ceil(math.ceil(whole[0] / seeds) * others / devices), -seeds
+
+    return min(range(1, chunk[0] + 1), key=work), *chunk[1:]
 
 
 def _probe(programs: Programs, chunk: Block, budget: float) -> _Probe:
