@@ -1,8 +1,8 @@
 """Several experiments at once: a pool of processes, one per core, each with one device and one BLAS thread.
 
 Compiling takes most of the time of a small sweep and keeps one core busy, so every worker takes whole
-experiments. What a worker has stored stays stored, however it ends. Any number of workers gives the same bits;
-a single experiment, run in one process on all devices, may differ in the last digits.
+experiments. What a worker has stored stays stored, however it ends. Any number of workers gives the same
+bits; a single experiment, run in one process on all devices, may differ in the last digits.
 """
 
 import multiprocessing
