@@ -1,8 +1,8 @@
 """The compiled programs of a sweep: one per static case, running one chunk on every local device.
 
 Each device runs the same single-device program on its own chunk (``shard_map`` without communication),
-so numbers do not depend on which device computes which chunk. In the last digits they may depend on the chunk's
-shape, and on whether XLA compiled for one device or for several.
+so numbers do not depend on which device computes which chunk. In the last digits they may depend on the
+chunk's shape, and on whether XLA compiled for one device or for several.
 """
 
 from collections.abc import Callable, Sequence
