@@ -170,24 +170,16 @@ def compare(
     """
     whole = (abs(samples) < np.inf).all(over)
     kept, partly = samples.where(whole), ~whole & samples.notnull().any(over)
-    columns = (kept.mean(over, skipna=False), standard_error(kept, over), predicted, slack, partly)
-    numbers = [c.values.ravel() for c in xr.broadcast(*map(xr.DataArray, columns))]
-    known = ~np.isnan(numbers[0]) & ~np.isnan(numbers[2])
-    if not known.any():
-        return []
-    if lost := np.count_nonzero((numbers[4] == 1) & ~np.isnan(numbers[2])):
-        tolerance_from += (
-            f"; {lost} of {lost + known.sum()} places left out, where some networks give no number"
-        )
-    measured, error, expected, allowed, _ = (values[known] for values in numbers)
-    factor = sampling_factor(measured.size, samples.sizes[over])
-    return [
-        judge(
-            claims, statement, source, measured=measured, predicted=expected, uncertainty=error,
-            tolerance=allowed + factor * error, tolerance_from=tolerance_from, claim=claim,
-            correction=correction,
-        )
-    ]  # fmt: skip
+    asked, left_out = (c.values.ravel() for c in xr.broadcast(xr.DataArray(predicted), partly))
+    lost, known = np.count_nonzero((left_out == 1) & ~np.isnan(asked)), kept.mean(over, skipna=False)
+    if lost:
+        judged = np.count_nonzero((known + predicted).notnull())
+        tolerance_from += f"; {lost} of {lost + judged} places left out, where some networks give no number"
+    return compare_estimates(
+        claims, statement, source, known, standard_error(kept, over), predicted,
+        num_samples=samples.sizes[over], slack=slack, tolerance_from=tolerance_from, claim=claim,
+        correction=correction,
+    )  # fmt: skip
 
 
 def compare_estimates(
