@@ -5,6 +5,7 @@ Arguments are parsed before JAX is imported; bad input is one line on stderr and
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 store or strict failure, 2 bad input, 130 interrupted."""
     args = list(sys.argv[1:] if argv is None else argv)
     sys.path.append(str(Path.cwd()))  # where module:name of the user's own is looked for
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell's background jobs inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = dispatch(args)
     except InputError as error:
