@@ -111,5 +111,7 @@ def editable(session: nox.Session) -> None:
     """Run the tests, the docstring examples and `python -m signalprop` on an editable install."""
     pinned(session, "-e", ".", *group("test"))
     session.run("pytest", *session.posargs, env=ON_CPU)
-    session.run("pytest", "--doctest-modules", "models", "analysis", "bench", env=ON_CPU, success_codes=[0, 5])
+    session.run(
+        "pytest", "--doctest-modules", "models", "analysis", "bench", env=ON_CPU, success_codes=[0, 5]
+    )
     session.run("python", "-m", "signalprop", "--help", env=ON_CPU)

@@ -7,6 +7,7 @@ bits; a single experiment, run in one process on all devices, may differ in the 
 
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -15,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,13 @@ DEATHS = 2  # of its worker, after which an experiment is given up
 
 @dataclass(frozen=True)
 class Task:
-    """An experiment to run: its settings, or the name of a size."""
+    """An experiment to run: its settings, or the name of a size; ``fresh`` removes its store first."""
 
     name: str
     settings: Any
     out: Path
     shard: tuple[int, int] | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def run(task: Task, report: Callable[[str, int, int], None]) -> Finished:
     began, experiment = time.perf_counter(), find(task.name)
     settings = experiment.sizes[task.settings] if isinstance(task.settings, str) else task.settings
     path = pipeline.run_path(task.out, experiment, settings)
+    if task.fresh:
+        shutil.rmtree(path, ignore_errors=True)
     stale = path.exists() and store.code_changed(path, provenance.code_hash(experiment, settings))
     outcome = pipeline.run(experiment, settings, task.out, report=report, shard=task.shard)
     return Finished(task.name, time.perf_counter() - began, outcome, stale)
@@ -93,6 +97,7 @@ def run_all(
     platform: str | None,
     tell: Callable[[Progress], None],
     finished: Callable[[Finished], None],
+    say: Callable[[str], None],
 ) -> None:
     """Run experiments in ``jobs`` worker processes; one that fails does not stop the others.
 
@@ -105,6 +110,7 @@ def run_all(
         platform: As of ``machine.start``.
         tell: Called with the progress of every worker.
         finished: Called once for every task.
+        say: Called with a line about every worker that died.
 
     Raises:
         Interrupted: On Ctrl-C, after every chunk in flight is stored; on a second one the workers are killed.
@@ -113,12 +119,15 @@ def run_all(
     while waiting:
         ended = _round(waiting, jobs, platform, tell, finished)
         deaths.update(ended.at_work)
+        jobs = max(1, jobs // 2) if ended.at_work else jobs
+        if ended.at_work:
+            say(f"a worker died; {', '.join(sorted(ended.at_work))} will go on, {jobs} at once")
         given_up = [task for task in waiting if deaths[task.name] >= DEATHS]
         for task in given_up:
             why = f"its worker died {DEATHS} times, perhaps for want of memory; run it with --jobs 1"
             finished(Finished(task.name, 0.0, error=why))
-        waiting = [task for task in waiting if task.name not in ended.names and task not in given_up]
-        jobs = max(1, jobs // 2)
+        left = [task for task in waiting if task.name not in ended.names and task not in given_up]
+        waiting = [replace(task, fresh=False) for task in left]
 
 
 @dataclass(frozen=True)
@@ -166,6 +175,8 @@ def _round(
         pool.shutdown(cancel_futures=True)
         events.put(None)
         listener.join(timeout=5)
+        for worker in workers:
+            tell(Progress(worker))
     return _Ended(names, set(workers.values()) - names - {""} if broken else set())
 
 

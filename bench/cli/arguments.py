@@ -5,13 +5,14 @@ import dataclasses
 import io
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import tyro
 
+from signalprop.bench.engine import machine
 from signalprop.bench.engine.errors import InputError, nearest
 
 T = TypeVar("T")
@@ -32,8 +33,8 @@ class Run:
     """How large."""
     device: Literal["best", "cpu", "gpu", "tpu"] = "best"
     """Where to compute."""
-    jobs: int | None = None
-    """Experiments at once; by default one per core on a CPU, one on an accelerator."""
+    jobs: int = field(default_factory=machine.usual_jobs)
+    """Experiments at once: one per core on a CPU, one on an accelerator."""
     out: Path = Path("results")
     """Folder of stores, figures and verdicts."""
     dry_run: bool = False
@@ -56,10 +57,12 @@ class Reproduce:
     """Only these experiments."""
     device: Literal["best", "cpu", "gpu", "tpu"] = "best"
     """Where to compute."""
-    jobs: int | None = None
-    """Experiments at once; by default one per core on a CPU, one on an accelerator."""
+    jobs: int = field(default_factory=machine.usual_jobs)
+    """Experiments at once: one per core on a CPU, one on an accelerator."""
     out: Path = Path("results")
     """Folder of stores, figures and verdicts."""
+    fresh: bool = False
+    """Remove the stored runs first."""
     strict: bool = False
     """Exit with 1 if a verdict disagrees."""
 

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import shutil
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
@@ -39,12 +38,7 @@ def run(options: arguments.Run, axes: Sequence[str]) -> int:
         for experiment, settings in chosen:
             _show_plan(experiment, settings)
         return 0
-    if options.fresh:
-        from signalprop.bench import pipeline
-
-        for experiment, settings in chosen:
-            shutil.rmtree(pipeline.run_path(options.out, experiment, settings), ignore_errors=True)
-    tasks = [pool.Task(experiment.name, settings, options.out, shard) for experiment, settings in chosen]
+    tasks = [pool.Task(e.name, settings, options.out, shard, options.fresh) for e, settings in chosen]
     return _run_all(tasks, options)
 
 
@@ -53,11 +47,12 @@ def reproduce(options: arguments.Reproduce) -> int:
     _check_names(options.only)
     from signalprop.bench.record import report as page
 
-    tasks = [pool.Task(name, options.size, options.out) for name in options.only or EXPERIMENTS]
-    code = _run_all(tasks, options)
+    names = options.only or EXPERIMENTS
+    code = _run_all([pool.Task(n, options.size, options.out, fresh=options.fresh) for n in names], options)
     folder = options.out / "quick" if options.size == "quick" else options.out
-    for path in page.write(folder):
-        console.print(f"wrote {path}")
+    if any((folder / name / "verdicts.json").exists() for name in EXPERIMENTS):
+        for path in page.write(folder):
+            console.print(f"wrote {path}")
     return code
 
 
@@ -103,7 +98,7 @@ def list(options: arguments.List) -> int:
         table = Table(box=None, pad_edge=False, show_header=False, title=title, title_justify="left")
         table.add_column(min_width=max(map(len, EXPERIMENTS)))
         table.add_column(ratio=1)
-        table.add_column(no_wrap=True)
+        table.add_column()
         for name, question in questions.items():
             table.add_row(name, question, _state(options.out / name / "verdicts.json"))
         out.print(table, "")
@@ -195,7 +190,8 @@ def _shard(text: str) -> tuple[int, int] | None:
 
 def _run_all(tasks: Sequence[pool.Task], options: arguments.Run | arguments.Reproduce) -> int:
     """Run one experiment in this process with all its devices, or several in a pool of workers."""
-    jobs = _jobs(options.jobs, options.device)
+    _check_jobs(options.jobs)
+    _check_writable(options.out)
     ended: dict[str, pool.Finished] = {}
 
     def finished(found: pool.Finished) -> None:
@@ -209,10 +205,10 @@ def _run_all(tasks: Sequence[pool.Task], options: arguments.Run | arguments.Repr
                 here = partial(pool.Progress, os.getpid(), task.name)
                 finished(pool.run(task, lambda *state, here=here: tell(here(*state))))
         else:
-            pool.run_all(tasks, jobs, _platform(options.device), tell, finished)
-    failed = [found for found in ended.values() if found.error]
-    for found in failed:
-        print(f"signalprop: {found.name} failed: {' '.join(found.error.split())}", file=sys.stderr)
+            pool.run_all(tasks, options.jobs, _platform(options.device), tell, finished, console.print)
+    failed = [found.name for found in ended.values() if found.error]
+    if failed:
+        _complain(f"{len(failed)} of {len(tasks)} experiments failed: {', '.join(failed)}")
     disagree = any(found.outcome and found.outcome.disagreements for found in ended.values())
     return 1 if failed or (options.strict and disagree) else 0
 
@@ -222,37 +218,52 @@ def _together(tasks: Sequence[pool.Task]) -> bool:
     return len(tasks) == 1 or "JAX_COORDINATOR_ADDRESS" in os.environ
 
 
-def _jobs(asked: int | None, device: str) -> int:
-    """Experiments at once: as asked, or one per core on a CPU and one on an accelerator."""
+def _check_jobs(jobs: int) -> None:
     fit = max(1, machine.host_memory() // pool.WORKER_MEMORY)
-    if asked is not None and not 1 <= asked <= fit:
-        raise InputError(f"--jobs: got {asked}, and memory is left for {fit}; write a number from 1 to {fit}")
-    usual = machine.num_cores() if machine.on_cpu(_platform(device)) else 1
-    return asked or min(usual, fit)
+    if jobs < 1:
+        raise InputError(f"--jobs: got {jobs}; write a whole number of at least 1")
+    if jobs > max(fit, machine.usual_jobs()):
+        raise InputError(f"--jobs: got {jobs}, and memory is left for {fit}; write at most {fit}")
+
+
+def _check_writable(out: Path) -> None:
+    try:
+        (out / "runs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"--out: cannot write {out} ({error.strerror}); name a folder you own") from error
 
 
 @contextmanager
 def _bars() -> Iterator[Callable[[pool.Progress], None]]:
-    """A bar per worker with its experiment, static case and chunks; silent where stderr is no terminal."""
-    if not sys.stderr.isatty():
+    """A bar per worker with its experiment, static case and chunks; silent where there is no terminal.
+
+    The bars share the console of the lines about finished experiments, which would tear them otherwise.
+    """
+    if not console.is_terminal:
         yield lambda state: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bars: dict[int, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True), transient=True) as live:
+    with Progress(*columns, console=console, transient=True) as live:
 
         def tell(state: pool.Progress) -> None:
             if state.worker not in bars:
-                bars[state.worker] = live.add_task("")
-            bar, text = bars[state.worker], f"{state.name} {state.case}"
+                bars[state.worker] = live.add_task("", total=None)
+            bar, doing = bars[state.worker], state.case or "" if state.total else "is traced and compiled"
+            text = f"{state.name} {doing}"
             live.update(bar, description=text, completed=state.done, total=state.total or None)
             live.update(bar, visible=bool(state.name))
 
         yield tell
 
 
+def _complain(message: str) -> None:
+    print(f"signalprop: {' '.join(message.split())}", file=sys.stderr)  # not torn by bars, unlike a console's
+
+
 def _say(found: pool.Finished) -> None:
     if found.error:
+        _complain(f"{found.name} failed: {found.error}")
         return
     if found.stale:
         console.print(f"{found.name}: stored by other code than this; --fresh computes it again")

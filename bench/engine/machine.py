@@ -61,12 +61,14 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def on_cpu(platform: str | None) -> bool:
-    """Whether JAX will compute on the CPU, told without importing it, by the plugins that are there."""
-    chosen = platform or os.environ.get("JAX_PLATFORMS", "").split(",")[0]
-    if chosen:
-        return chosen == "cpu"
-    return not entry_points(group="jax_plugins") and not any(find_spec(n) for n in ("jax_plugins", "libtpu"))
+def usual_jobs() -> int:
+    """Processes that compute at once: one per core, or one where JAX will find an accelerator.
+
+    Told without importing JAX, by its platforms if they are set, or the plugins that are there.
+    """
+    chosen = os.environ.get("JAX_PLATFORMS", "").split(",")[0]
+    plugins = entry_points(group="jax_plugins") or any(find_spec(n) for n in ("jax_plugins", "libtpu"))
+    return num_cores() if chosen == "cpu" or not (chosen or plugins) else 1
 
 
 def available_memory(device: Any) -> int:

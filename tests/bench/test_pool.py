@@ -127,8 +127,9 @@ def test_killing_the_parent_leaves_no_orphan_and_loses_nothing(whole, tmp_path) 
 def test_an_experiment_whose_worker_is_killed_is_taken_up_again(whole, tmp_path) -> None:
     with at_work(tmp_path) as (process, workers):
         os.kill(workers[0], signal.SIGKILL)
-        code, _, err = finish(process)
+        code, said, err = finish(process)
     assert code == 0, err
+    assert "a worker died" in said
     assert_same(stored(tmp_path), whole)
 
 
@@ -140,7 +141,7 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path) -> None:
         pool.Task("sigmoid-saturation", small, tmp_path),
     ]
     ended: list[pool.Finished] = []
-    pool.run_all(tasks, 2, "cpu", lambda progress: None, ended.append)
+    pool.run_all(tasks, 2, "cpu", lambda progress: None, ended.append, print)
     by_name = {found.name: found for found in ended}
     assert "cannot write" in by_name["matrix-product"].error
     assert by_name["sigmoid-saturation"].outcome is not None
@@ -154,9 +155,37 @@ def test_a_worker_that_always_dies_is_given_up_in_one_line(tmp_path) -> None:
     assert err.count("its worker died 2 times") == 2, err
 
 
-@pytest.mark.parametrize("jobs", ["0", "-1", "1000000"])
-def test_a_wrong_number_of_jobs_says_which_are_possible(jobs) -> None:
+@pytest.mark.parametrize(
+    ("jobs", "hint"),
+    [("0", "at least 1"), ("-1", "at least 1"), ("1000000", "write at most"), ("two", "--jobs INT")],
+)
+def test_a_wrong_number_of_jobs_says_which_are_possible(jobs, hint) -> None:
     code, _, err = finish(command("reproduce", "--jobs", jobs))
     assert (code, err.count("\n")) == (2, 1), err
-    assert f"--jobs: got {jobs}" in err
-    assert "write a number from 1 to" in err
+    assert "--jobs" in err
+    assert jobs in err
+    assert hint in err
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_computed(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    began = time.monotonic()
+    code, _, err = finish(command("reproduce", "--out", str(tmp_path / "file")))
+    assert (code, err.count("\n")) == (1, 1), err
+    assert "--out: cannot write" in err
+    assert time.monotonic() - began < 30
+
+
+def test_fresh_computes_again(tmp_path) -> None:
+    words = ["reproduce", "--only", *NAMES, "--out", str(tmp_path)]
+    assert finish(command(*words))[0] == 0
+
+    def chunks() -> dict[Path, int]:
+        files = (path for path in (tmp_path / "runs").glob("*.zarr/done/c/**/*") if path.is_file())
+        return {path: path.stat().st_mtime_ns for path in files}
+
+    first = chunks()
+    assert finish(command(*words))[0] == 0
+    assert chunks() == first
+    assert finish(command(*words, "--fresh"))[0] == 0
+    assert all(time_ns > first[path] for path, time_ns in chunks().items())
