@@ -75,7 +75,8 @@ def run(task: Task, report: Callable[[str, int, int], None]) -> Finished:
     """Run one experiment in this process.
 
     Raises:
-        Interrupted, StoreError, InputError: As ``pipeline.run``.
+        Interrupted, StoreError, InputError: As ``pipeline.run``; StoreError also for an unfinished run that
+            was begun by other code.
     """
     from signalprop.bench import pipeline
     from signalprop.bench.engine import provenance, store
@@ -87,6 +88,8 @@ def run(task: Task, report: Callable[[str, int, int], None]) -> Finished:
     if task.fresh:
         shutil.rmtree(path, ignore_errors=True)
     stale = path.exists() and store.code_changed(path, provenance.code_hash(experiment, settings))
+    if stale and not store.is_finished(path):
+        raise StoreError(f"{path} was begun by other code than this; --fresh begins it again")
     outcome = pipeline.run(experiment, settings, task.out, report=report, shard=task.shard)
     return Finished(task.name, time.perf_counter() - began, outcome, stale)
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import pytest
 import xarray as xr
 
 from signalprop.bench import pool
-from signalprop.bench.engine import store
+from signalprop.bench.engine import provenance, store
+from signalprop.bench.engine.errors import StoreError
 from signalprop.bench.experiments import find
 
 NAMES = ("matrix-product", "sigmoid-saturation")
@@ -153,6 +155,19 @@ def test_a_worker_that_always_dies_is_given_up_in_one_line(tmp_path) -> None:
     code, _, err = finish(command("run", *words, cwd=tmp_path))
     assert code == 1
     assert err.count("its worker died 2 times") == 2, err
+
+
+def test_an_unfinished_run_of_other_code_is_not_continued_and_a_finished_one_is_shown(
+    tmp_path, monkeypatch
+) -> None:
+    small = replace(find("matrix-product").sizes["quick"], width=(2,), depth=(4,), draws=4, seeds=2)
+    task = pool.Task("matrix-product", small, tmp_path)
+    assert not pool.run(task, lambda *state: None).stale
+    monkeypatch.setattr(provenance, "code_hash", lambda *of: "other")
+    assert pool.run(task, lambda *state: None).stale
+    monkeypatch.setattr(store, "is_finished", lambda path: False)
+    with pytest.raises(StoreError, match=r"begun by other code than this; --fresh begins it again"):
+        pool.run(task, lambda *state: None)
 
 
 @pytest.mark.parametrize(
