@@ -135,7 +135,7 @@ def run_all(
 
 @dataclass(frozen=True)
 class _Ended:
-    """Names of finished tasks, and of those at work when a worker died."""
+    """Names of finished tasks, and of those at work when a worker died: all, if none had begun."""
 
     names: set[str]
     at_work: set[str]
@@ -180,7 +180,8 @@ def _round(
         listener.join(timeout=5)
         for worker in workers:
             tell(Progress(worker))
-    return _Ended(names, set(workers.values()) - names - {""} if broken else set())
+    at_work = set(workers.values()) - names - {""} or {task.name for task in tasks} - names
+    return _Ended(names, at_work if broken else set())
 
 
 def _stop(pool: ProcessPoolExecutor, workers: dict[int, str]) -> None:

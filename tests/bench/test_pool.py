@@ -29,6 +29,11 @@ if multiprocessing.parent_process() is not None:
 """
 
 
+def _die(*initial: object) -> None:
+    """In place of the start of a worker."""
+    os._exit(9)
+
+
 def command(*words: str, cwd: Path | None = None) -> subprocess.Popen[str]:
     environment = {**os.environ, "XLA_FLAGS": "", "PYTHONUNBUFFERED": "1"}
     call = [sys.executable, "-m", "signalprop", *words]
@@ -168,6 +173,17 @@ def test_an_unfinished_run_of_other_code_is_not_continued_and_a_finished_one_is_
     monkeypatch.setattr(store, "is_finished", lambda path: False)
     with pytest.raises(StoreError, match=r"begun by other code than this; --fresh begins it again"):
         pool.run(task, lambda *state: None)
+
+
+def test_workers_that_die_before_they_begin_are_given_up_and_not_started_for_ever(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(pool, "_begin", _die)
+    ended: list[pool.Finished] = []
+    tasks = [pool.Task(name, "quick", tmp_path) for name in NAMES]
+    pool.run_all(tasks, 2, "cpu", lambda progress: None, ended.append, print)
+    assert {found.name for found in ended} == set(NAMES)
+    assert all("its worker died 2 times" in found.error for found in ended)
 
 
 @pytest.mark.parametrize(
