@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from signalprop.bench.engine import store, sweep
@@ -57,7 +58,7 @@ def run(
     report: sweep.Report = lambda case, done, total: None,
     shard: tuple[int, int] | None = None,
 ) -> Outcome | None:
-    """Measure what is missing, then draw and judge, unless that was done from the same run by the same code.
+    """Measure what is missing, in this process, then draw and judge.
 
     Returns:
         The outcome; None if other shards still have chunks to compute.
@@ -65,7 +66,17 @@ def run(
     Raises:
         Interrupted, StoreError, InputError: As ``sweep.run``.
     """
-    path = sweep.run(experiment, settings, run_path(out, experiment, settings), report=report, shard=shard)
+    sweep.run(experiment, settings, run_path(out, experiment, settings), report=report, shard=shard)
+    return finish(experiment, settings, out)
+
+
+def finish(experiment: Experiment, settings: Any, out: Path) -> Outcome | None:
+    """Draw and judge a stored run, unless that was done from it by the same code; None if it is unfinished.
+
+    Raises:
+        StoreError: If there is no such run, or it is damaged.
+    """
+    path = run_path(out, experiment, settings)
     if not store.is_finished(path):
         return None
     folder = result_folder(out, experiment, settings)
@@ -74,16 +85,26 @@ def run(
 
 
 def draw(experiment: Experiment, path: Path, folder: Path) -> list[Verdict]:
-    """Write figures, table and verdicts of a stored run; nothing is measured."""
-    result, files = store.load(path), [f"{experiment.name}.csv", "verdicts.json"]
-    with figures.style():
-        for name, figure in experiment.figures(result).items():
-            files += [written.name for written in figures.save(figure, folder, name)]
-    experiment.table(result).to_csv(folder / files[0], index=False, float_format="%.6g")
+    """Write figures, table and verdicts of a stored run; nothing is measured.
+
+    Each file replaces its predecessor in one step, so that others may read or draw the same at any time.
+    """
+    result = store.load(path)
     verdicts = experiment.verdicts(result)
-    verdict.write(folder / "verdicts.json", verdicts)
-    note = {"from": _origin(experiment, path), "folder": str(folder.resolve()), "files": files}
-    _note(path).write_text(json.dumps(note))
+    with TemporaryDirectory(prefix=f"{experiment.name}-", suffix=".partial", dir=path.parent) as name:
+        fresh = Path(name)
+        with figures.style():
+            for title, figure in experiment.figures(result).items():
+                figures.save(figure, fresh, title)
+        experiment.table(result).to_csv(fresh / f"{experiment.name}.csv", index=False, float_format="%.6g")
+        verdict.write(fresh / "verdicts.json", verdicts)
+        files = sorted(file.name for file in fresh.iterdir())
+        note = {"from": _origin(experiment, path), "folder": str(folder.resolve()), "files": files}
+        (fresh / "note").write_text(json.dumps(note))
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            (fresh / file).replace(folder / file)
+        (fresh / "note").replace(_note(path))
     return verdicts
 
 

@@ -1,190 +1,192 @@
-"""Several experiments at once: a pool of processes, one per core, each with one device and one BLAS thread.
+"""Several experiments at once: their steps as tasks for the processes of this machine, or of others.
 
-Compiling takes most of the time of a small sweep and keeps one core busy, so every worker takes whole
-experiments. What a worker has stored stays stored, however it ends. Any number of workers gives the same
-bits; a single experiment, run in one process on all devices, may differ in the last digits.
+An experiment begins in one worker, which opens its store and says what is missing; its shares are measured
+by as many as are worth while, and one of them draws and judges. Compiling takes most of the time of a small
+sweep and keeps one core busy, so a small one is a single share. What a worker has stored stays stored,
+however it ends. Any number of workers, here or elsewhere, gives the same bits.
 """
 
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 import time
-import traceback
-from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from signalprop.bench.engine import machine
-from signalprop.bench.engine.errors import InputError, Interrupted, StoreError
+from signalprop.bench.engine.errors import Interrupted
+from signalprop.bench.steps import Failure, Finished, Progress, Task, Tell, begin, do, draw, measure
 
-if TYPE_CHECKING:
-    from signalprop.bench.pipeline import Outcome
-
-WORKER_MEMORY = 2**30  # bytes that one worker takes before it computes anything, generously
 DEATHS = 2  # of its worker, after which an experiment is given up
 
 
 @dataclass(frozen=True)
-class Task:
-    """An experiment to run: its settings, or the name of a size; ``fresh`` removes its store first."""
-
-    name: str
-    settings: Any
-    out: Path
-    shard: tuple[int, int] | None = None
-    fresh: bool = False
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What became of a task.
+class Workers:
+    """Processes that work.
 
     Attributes:
-        name: The experiment.
-        seconds: From its start to its verdicts.
-        outcome: None if other shards still have chunks to compute, or after an error.
-        stale: Whether the stored run was begun by other code than this.
-        error: What went wrong, in one line; empty if nothing did.
+        count: How many there are now.
+        submit: Has one of them do a step: ``submit(step, task, *more)``.
+        stop: Makes them store their chunks in flight and end.
     """
 
-    name: str
-    seconds: float
-    outcome: "Outcome | None" = None
-    stale: bool = False
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a worker is: the experiment's static case, and its chunks done and wanted."""
-
-    worker: int
-    name: str = ""
-    case: str = ""
-    done: int = 0
-    total: int = 0
-
-
-def run(task: Task, report: Callable[[str, int, int], None]) -> Finished:
-    """Run one experiment in this process.
-
-    Raises:
-        Interrupted, StoreError, InputError: As ``pipeline.run``; StoreError also for an unfinished run that
-            was begun by other code.
-    """
-    from signalprop.bench import pipeline
-    from signalprop.bench.engine import provenance, store
-    from signalprop.bench.experiments import find
-
-    began, experiment = time.perf_counter(), find(task.name)
-    settings = experiment.sizes[task.settings] if isinstance(task.settings, str) else task.settings
-    path = pipeline.run_path(task.out, experiment, settings)
-    if task.fresh:
-        shutil.rmtree(path, ignore_errors=True)
-    stale = path.exists() and store.code_changed(path, provenance.code_hash(experiment, settings))
-    if stale and not store.is_finished(path):
-        raise StoreError(f"{path} was begun by other code than this; --fresh begins it again")
-    outcome = pipeline.run(experiment, settings, task.out, report=report, shard=task.shard)
-    return Finished(task.name, time.perf_counter() - began, outcome, stale)
+    count: Callable[[], int]
+    submit: Callable[..., Future[Any]]
+    stop: Callable[[], None]
 
 
 def run_all(
     tasks: Sequence[Task],
     jobs: int,
-    platform: str | None,
-    tell: Callable[[Progress], None],
+    engage: Callable[[int], AbstractContextManager[Workers]],
     finished: Callable[[Finished], None],
     say: Callable[[str], None],
 ) -> None:
-    """Run experiments in ``jobs`` worker processes; one that fails does not stop the others.
+    """Run experiments; one that fails does not stop the others.
 
-    Where a worker dies, the experiments that were running begin again where their stores stand, with half as
+    Where a worker dies, the experiments that were at work begin again where their stores stand, with half as
     many workers; one whose worker died ``DEATHS`` times is given up.
 
     Args:
         tasks: In the order in which they are begun.
         jobs: Number of workers.
-        platform: As of ``machine.start``.
-        tell: Called with the progress of every worker.
+        engage: Gives so many workers, such as ``partial(processes, platform, tell)``.
         finished: Called once for every task.
         say: Called with a line about every worker that died.
 
     Raises:
         Interrupted: On Ctrl-C, after every chunk in flight is stored; on a second one the workers are killed.
     """
-    waiting, deaths = list(tasks), Counter[str]()
-    while waiting:
-        ended = _round(waiting, jobs, platform, tell, finished)
-        deaths.update(ended.at_work)
-        jobs = max(1, jobs // 2) if ended.at_work else jobs
-        if ended.at_work:
-            say(f"a worker died; {', '.join(sorted(ended.at_work))} will go on, {jobs} at once")
-        given_up = [task for task in waiting if deaths[task.name] >= DEATHS]
-        for task in given_up:
+    left, deaths = list(dict.fromkeys(tasks)), Counter[str]()
+    while left:
+        with engage(jobs) as workers:
+            left, at_work = _round(left, workers, finished)
+        deaths.update(at_work)
+        if at_work:
+            jobs = max(1, jobs // 2)
+            say(f"a worker died; {', '.join(sorted(at_work))} will go on, {jobs} at once")
+        for name in sorted(name for name in at_work if deaths[name] >= DEATHS):
             why = f"its worker died {DEATHS} times, perhaps for want of memory; run it with --jobs 1"
-            finished(Finished(task.name, 0.0, error=why))
-        left = [task for task in waiting if task.name not in ended.names and task not in given_up]
-        waiting = [replace(task, fresh=False) for task in left]
-
-
-@dataclass(frozen=True)
-class _Ended:
-    """Names of finished tasks, and of those at work when a worker died: all, if none had begun."""
-
-    names: set[str]
-    at_work: set[str]
+            finished(Finished(name, 0.0, error=why))
+        left = [task for task in left if deaths[task.name] < DEATHS]
 
 
 def _round(
-    tasks: Sequence[Task],
-    jobs: int,
-    platform: str | None,
-    tell: Callable[[Progress], None],
-    finished: Callable[[Finished], None],
-) -> _Ended:
-    """Run tasks until all are finished or a worker dies."""
+    tasks: Sequence[Task], workers: Workers, finished: Callable[[Finished], None]
+) -> tuple[list[Task], set[str]]:
+    """Run tasks until all have ended or a worker dies: what is left then, and the names of those at work."""
+    waiting = deque[tuple[Any, ...]]((begin, task) for task in tasks)
+    running, at_work, shares = dict[Future[Any], tuple[Any, Task]](), Counter[Task](), Counter[Task]()
+    since, stale, ended = dict[Task, float](), dict[Task, bool](), set[Task]()
+
+    def end(task: Task, **found: Any) -> None:
+        if task not in ended:
+            ended.add(task)
+            finished(Finished(task.name, time.perf_counter() - since[task], **found))
+
+    def follow(step: Any, task: Task, found: Any) -> None:
+        if isinstance(found, Failure):
+            return end(task, error=found.why, bad_input=found.bad_input)
+        if step is draw:
+            return end(task, outcome=found, stale=stale[task])
+        if step is begin:
+            stale[task], shares[task] = found.stale, len(found.shares)
+            waiting.extendleft((measure, task, share) for share in reversed(found.shares))
+        else:
+            shares[task] -= 1
+        if shares[task] == 0:
+            waiting.appendleft((draw, task))
+        return None  # its other shares are at work
+
+    def hand_out(step: Any, task: Task, *more: Any) -> None:
+        if step is begin:
+            more = (workers.count(),)
+        since.setdefault(task, time.perf_counter())
+        at_work[task] += 1
+        running[workers.submit(step, task, *more)] = step, task
+
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers.count():
+                step, task, *more = waiting.popleft()
+                if task not in ended:
+                    hand_out(step, task, *more)
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                found = _result(future)
+                step, task = running.pop(future)
+                at_work[task] -= 1
+                follow(step, task, found)
+    except BrokenProcessPool:
+        left = [replace(task, fresh=task.fresh and task not in stale) for task in tasks if task not in ended]
+        return left, {task.name for task, steps in at_work.items() if steps and task not in ended}
+    except (KeyboardInterrupt, Interrupted):
+        workers.stop()
+        raise Interrupted from None
+    return [], set()
+
+
+def _result(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except (BrokenProcessPool, Interrupted):
+        raise
+    except Exception as error:  # of a cluster: a worker or the scheduler is lost for good
+        return Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+@contextmanager
+def processes(platform: str | None, tell: Tell, count: int) -> Iterator[Workers]:
+    """Workers on this machine: a pool of processes, each with one BLAS thread, and one device if it is a CPU.
+
+    Args:
+        platform: As of ``machine.start``.
+        tell: Called with the progress of every worker.
+        count: How many.
+    """
     context = multiprocessing.get_context("spawn")
-    events, workers = context.SimpleQueue(), dict[int, str]()
+    events, workers = context.SimpleQueue(), set[int]()
 
     def listen() -> None:
         while progress := events.get():
-            workers[progress.worker] = progress.name
+            workers.add(progress.worker)
             tell(progress)
 
-    listener, names, broken = threading.Thread(target=listen, daemon=True), set[str](), False
+    listener = threading.Thread(target=listen, daemon=True)
     listener.start()
-    size = min(jobs, len(tasks))
-    pool = ProcessPoolExecutor(size, mp_context=context, initializer=_begin, initargs=(platform, events))
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_enter, initargs=(platform, events))
+
+    def submit(step: Callable[..., Any], *task: Any) -> Future[Any]:
+        return pool.submit(_here, step, *task)
+
     try:
-        futures: dict[Future[Finished], Task] = {pool.submit(_work, task): task for task in tasks}
-        for future in as_completed(futures):
-            try:
-                found = future.result()
-            except BrokenProcessPool:
-                broken = True
-                continue
-            names.add(found.name)
-            finished(found)
-    except (KeyboardInterrupt, Interrupted):
-        _stop(pool, workers)
-        raise Interrupted from None
+        yield Workers(lambda: count, submit, lambda: _stop(pool, workers))
     finally:
         pool.shutdown(cancel_futures=True)
         events.put(None)
         listener.join(timeout=5)
         for worker in workers:
             tell(Progress(worker))
-    at_work = set(workers.values()) - names - {""} or {task.name for task in tasks} - names
-    return _Ended(names, at_work if broken else set())
 
 
-def _stop(pool: ProcessPoolExecutor, workers: dict[int, str]) -> None:
+@contextmanager
+def here(platform: str | None, tell: Tell, count: int) -> Iterator[Workers]:
+    """This process itself, with all its devices: one of a pod of accelerators."""
+    del count
+
+    def submit(step: Callable[..., Any], task: Task, *more: Any) -> Future[Any]:
+        future = Future[Any]()
+        future.set_result(do(platform, tell, step, task, *more))
+        return future
+
+    yield Workers(lambda: 1, submit, lambda: None)
+
+
+def _stop(pool: ProcessPoolExecutor, workers: set[int]) -> None:
     """Let every worker store its chunk in flight and end; kill them all on a second Ctrl-C."""
     pool.shutdown(wait=False, cancel_futures=True)
     _signal(workers, signal.SIGINT)
@@ -194,7 +196,7 @@ def _stop(pool: ProcessPoolExecutor, workers: dict[int, str]) -> None:
         _signal(workers, signal.SIGKILL)
 
 
-def _signal(workers: dict[int, str], which: signal.Signals) -> None:
+def _signal(workers: set[int], which: signal.Signals) -> None:
     for worker in workers:
         try:
             os.kill(worker, which)
@@ -202,11 +204,11 @@ def _signal(workers: dict[int, str], which: signal.Signals) -> None:
             continue
 
 
-_events: Any = None  # of a worker process: where it tells its progress
 _platform: str | None = None  # of a worker process: where it computes
+_events: Any = None  # and where it tells its progress
 
 
-def _begin(platform: str | None, events: Any) -> None:
+def _enter(platform: str | None, events: Any) -> None:
     """Start a worker: it ends with its parent, and a terminal's Ctrl-C reaches the parent alone."""
     global _events, _platform
     _events, _platform = events, platform
@@ -223,24 +225,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(task: Task) -> Finished:
-    """Run one experiment in a worker."""
-    began = time.perf_counter()
-
-    def report(case: str, done: int, total: int) -> None:
-        _events.put(Progress(os.getpid(), task.name, case, done, total))
-
-    report("", 0, 0)
-    try:
-        machine.start(_platform, devices=1)
-        return run(task, report)
-    except (InputError, StoreError) as error:
-        return Finished(task.name, time.perf_counter() - began, error=str(error))
-    except Exception as error:
-        path = task.out / "runs" / f"{task.name}.error.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(traceback.format_exc())
-        why = f"{type(error).__name__}: {error}; the traceback is in {path}"
-        return Finished(task.name, time.perf_counter() - began, error=why)
-    finally:
-        _events.put(Progress(os.getpid()))
+def _here(step: Callable[..., Any], task: Task, *more: Any) -> Any:
+    return do(_platform, _events.put, step, task, *more)

@@ -26,8 +26,20 @@ MAY_IMPORT = {  # beside itself
     "an experiment": {"experiment.py", "the list", "engine", "measure", "training", "record"}
     | MATHEMATICS_AND_NETWORKS,
     "pipeline.py": {"experiment.py", "engine", "record"},
-    "pool.py": {"pipeline.py", "the list", "engine"},
-    "cli": {"experiment.py", "the list", "pipeline.py", "pool.py", "engine", "record", "theory", "analysis"},
+    "steps.py": {"pipeline.py", "the list", "engine"},
+    "pool.py": {"steps.py", "engine"},
+    "cluster.py": {"pool.py", "steps.py", "engine"},
+    "cli": {
+        "experiment.py",
+        "the list",
+        "pipeline.py",
+        "steps.py",
+        "pool.py",
+        "cluster.py",
+        "engine",
+        "record",
+    }
+    | {"theory", "analysis"},
     "src": {"cli"},
 }
 NO_FILES_NO_PLOTS = {

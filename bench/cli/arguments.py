@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +35,9 @@ class Run:
     device: Literal["best", "cpu", "gpu", "tpu"] = "best"
     """Where to compute."""
     jobs: int = field(default_factory=machine.usual_jobs)
-    """Experiments at once: one per core on a CPU, one on an accelerator."""
+    """Processes at once on this machine: one per core of a CPU, one for accelerators."""
+    scheduler: str = field(default_factory=lambda: os.environ.get("SIGNALPROP_SCHEDULER", ""))
+    """Address of a Dask scheduler whose workers compute instead; SIGNALPROP_SCHEDULER by default."""
     out: Path = Path("results")
     """Folder of stores, figures and verdicts."""
     dry_run: bool = False
@@ -58,7 +61,9 @@ class Reproduce:
     device: Literal["best", "cpu", "gpu", "tpu"] = "best"
     """Where to compute."""
     jobs: int = field(default_factory=machine.usual_jobs)
-    """Experiments at once: one per core on a CPU, one on an accelerator."""
+    """Processes at once on this machine: one per core of a CPU, one for accelerators."""
+    scheduler: str = field(default_factory=lambda: os.environ.get("SIGNALPROP_SCHEDULER", ""))
+    """Address of a Dask scheduler whose workers compute instead; SIGNALPROP_SCHEDULER by default."""
     out: Path = Path("results")
     """Folder of stores, figures and verdicts."""
     fresh: bool = False

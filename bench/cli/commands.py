@@ -1,5 +1,6 @@
 """What each command does, after its arguments are parsed."""
 
+import builtins
 import dataclasses
 import json
 import os
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from signalprop.bench import pool
+from signalprop.bench import pool, steps
 from signalprop.bench.cli import arguments
 from signalprop.bench.engine import machine
 from signalprop.bench.engine.errors import InputError, StoreError
@@ -38,8 +39,8 @@ def run(options: arguments.Run, axes: Sequence[str]) -> int:
         for experiment, settings in chosen:
             _show_plan(experiment, settings)
         return 0
-    tasks = [pool.Task(e.name, settings, options.out, shard, options.fresh) for e, settings in chosen]
-    return _run_all(tasks, options)
+    tasks = [steps.Task(e.name, settings, options.out, shard, options.fresh) for e, settings in chosen]
+    return _exit_code(_run_all(tasks, options), options.strict)
 
 
 def reproduce(options: arguments.Reproduce) -> int:
@@ -48,12 +49,13 @@ def reproduce(options: arguments.Reproduce) -> int:
     from signalprop.bench.record import report as page
 
     names = options.only or EXPERIMENTS
-    code = _run_all([pool.Task(n, options.size, options.out, fresh=options.fresh) for n in names], options)
+    tasks = [steps.Task(name, options.size, options.out, fresh=options.fresh) for name in names]
+    ended = _run_all(tasks, options)
     folder = options.out / "quick" if options.size == "quick" else options.out
     if any((folder / name / "verdicts.json").exists() for name in EXPERIMENTS):
         for path in page.write(folder):
             console.print(f"wrote {path}")
-    return code
+    return _exit_code(ended, options.strict)
 
 
 def figures(options: arguments.Figures) -> int:
@@ -188,41 +190,53 @@ def _shard(text: str) -> tuple[int, int] | None:
     return (int(first), int(step)) if int(step) > 1 else None
 
 
-def _run_all(tasks: Sequence[pool.Task], options: arguments.Run | arguments.Reproduce) -> int:
-    """Run one experiment in this process with all its devices, or several in a pool of workers."""
+def _run_all(
+    tasks: Sequence[steps.Task], options: arguments.Run | arguments.Reproduce
+) -> Sequence[steps.Finished]:
+    """Run experiments in a pool of workers; a process of a pod of accelerators works itself."""
     _check_jobs(options.jobs)
     _check_writable(options.out)
-    ended: dict[str, pool.Finished] = {}
+    ended: builtins.list[steps.Finished] = []
 
-    def finished(found: pool.Finished) -> None:
-        ended[found.name] = found
-        _say(found)
+    def finished(found: steps.Finished) -> None:
+        ended.append(found)
+        if not (found.error and len(tasks) == 1):
+            _say(found)
 
     with _bars() as tell:
-        if _together(tasks):
-            machine.start(_platform(options.device))
-            for task in tasks:
-                here = partial(pool.Progress, os.getpid(), task.name)
-                finished(pool.run(task, lambda *state, here=here: tell(here(*state))))
-        else:
-            pool.run_all(tasks, options.jobs, _platform(options.device), tell, finished, console.print)
-    failed = [found.name for found in ended.values() if found.error]
+        engage = partial(_workers(options), _platform(options.device), tell)
+        pool.run_all(tasks, options.jobs, engage, finished, console.print)
+    return ended
+
+
+def _exit_code(ended: Sequence[steps.Finished], strict: bool) -> int:
+    """0, or 1 if ``strict`` and a verdict disagrees.
+
+    Raises:
+        InputError, StoreError: If an experiment failed, in one line.
+    """
+    failed = [found for found in ended if found.error]
     if failed:
-        _complain(f"{len(failed)} of {len(tasks)} experiments failed: {', '.join(failed)}")
-    disagree = any(found.outcome and found.outcome.disagreements for found in ended.values())
-    return 1 if failed or (options.strict and disagree) else 0
+        several = f"{len(failed)} of {len(ended)} experiments failed: {', '.join(f.name for f in failed)}"
+        kind = InputError if all(found.bad_input for found in failed) else StoreError
+        raise kind(several if len(ended) > 1 else failed[0].error)
+    return 1 if strict and any(found.outcome and found.outcome.disagreements for found in ended) else 0
 
 
-def _together(tasks: Sequence[pool.Task]) -> bool:
-    """Whether this process computes by itself: a single experiment, or a process of a pod of accelerators."""
-    return len(tasks) == 1 or "JAX_COORDINATOR_ADDRESS" in os.environ
+def _workers(options: arguments.Run | arguments.Reproduce) -> Callable[..., Any]:
+    """Who computes: a cluster, this process as one of a pod of accelerators, or processes of this machine."""
+    if options.scheduler:
+        from signalprop.bench.cluster import cluster
+
+        return partial(cluster, options.scheduler, options.out)
+    return pool.here if "JAX_COORDINATOR_ADDRESS" in os.environ else pool.processes
 
 
 def _check_jobs(jobs: int) -> None:
-    fit = max(1, machine.host_memory() // pool.WORKER_MEMORY)
+    fit = machine.possible_jobs()
     if jobs < 1:
         raise InputError(f"--jobs: got {jobs}; write a whole number of at least 1")
-    if jobs > max(fit, machine.usual_jobs()):
+    if jobs > fit:
         raise InputError(f"--jobs: got {jobs}, and memory is left for {fit}; write at most {fit}")
 
 
@@ -234,7 +248,7 @@ def _check_writable(out: Path) -> None:
 
 
 @contextmanager
-def _bars() -> Iterator[Callable[[pool.Progress], None]]:
+def _bars() -> Iterator[Callable[[steps.Progress], None]]:
     """A bar per worker with its experiment, static case and chunks; silent where there is no terminal.
 
     The bars share the console of the lines about finished experiments, which would tear them otherwise.
@@ -246,7 +260,7 @@ def _bars() -> Iterator[Callable[[pool.Progress], None]]:
     bars: dict[int, TaskID] = {}
     with Progress(*columns, console=console, transient=True) as live:
 
-        def tell(state: pool.Progress) -> None:
+        def tell(state: steps.Progress) -> None:
             if state.worker not in bars:
                 bars[state.worker] = live.add_task("", total=None)
             bar, doing = bars[state.worker], state.case or "" if state.total else "is traced and compiled"
@@ -261,7 +275,7 @@ def _complain(message: str) -> None:
     print(f"signalprop: {' '.join(message.split())}", file=sys.stderr)  # not torn by bars, unlike a console's
 
 
-def _say(found: pool.Finished) -> None:
+def _say(found: steps.Finished) -> None:
     if found.error:
         _complain(f"{found.name} failed: {found.error}")
         return

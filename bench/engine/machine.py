@@ -14,31 +14,27 @@ from typing import Any
 from signalprop.bench.engine.errors import InputError
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "signalprop" / "programs"
+WORKER_MEMORY = 2 * 2**30  # bytes of one process, generously: half of it for the libraries, half for a chunk
 PACKAGES = ("signalprop", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "xarray", "zarr")
-CPU_DEVICES = "--xla_force_host_platform_device_count="
+THREADS = (
+    "9"  # of XLA on a CPU, whatever the number of cores: how it divides a product may decide a last digit
+)
 
 
-def start(platform: str | None = None, devices: int | None = None) -> None:
+def start(platform: str | None = None) -> None:
     """Set the environment of a process that will use JAX, then import it with 64-bit types.
 
-    On a CPU every core becomes a device of its own, with one BLAS thread: the sweep gives each its chunk,
-    which uses all cores where JAX's own LAPACK calls use one, and thread pools do not fight (3x to 10x).
-    NPROC sizes jaxlib's pool: jaxlib 0.10 dead-locks unless it is larger than the number of devices.
+    A CPU is one device with one BLAS thread: thread pools that do not fight are 3x to 10x faster, and the
+    cores are used by as many processes.
 
     Args:
         platform: ``cpu``, ``gpu`` or ``tpu``; None takes the best that JAX finds.
-        devices: Into how many devices a CPU is divided; by default one per core.
 
     Raises:
         InputError: If there is no such device here, or another one would be taken.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    flags = os.environ.get("XLA_FLAGS", "")
-    if CPU_DEVICES not in flags:
-        flags = f"{flags} {CPU_DEVICES}{devices or num_cores()}".strip()
-        os.environ["XLA_FLAGS"] = flags
-    threads = int(re.search(CPU_DEVICES + r"(\d+)", flags)[1]) + 8  # type: ignore[index]
-    os.environ.setdefault("NPROC", str(threads))
+    os.environ.setdefault("NPROC", THREADS)
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
     if platform is not None:
@@ -46,7 +42,7 @@ def start(platform: str | None = None, devices: int | None = None) -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    if "JAX_COORDINATOR_ADDRESS" in os.environ:
+    if "JAX_COORDINATOR_ADDRESS" in os.environ and not jax.distributed.is_initialized():
         jax.distributed.initialize()
     try:
         found = jax.devices()[0].platform
@@ -62,19 +58,30 @@ def num_cores() -> int:
 
 
 def usual_jobs() -> int:
-    """Processes that compute at once: one per core, or one where JAX will find an accelerator.
+    """Processes that compute at once: one per core that memory is left for, or one for accelerators.
 
     Told without importing JAX, by its platforms if they are set, or the plugins that are there.
     """
     chosen = os.environ.get("JAX_PLATFORMS", "").split(",")[0]
     plugins = entry_points(group="jax_plugins") or any(find_spec(n) for n in ("jax_plugins", "libtpu"))
-    return num_cores() if chosen == "cpu" or not (chosen or plugins) else 1
+    return min(num_cores(), possible_jobs()) if chosen == "cpu" or not (chosen or plugins) else 1
+
+
+def possible_jobs() -> int:
+    """Processes for which memory is left."""
+    return max(1, host_memory() // WORKER_MEMORY)
 
 
 def available_memory(device: Any) -> int:
     """Bytes that a program may still take: the device's own memory, or the host's within its cgroup."""
     stats = device.memory_stats() if device.platform != "cpu" else None
     return int(stats["bytes_limit"] - stats["bytes_in_use"]) if stats else host_memory()
+
+
+def total_memory(device: Any) -> int:
+    """Bytes that programs may take on a device when nothing else does."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    return int(stats["bytes_limit"]) if stats else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def host_memory() -> int:

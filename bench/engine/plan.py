@@ -1,23 +1,24 @@
-"""What a sweep will cost on this machine, and the chunk shape that makes it cheap: measured, not guessed."""
+"""The chunk of a sweep, which follows from the device and the settings alone, and what the sweep will cost.
+
+Whoever computes, with however many workers and whatever else runs, cuts a sweep into the same chunks. This
+is what makes their numbers the same to the last bit.
+"""
 
 import math
 import time
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-
 from signalprop.bench.engine import machine
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import Block, chunk_shape
 from signalprop.bench.engine.programs import Programs
 
-FIRST_POINTS = 8  # of the first chunk tried on a CPU: a few megabytes of weights at width 128
-CHUNK_OVERHEAD = 0.02  # seconds to dispatch and store one chunk
-WORTH_PROBING = 20.0  # seconds of sweep below which the first chunk shape is good enough
-LONG_CHUNK = 5.0  # seconds of one chunk above which trying other shapes costs more than it can save
-CHUNK_SECONDS = 0.25  # a chunk that takes this long makes the overhead small and still resumes finely
-MEMORY_SHARE = 0.5  # of the available memory that the chunks in flight may take
+CPU_POINTS = 8  # of a chunk on a CPU: one that fits its cache beats a large batch about threefold
+CPU_BYTES = 2**30  # that a chunk of several networks may take there
+SMALL_BYTES = 2**24  # up to which a chunk may grow there, where a static case would have many chunks
+MANY_CHUNKS = 64  # of one static case
+MEMORY_SHARE = 0.5  # that a chunk may take of an accelerator's memory, and of what is free
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Plan:
         programs: Compilations.
         points: Networks.
         chunks: Chunks in all.
-        seconds: Time of all chunks, from the measured one, without compiling.
+        seconds: Time of all chunks one after the other, from a measured one, without compiling.
         compile_seconds: Time to compile one program, measured.
         memory: Bytes that one chunk takes on each device.
         disk: Bytes of all results before compression.
@@ -45,112 +46,82 @@ class Plan:
     disk: int
 
 
-@dataclass(frozen=True)
-class _Probe:
-    chunk: Block
-    compile_seconds: float
-    point_seconds: float
-    memory: int
-
-
 def plan(programs: Programs) -> Plan:
-    """Measure chunk shapes on the first program and keep the fastest that fits.
-
-    An accelerator takes the largest chunk that fits. A CPU starts with a few points, because a chunk that
-    fits its cache beats a large batch about threefold, and tries others where compiling them can pay: not
-    where a chunk takes seconds, as trained networks do.
+    """What a sweep costs on this machine: its first program is compiled, and its first chunk computed twice.
 
     Raises:
-        InputError: If not even one network fits in memory.
+        InputError: If a chunk does not fit in the memory that is free.
     """
-    whole = programs.grid.traced_shape
-    total, cases = math.prod(whole), math.prod(programs.grid.static_shape)
-    devices = len(programs.devices)
-    on_cpu = programs.devices[0].platform == "cpu"
-    budget = MEMORY_SHARE * machine.available_memory(programs.devices[0]) / (devices if on_cpu else 1)
-
-    def num_chunks(chunk: Block) -> int:
-        return cases * math.prod(math.ceil(n / c) for n, c in zip(whole, chunk, strict=True))
-
-    def cost(probe: _Probe) -> float:
-        return probe.point_seconds * total * cases / devices + CHUNK_OVERHEAD * num_chunks(probe.chunk)
-
-    first = chunk_shape(whole, min(total, FIRST_POINTS) if on_cpu else total)
-    best = _probe(programs, even(whole, first, devices), budget)
-    affordable = best.point_seconds * math.prod(best.chunk) < LONG_CHUNK
-    if on_cpu and affordable and cost(best) > WORTH_PROBING:
-        quarter_second = min(CHUNK_SECONDS / best.point_seconds, 4 * budget / max(1, best.memory))
-        larger = (4 * FIRST_POINTS, int(quarter_second)) if quarter_second > 1 else ()
-        for points in (1, *larger):
-            chunk = chunk_shape(whole, max(1, min(points, total)))
-            if chunk != best.chunk and cost(best) > WORTH_PROBING:
-                best = min(best, _probe(programs, chunk, budget), key=cost)
+    grid, cases = programs.grid, math.prod(programs.grid.static_shape)
+    began = time.perf_counter()
+    chunk = choose_chunk(programs)
+    compile_seconds = time.perf_counter() - began
+    case, static = next(grid.cases())
+    seconds = []
+    for _ in range(2):  # the first time warms up
+        began = time.perf_counter()
+        programs.compute(case, static, chunk, [(0,) * len(chunk)])
+        seconds.append(time.perf_counter() - began)
+    chunks = cases * num_chunks(grid.traced_shape, chunk)
     sizes = programs.shapes().values()
-    disk = (
-        sum(math.prod(lengths) * dtype.itemsize for _, lengths, dtype, _ in sizes) * programs.grid.num_points
-    )
-    return Plan(
-        best.chunk,
-        cases,
-        programs.grid.num_points,
-        num_chunks(best.chunk),
-        cost(best),
-        best.compile_seconds,
-        best.memory,
-        disk,
-    )
+    disk = sum(math.prod(lengths) * dtype.itemsize for _, lengths, dtype, _ in sizes) * grid.num_points
+    memory = _memory(programs, chunk)
+    return Plan(chunk, cases, grid.num_points, chunks, min(seconds) * chunks, compile_seconds, memory, disk)
 
 
-def even(whole: Block, chunk: Block, devices: int) -> Block:
-    """The chunk with as many seeds, or fewer, as keep every device busy to the end of a static case.
+def choose_chunk(programs: Programs) -> Block:
+    """The shape of a chunk; compiles the first static case, for the memory that the compiler says it takes.
+
+    An accelerator takes the largest chunk that fits. A CPU takes a few points, fewer where they are large,
+    and more where they are so small and so many that storing chunks would take longer than computing them.
+
+    Raises:
+        InputError: If a chunk does not fit in the memory that is free.
+    """
+    whole, device = programs.grid.traced_shape, programs.devices[0]
+    on_cpu, total = device.platform == "cpu", math.prod(whole)
+    limit = CPU_BYTES if on_cpu else int(MEMORY_SHARE * machine.total_memory(device))
+    chunk = even(whole, chunk_shape(whole, min(total, CPU_POINTS) if on_cpu else total))
+    while (memory := _memory(programs, chunk)) > limit and math.prod(chunk) > 1:
+        points = math.prod(chunk)
+        chunk = even(whole, chunk_shape(whole, max(1, min(points - 1, points * limit // memory))))
+    free = MEMORY_SHARE * machine.available_memory(device)
+    if memory > free:
+        raise InputError(_too_large(programs.settings, math.prod(chunk), memory, free))
+    if on_cpu and num_chunks(whole, chunk) > MANY_CHUNKS:
+        fit = math.prod(chunk) * SMALL_BYTES // max(1, memory)
+        larger = chunk_shape(whole, min(fit, -(-total // MANY_CHUNKS)))
+        chunk = even(whole, larger) if math.prod(larger) > math.prod(chunk) else chunk
+    return chunk
+
+
+def num_chunks(whole: Block, chunk: Block) -> int:
+    """Chunks of one static case."""
+    return math.prod(-(-n // c) for n, c in zip(whole, chunk, strict=True))
+
+
+def even(whole: Block, chunk: Block) -> Block:
+    """The smallest chunk that needs no more chunks along any axis: none is nearly empty.
 
     Example:
-        >>> even((6, 2), (4, 2), devices=2)
-        (3, 2)
+        >>> even((10, 2), (8, 2))
+        (5, 2)
     """
-    others = math.prod(math.ceil(n / c) for n, c in zip(whole[1:], chunk[1:], strict=True))
-
-    def work(seeds: int) -> tuple[int, int]:
-        return seeds * math.ceil(math.ceil(whole[0] / seeds) * others / devices), -seeds
-
-    return min(range(1, chunk[0] + 1), key=work), *chunk[1:]
+    return tuple(-(-n // -(-n // c)) for n, c in zip(whole, chunk, strict=True))
 
 
-def _probe(programs: Programs, chunk: Block, budget: float) -> _Probe:
-    """Compile and time one chunk, or the largest that fits in ``budget`` bytes."""
-    index, static = next(programs.grid.cases())
-    began = time.perf_counter()
-    compiled = programs.compile(index, static, chunk)
-    compile_seconds = time.perf_counter() - began
-    memory = _memory(compiled)
-    if memory > budget:
-        points = math.prod(chunk)
-        if points == 1:
-            raise InputError(_too_large(programs.settings, memory, budget))
-        fewer = max(1, min(points // 4, int(points * budget / memory)))
-        return _probe(programs, chunk_shape(programs.grid.traced_shape, fewer), budget)
-    group = [(0,) * len(chunk)]
-    seconds = math.inf
-    for _ in range(2):  # a second time only where the first is short enough for warming up to matter
-        began = time.perf_counter()
-        programs.compute(index, static, chunk, group)
-        seconds = min(seconds, time.perf_counter() - began)
-        if seconds > 1:
-            break
-    return _Probe(chunk, compile_seconds, seconds / math.prod(chunk), memory)
-
-
-def _memory(compiled: jax.stages.Compiled) -> int:
-    """Bytes that the program takes, by the compiler's own analysis; 0 where it gives none."""
-    analysis = compiled.memory_analysis()
+def _memory(programs: Programs, chunk: Block) -> int:
+    """Bytes that the first program takes, by the compiler's own analysis; 0 where it gives none."""
+    case, static = next(programs.grid.cases())
+    analysis = programs.compile(case, static, chunk).memory_analysis()
     if analysis is None:
         return 0
     return int(analysis.temp_size_in_bytes + analysis.argument_size_in_bytes + analysis.output_size_in_bytes)
 
 
-def _too_large(settings: Any, memory: int, budget: float) -> str:
+def _too_large(settings: Any, points: int, memory: int, budget: float) -> str:
     gib = 2.0**30
-    text = f"one network needs {memory / gib:.1f} GiB and {budget / gib:.1f} GiB may be used"
+    text = f"a chunk of {points} networks needs {memory / gib:.1f} GiB and {budget / gib:.1f} GiB may be used"
     width = getattr(settings, "width", None)
     widths = (width,) if isinstance(width, int) else width
     if not widths:

@@ -36,7 +36,6 @@ def provenance(experiment: Experiment, settings: Any, device_kind: str) -> dict[
         "dirty": int(dirty),
         "versions": json.dumps(machine.versions()),
         "device_kind": device_kind,
-        "wall_seconds": 0.0,
     }
 
 

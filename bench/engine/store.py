@@ -108,8 +108,13 @@ class Run:
         if self.group.attrs.get("settings_hash") != settings_hash:
             raise StoreError(f"{path} holds a run of other settings; choose another --out or remove it")
         self.chunk: Block = tuple(self.group.attrs["chunk"])  # type: ignore[arg-type]
-        self.blocks = blocks(grid.traced_shape, self.chunk)
+        self.cases, self.blocks = list(grid.cases()), blocks(grid.traced_shape, self.chunk)
         self.markers = np.asarray(self.group[MARKER][...])  # type: ignore[index]
+
+    def place(self, position: int) -> tuple[Block, Block]:
+        """The static case and the block of a chunk, counted case by case."""
+        case, block = divmod(position, len(self.blocks))
+        return self.cases[case][0], self.blocks[block]
 
     def state(self, case: Block, block: Block) -> str:
         """``missing``, ``done``, or ``damaged`` where the data no longer match their checksum."""
@@ -149,9 +154,9 @@ class Run:
                 f"cannot write {self.path} ({error.strerror}); finished chunks are kept, mend and run again"
             ) from error
 
-    def add_wall_seconds(self, seconds: float) -> None:
-        """Add to the wall time that the run took in all sessions."""
-        self.group.attrs["wall_seconds"] = round(float(self.group.attrs["wall_seconds"]) + seconds, 3)  # type: ignore[arg-type]
+    def changed(self, case: Block, block: Block) -> bool:
+        """Whether another process has written the chunk since this one opened the store."""
+        return int(self.group[MARKER][case + block]) != int(self.markers[case + block])  # type: ignore[index,arg-type]
 
     def _region(self, case: Block, block: Block) -> tuple[slice, ...]:
         return tuple(slice(i, i + 1) for i in case) + block_slices(block, self.grid.traced_shape, self.chunk)

@@ -137,11 +137,12 @@ def shares(
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PNG and SVG; the same figure gives the same bytes."""
+    """Write a figure as PNG and SVG, laid out once; the same figure gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
     with mpl.rc_context(STYLE):
         figure.savefig(paths[0], metadata={"Software": None})
+        figure.set_layout_engine("none")
         figure.savefig(paths[1], metadata={"Date": None})
     plt.close(figure)
     return paths

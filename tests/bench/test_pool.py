@@ -8,19 +8,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from signalprop.bench import pool
+from signalprop.bench import pool, steps
 from signalprop.bench.engine import provenance, store
 from signalprop.bench.engine.errors import StoreError
 from signalprop.bench.experiments import find
 
 NAMES = ("matrix-product", "sigmoid-saturation")
 SMALL = ["--seeds", "6"]
+HERE = partial(pool.processes, "cpu", lambda progress: None)
 KILLER = """
 import multiprocessing, os
 from jax.numpy import tanh as phi
@@ -144,11 +146,11 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path) -> None:
     small = find("sigmoid-saturation").sizes["quick"]
     (tmp_path / "file").write_text("")
     tasks = [
-        pool.Task("matrix-product", "quick", tmp_path / "file"),
-        pool.Task("sigmoid-saturation", small, tmp_path),
+        steps.Task("matrix-product", "quick", tmp_path / "file"),
+        steps.Task("sigmoid-saturation", small, tmp_path),
     ]
-    ended: list[pool.Finished] = []
-    pool.run_all(tasks, 2, "cpu", lambda progress: None, ended.append, print)
+    ended: list[steps.Finished] = []
+    pool.run_all(tasks, 2, HERE, ended.append, print)
     by_name = {found.name: found for found in ended}
     assert "cannot write" in by_name["matrix-product"].error
     assert by_name["sigmoid-saturation"].outcome is not None
@@ -166,22 +168,27 @@ def test_an_unfinished_run_of_other_code_is_not_continued_and_a_finished_one_is_
     tmp_path, monkeypatch
 ) -> None:
     small = replace(find("matrix-product").sizes["quick"], width=(2,), depth=(4,), draws=4, seeds=2)
-    task = pool.Task("matrix-product", small, tmp_path)
-    assert not pool.run(task, lambda *state: None).stale
+    task = steps.Task("matrix-product", small, tmp_path)
+    begun = steps.begin(task, 1)
+    assert not begun.stale
+    for share in begun.shares:
+        steps.measure(task, share)
+    assert steps.draw(task) is not None
     monkeypatch.setattr(provenance, "code_hash", lambda *of: "other")
-    assert pool.run(task, lambda *state: None).stale
+    assert steps.begin(task, 1) == steps.Begun([], stale=True)
     monkeypatch.setattr(store, "is_finished", lambda path: False)
     with pytest.raises(StoreError, match=r"begun by other code than this; --fresh begins it again"):
-        pool.run(task, lambda *state: None)
+        steps.begin(task, 1)
+    assert steps.begin(replace(task, fresh=True), 1) == begun
 
 
 def test_workers_that_die_before_they_begin_are_given_up_and_not_started_for_ever(
     tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(pool, "_begin", _die)
-    ended: list[pool.Finished] = []
-    tasks = [pool.Task(name, "quick", tmp_path) for name in NAMES]
-    pool.run_all(tasks, 2, "cpu", lambda progress: None, ended.append, print)
+    monkeypatch.setattr(pool, "_enter", _die)
+    ended: list[steps.Finished] = []
+    tasks = [steps.Task(name, "quick", tmp_path) for name in NAMES]
+    pool.run_all(tasks, 2, HERE, ended.append, print)
     assert {found.name for found in ended} == set(NAMES)
     assert all("its worker died 2 times" in found.error for found in ended)
 

@@ -183,15 +183,65 @@ def test_the_plan_counts_points_programs_and_chunks(toy) -> None:
     assert cost.disk == 30 * 4 * (1 + 1 + 8)
 
 
-@pytest.mark.parametrize(("seconds", "probes"), [(0.4, 2), (4.0, 1)])
-def test_a_chunk_that_takes_seconds_is_not_timed_in_other_shapes(toy, monkeypatch, seconds, probes) -> None:
-    shapes = []
+def test_the_chunk_follows_from_device_and_settings_and_not_from_what_else_runs(
+    toy, tmp_path, monkeypatch
+) -> None:
+    chosen = []
+    for number, free in enumerate((2**31, 2**40)):
+        monkeypatch.setattr(machine, "available_memory", lambda device, free=free: free)
+        path = sweep.run(toy, toy.sizes["quick"], tmp_path / f"{number}.zarr")
+        chosen.append(store.load(path).attrs["chunk"])
+    assert chosen[0] == chosen[1] == [2, 3]  # at most 8 points of 5 seeds with 3 scales, as even as can be
 
-    def probe(programs, chunk, budget):
-        shapes.append(chunk)
-        return plan._Probe((2, 3), 0.0, seconds, 0)
 
-    monkeypatch.setattr(plan, "_probe", probe)
-    monkeypatch.setattr(plan, "WORTH_PROBING", 1.0)
-    assert plan.plan(programs.Programs(toy, toy.sizes["quick"])).chunk == (2, 3)
-    assert len(shapes) == probes
+def test_many_small_networks_share_a_chunk_and_large_ones_have_one_each(
+    toy, toy_settings, monkeypatch
+) -> None:
+    small = programs.Programs(toy, toy_settings(seeds=4000))
+    chunk = plan.choose_chunk(small)
+    assert chunk == (62, 3)  # 12,000 points in about 64 chunks
+    assert plan._memory(small, chunk) <= plan.SMALL_BYTES
+    monkeypatch.setattr(plan, "_memory", lambda programs, chunk: 2**29 * int(np.prod(chunk)))
+    monkeypatch.setattr(machine, "available_memory", lambda device: 2**32)
+    assert plan.choose_chunk(small) == (1, 2)
+    monkeypatch.setattr(plan, "_memory", lambda programs, chunk: 2**31 * int(np.prod(chunk)))
+    assert plan.choose_chunk(small) == (1, 1)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 20.0])
+def test_shares_cover_what_is_missing_once_and_are_worth_while(
+    toy, tmp_path, whole, monkeypatch, seconds
+) -> None:
+    path, cases = tmp_path / "shared.zarr", programs.Programs(toy, toy.sizes["quick"])
+    record = sweep.open_store(cases, path, CHUNK)
+    everything = sweep.positions(record)
+    assert len(everything) == 12
+    sweep.measure(cases, record, range(3, 5))
+    monkeypatch.setattr(sweep, "SHARE_SECONDS", seconds + 1e-9)
+    record = sweep.open_store(cases, path)
+    shares = sweep.divide(cases, record, everything, 3)
+    assert len(shares) == (3 if seconds == 0 else 1)
+    covered = [position for share in shares for position in share]
+    assert len(covered) == len(set(covered))
+    assert set(covered) >= set(everything) - {0, 3, 4}  # the first is stored already
+    for share in reversed(shares):
+        sweep.measure(cases, sweep.open_store(cases, path), share)
+    assert_identical(whole, store.load(path))
+    assert sweep.divide(cases, sweep.open_store(cases, path), everything, 3) == []
+
+
+def test_a_chunk_that_another_process_stored_meanwhile_is_not_computed(toy, tmp_path, monkeypatch) -> None:
+    cases, path = programs.Programs(toy, toy.sizes["quick"]), tmp_path / "two.zarr"
+    ours, theirs = (sweep.open_store(cases, path, CHUNK) for _ in range(2))
+    sweep.measure(cases, theirs, range(12))
+    monkeypatch.setattr(programs.Programs, "compute", None)
+    sweep.measure(cases, ours, range(12))
+
+
+def test_even_chunks_need_no_more_chunks_and_waste_less() -> None:
+    for n in range(1, 40):
+        for c in range(1, n + 1):
+            (size,) = plan.even((n,), (c,))
+            assert -(-n // size) == -(-n // c)
+            assert size <= c
+            assert size * -(-n // size) - n < -(-n // size), "a smaller chunk would have done"
