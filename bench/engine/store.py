@@ -109,7 +109,7 @@ class Run:
             raise StoreError(f"{path} holds a run of other settings; choose another --out or remove it")
         self.chunk: Block = tuple(self.group.attrs["chunk"])  # type: ignore[arg-type]
         self.cases, self.blocks = list(grid.cases()), blocks(grid.traced_shape, self.chunk)
-        self.markers = np.asarray(self.group[MARKER][...])  # type: ignore[index]
+        self._seen: dict[Block, int] = {}  # markers, by chunk
 
     def place(self, position: int) -> tuple[Block, Block]:
         """The static case and the block of a chunk, counted case by case."""
@@ -117,8 +117,11 @@ class Run:
         return self.cases[case][0], self.blocks[block]
 
     def state(self, case: Block, block: Block) -> str:
-        """``missing``, ``done``, or ``damaged`` where the data no longer match their checksum."""
-        marker = int(self.markers[case + block])
+        """``missing``, ``done``, or ``damaged`` where the data no longer match their checksum.
+
+        Only the files of this chunk are read, so a share costs what it holds, however large the store is.
+        """
+        marker = self._seen[case + block] = self._marker(case, block)
         if marker == 0:
             return "missing"
         region = self._region(case, block)
@@ -155,8 +158,11 @@ class Run:
             ) from error
 
     def changed(self, case: Block, block: Block) -> bool:
-        """Whether another process has written the chunk since this one opened the store."""
-        return int(self.group[MARKER][case + block]) != int(self.markers[case + block])  # type: ignore[index,arg-type]
+        """Whether another process has written the chunk since its state was asked."""
+        return self._marker(case, block) != self._seen[case + block]
+
+    def _marker(self, case: Block, block: Block) -> int:
+        return int(self.group[MARKER][case + block])  # type: ignore[index,arg-type]
 
     def _region(self, case: Block, block: Block) -> tuple[slice, ...]:
         return tuple(slice(i, i + 1) for i in case) + block_slices(block, self.grid.traced_shape, self.chunk)

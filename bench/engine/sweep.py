@@ -91,7 +91,7 @@ def divide(programs: Programs, record: store.Run, share: range, workers: int) ->
     computes what changes no number, so this may depend on the time that things take here.
     """
     began = time.perf_counter()
-    missing = [position for position in share if record.state(*record.place(position)) != "done"]
+    missing = [*_missing(record, share)]
     if len(missing) < 2 or workers < 2:
         return [_spanning(missing, share.step)] if missing else []
     programs.compile(*record.cases[missing[0] // len(record.blocks)], record.chunk)
@@ -112,10 +112,16 @@ def measure(
 ) -> None:
     """Compute and store the missing chunks of a share; the next static cases compile while one runs.
 
+    Chunks that another process has stored meanwhile stand.
+
     Raises:
         Interrupted, StoreError: As ``run``.
     """
-    missing = [position for position in share if record.state(*record.place(position)) != "done"]
+    missing = _missing(record, share)
+    for position, state in missing.items():
+        if state == "damaged":
+            case, block = record.place(position)
+            print(f"{record.path.name}: chunk {case + block} is damaged and will be recomputed")
     by_case = itertools.groupby(missing, lambda position: position // len(record.blocks))
     todo = [(*record.cases[case], [record.place(p)[1] for p in some]) for case, some in by_case]
     done, devices = 0, len(programs.devices)
@@ -128,7 +134,8 @@ def measure(
             label = " ".join(str(static[axis]) for axis in programs.grid.static)
             for j in range(0, len(blocks), devices):
                 group = blocks[j : j + devices]
-                _store(programs, record, case, static, [b for b in group if not record.changed(case, b)])
+                if ours := [block for block in group if not record.changed(case, block)]:
+                    _store(programs, record, case, static, ours)
                 done += len(group)
                 report(label, done, len(missing))
                 if stopped():
@@ -137,14 +144,10 @@ def measure(
 
 
 def _store(programs: Programs, record: store.Run, case: Block, static: Static, group: list[Block]) -> None:
-    """Compute one chunk per device and store them; chunks that another process stored meanwhile stand."""
-    for block in group:
-        if record.markers[case + block]:
-            print(f"{record.path.name}: chunk {case + block} is damaged and will be recomputed")
-    if group:
-        arrays, split = _compute(programs, case, static, record.chunk, group)
-        for block, measured in zip(group, arrays, strict=True):
-            record.write(case, block, measured, split=split)
+    """Compute one chunk per device and store them."""
+    arrays, split = _compute(programs, case, static, record.chunk, group)
+    for block, measured in zip(group, arrays, strict=True):
+        record.write(case, block, measured, split=split)
 
 
 def _compute(
@@ -157,6 +160,12 @@ def _compute(
         if "RESOURCE_EXHAUSTED" not in str(error) or math.prod(chunk) == 1:
             raise
     return [programs.compute_in_halves(static, chunk, block) for block in group], True
+
+
+def _missing(record: store.Run, share: Sequence[int]) -> dict[int, str]:
+    """Positions of the chunks that are missing or damaged, and which it is."""
+    states = {position: record.state(*record.place(position)) for position in share}
+    return {position: state for position, state in states.items() if state != "done"}
 
 
 def _spanning(some: Sequence[int], step: int) -> range:

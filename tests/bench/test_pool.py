@@ -142,6 +142,14 @@ def test_an_experiment_whose_worker_is_killed_is_taken_up_again(whole, tmp_path)
     assert_same(stored(tmp_path), whole)
 
 
+def test_two_at_once_on_one_folder_end_in_the_same_stores(whole, tmp_path) -> None:
+    words = ("run", *NAMES, *SMALL, "--out", str(tmp_path), "--jobs", "1")
+    both = [command(*words) for _ in range(2)]
+    assert [finish(process)[0] for process in both] == [0, 0]
+    assert_same(stored(tmp_path), whole)
+    assert not [*(tmp_path / "runs").glob("*.partial")]
+
+
 def test_one_that_fails_does_not_stop_the_others(tmp_path) -> None:
     small = find("sigmoid-saturation").sizes["quick"]
     (tmp_path / "file").write_text("")
