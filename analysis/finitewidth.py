@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import ArrayLike, Float
-from scipy import stats
 from scipy.special import gammaln, loggamma, polygamma, psi
 
 from signalprop.analysis.freeprob import Weights
@@ -308,6 +307,8 @@ def relu_rank(width: int, depth: int) -> Rank:
         width: Units n of the input and of every layer.
         depth: Number L of layers.
     """
+    from scipy import stats
+
     k = np.arange(1, width + 1)
     at_least = stats.binom.sf(k - 1, width, 0.5) ** depth
     mean = at_least.sum()

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
@@ -25,7 +24,7 @@ from signalprop.analysis.gaussian import (
     pair_expectation,
     resolvable,
 )
-from signalprop.analysis.roots import RootFinder, first_crossing
+from signalprop.analysis.roots import first_crossing
 
 Scalar = Real[ArrayLike, ""]
 
@@ -212,7 +211,9 @@ def correlation_fixed_point(
         return sigma_w**2 * difference / (2 * length * (1 - c)) - 1
 
     def solve() -> tuple[Array, Array]:
-        solver: RootFinder = optx.Newton(rtol=eps**0.75, atol=eps**0.75)
+        import optimistix as optx
+
+        solver: optx.AbstractRootFinder[Any, Any, Any, Any] = optx.Newton(rtol=eps**0.75, atol=eps**0.75)
         options = {"lower": jnp.zeros_like(q), "upper": jnp.full_like(q, upper)}
         start = jnp.full_like(q, 0.5)
         solution: optx.Solution[Any, Any] = optx.root_find(

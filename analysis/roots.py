@@ -10,10 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jaxtyping import Array, Bool, Float
-
-RootFinder = optx.AbstractRootFinder[Any, Any, Any, Any]
 
 
 def first_crossing(
@@ -33,13 +30,16 @@ def first_crossing(
         The root and whether there is one. Without a crossing the root is the last point; when f is above zero
         at the first point already, it is that point and there is no crossing.
     """
+    import optimistix as optx
+
     above = jax.vmap(f)(points) > noise
     last = points.shape[0] - 1
     index = jnp.where(jnp.any(above), jnp.argmax(above), last)
     found = jnp.any(above) & ~above[0]
     before, after = points[jnp.maximum(index - 1, 0)], points[index]
     precision = 8 * float(np.finfo(points.dtype).eps)
-    solver: RootFinder = optx.Bisection(rtol=precision, atol=precision, flip=False)  # type: ignore[call-arg]
+    solver: optx.AbstractRootFinder[Any, Any, Any, Any]
+    solver = optx.Bisection(rtol=precision, atol=precision, flip=False)  # type: ignore[call-arg]
 
     def along(fraction: Array, _: None) -> Array:
         return f(before + fraction * (after - before))

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
-from scipy import stats
 
 
 class Line(NamedTuple):
@@ -69,6 +68,8 @@ def bootstrap_interval(
     if np.ptp(values) == 0:
         constant = float(statistic(values, axis=-1))
         return constant, constant
+    from scipy import stats
+
     interval = stats.bootstrap(
         (values,),
         statistic,
@@ -90,6 +91,8 @@ def share_interval(count: int, total: int, tries: int = 1) -> tuple[float, float
         total: Independent cases, at least 1.
         tries: Number of intervals that are to hold together.
     """
+    from scipy import stats
+
     found = stats.binomtest(count, total).proportion_ci(1 - 0.05 / tries, "exact")
     return float(found.low), float(found.high)
 
@@ -177,5 +180,7 @@ def auc(scores: Real[ArrayLike, " n"], positive: Bool[ArrayLike, " n"]) -> float
     high, low = scores[positive], scores[~positive]
     if min(high.size, low.size) == 0:
         return math.nan
+    from scipy import stats
+
     ranks = stats.rankdata(np.concatenate([high, low]))
     return float((ranks[: high.size].sum() - high.size * (high.size + 1) / 2) / (high.size * low.size))
