@@ -10,7 +10,7 @@ from typing import Any
 from signalprop.bench.engine import store, sweep
 from signalprop.bench.engine.provenance import drawing_hash
 from signalprop.bench.experiment import SIZES, Experiment
-from signalprop.bench.record import figures, verdict
+from signalprop.bench.record import verdict
 from signalprop.bench.record.verdict import Verdict
 
 RESULTS = Path("results")
@@ -89,6 +89,8 @@ def draw(experiment: Experiment, path: Path, folder: Path) -> list[Verdict]:
 
     Each file replaces its predecessor in one step, so that others may read or draw the same at any time.
     """
+    from signalprop.bench.record import figures  # a process that only measures needs no Matplotlib
+
     result = store.load(path)
     verdicts = experiment.verdicts(result)
     with TemporaryDirectory(prefix=f"{experiment.name}-", suffix=".partial", dir=path.parent) as name:

@@ -1,12 +1,16 @@
 """Estimates over networks: means with their standard errors, and what a result says of its own run."""
 
+from __future__ import annotations
+
 import json
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import ArrayLike
 
 
 def standard_error(values: xr.DataArray, over: str = "seed") -> xr.DataArray:
@@ -37,6 +41,8 @@ def share_and_error(successes: int, total: int) -> tuple[float, float]:
 
 def exp(values: xr.DataArray) -> xr.DataArray:
     """Exponential, typed: NumPy's own promises an array."""
+    import xarray as xr
+
     result: xr.DataArray = xr.apply_ufunc(np.exp, values)
     return result
 

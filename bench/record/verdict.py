@@ -1,19 +1,23 @@
 """A verdict: what a claim says, what theory predicts, what was measured, and whether they agree."""
 
+from __future__ import annotations
+
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import xarray as xr
-from numpy.typing import ArrayLike
-from scipy import stats
 
 from signalprop.bench.measure.estimates import standard_error
 
-FIVE_SIGMA = 2 * stats.norm.sf(5)
+if TYPE_CHECKING:  # the report reads verdicts without them
+    import xarray as xr
+    from numpy.typing import ArrayLike
+
+FIVE_SIGMA = math.erfc(5 / math.sqrt(2))  # chance beyond five standard errors on either side
 FEWEST = 8  # networks: from fewer, Student's factor at five sigma is so large that no check can fail
 
 Agreement = Literal["agrees", "disagrees", "no theory"]
@@ -56,6 +60,8 @@ def sampling_factor(num_checks: int = 1, num_samples: int | None = None) -> floa
 
     With a standard error estimated from ``num_samples`` values Student's law replaces the Gaussian.
     """
+    from scipy import stats
+
     tail = FIVE_SIGMA / (2 * num_checks)
     return float(stats.norm.isf(tail) if num_samples is None else stats.t.isf(tail, num_samples - 1))
 
@@ -168,6 +174,8 @@ def compare(
         claim: Standing of the popular statement.
         correction: How it should read.
     """
+    import xarray as xr
+
     whole = (abs(samples) < np.inf).all(over)
     kept, partly = samples.where(whole), ~whole & samples.notnull().any(over)
     asked, left_out = (c.values.ravel() for c in xr.broadcast(xr.DataArray(predicted), partly))
@@ -213,6 +221,8 @@ def compare_estimates(
         claim: Standing of the popular statement.
         correction: How it should read.
     """
+    import xarray as xr
+
     columns = xr.broadcast(*map(xr.DataArray, (measured, error, predicted, slack)))
     numbers = np.array([column.values.ravel() for column in columns])
     numbers = numbers[:, ~np.isnan(numbers).any(0)]
