@@ -6,13 +6,11 @@ from jaxtyping import ArrayLike, Int, PRNGKeyArray
 
 from signalprop.models.mlp import Layer
 
-SPREAD = 0.6007  # of the normal entries, weights and biases, times 1 / sqrt(fan_in)
-
 
 def make_asymmetric(key: PRNGKeyArray, layer: Layer, fan_in: Int[ArrayLike, ""]) -> Layer:
     """Replace, in every unit, one of its weights or its bias by a draw from Beta(2, 1), which is positive.
 
-    With the other entries normal, of standard deviation ``SPREAD / sqrt(fan_in)``, this is the
+    With the other entries normal, of standard deviation ``0.6007 / sqrt(fan_in)``, this is the
     initialization of Lu et al. (2019), arXiv:1903.06733, section 4.
 
     Args:

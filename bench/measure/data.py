@@ -298,4 +298,3 @@ READERS: dict[str, Any] = {
     "fashion_mnist": read_mnist,
     "cifar10": read_cifar10,
 }
-INPUTS = ("gaussian", *READERS, *(f"{name}_raw" for name in READERS))

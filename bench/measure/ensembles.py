@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from signalprop.bench.measure.names import NILPOTENT
 from signalprop.models.initializers import Scheme
 from signalprop.models.initializers import scheme as find_scheme
 
-NILPOTENT = "nilpotent"
 RULES = {
     "rho": "rho(W) > 1 explodes",
     "largest": "gamma s_max(W) > 1 explodes",

@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from signalprop.bench.measure.names import UNSIGNED
 from signalprop.models.initializers import Scheme
 from signalprop.models.initializers import scheme as find_scheme
 
-UNSIGNED = "qr_unsigned"
 KURTOSIS = {
     "normal_001": 3.0, "gaussian": 3.0, "he_normal": 2.3655, "he_leaky": 2.3655, "glorot_normal": 2.3655,
     "lecun_normal": 2.3655, "uniform_standard": 1.8, "glorot_uniform": 1.8, "he_uniform": 1.8,

@@ -16,8 +16,8 @@ from jax import Array, lax
 
 from signalprop.analysis import precision
 from signalprop.analysis.thresholds import edges, first_dead
+from signalprop.bench.measure.names import FORMATS
 
-FORMATS = ("float16", "bfloat16", "float32", "float64")
 FACTORS = (0.25, 0.5, 0.9, 1.5)
 WEIGHTS = tuple(1 + k / 8 for k in range(16))  # even in every format
 RATES = (0.06, 0.15, 0.3, 0.45, 0.8, 1.2, 1.55, 1.7, 1.85, 1.94)  # lr h, none of them near a tie

@@ -12,13 +12,11 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from signalprop.bench.engine.errors import InputError
 from signalprop.bench.training.classification import Problem, batches
+from signalprop.bench.training.settings import RECORDS, require_top
 from signalprop.bench.training.trainer import train
 from signalprop.models.classifier import Block, Classifier
 from signalprop.models.mlp import scan_run
-
-RECORDS = 10  # the accuracy that counts is the mean over the last of so many equal parts of the steps
 
 
 def shallow(model: Classifier, x: jax.Array, depth: ArrayLike) -> jax.Array:
@@ -88,9 +86,3 @@ def largest(works: Callable[[jax.Array], jax.Array], top: int) -> jax.Array:
     ends = jnp.zeros((), jnp.int32), jnp.full((), top + 1, jnp.int32)
     low, _ = jax.lax.fori_loop(0, (top + 1).bit_length() - 1, halve, ends)
     return jnp.asarray(low)
-
-
-def require_top(top: int) -> None:
-    """Raise InputError unless ``top + 1`` is a power of two above 1."""
-    if top < 1 or top & (top + 1):
-        raise InputError(f"top: got {top}; write one less than a power of two, as 31 or 63")

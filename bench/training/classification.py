@@ -15,8 +15,8 @@ import optax
 from jax.typing import DTypeLike
 
 from signalprop.bench.engine.errors import InputError
-from signalprop.bench.measure.data import INPUTS, examples, gaussian_mixture
-from signalprop.models.lookup import named
+from signalprop.bench.measure.data import examples, gaussian_mixture
+from signalprop.bench.training.settings import require_problem
 
 CLASSES = 10
 COUNT, TEST_COUNT, FEATURES = 4000, 1000, 64  # of the Gaussian mixtures
@@ -97,10 +97,7 @@ def problem(name: str) -> Problem:
     if name in PROBLEMS:
         with jax.ensure_compile_time_eval():  # also where a caller is being traced
             return PROBLEMS[name]()
-    try:
-        named("data", name, dict.fromkeys((*PROBLEMS, *INPUTS[1:])))
-    except ValueError as error:
-        raise InputError(f"data: {error}") from error
+    require_problem(name)
     train, test = examples(name), examples(name, "test")
     return require_labels(Problem(name, train.x, train.label, test.x, test.label))
 

@@ -4,7 +4,7 @@ Every number may be traced, so that learning rates, momenta and decays of one me
 """
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from signalprop.bench.engine.errors import InputError
-from signalprop.bench.engine.grid import require_known, require_values
+from signalprop.bench.training.settings import require_optimizers
 
 # direction(momentum, epsilon) of a step of size 1; the learning rate and the sign come after it
 OPTIMIZERS: dict[str, Callable[[ArrayLike, ArrayLike | None], optax.GradientTransformation]] = {
@@ -85,23 +84,6 @@ def scale_by_root_sum(epsilon: ArrayLike) -> optax.GradientTransformation:
         return jax.tree.map(lambda g, s: g / (jnp.sqrt(s) + epsilon), gradients, sums), sums
 
     return optax.GradientTransformation(lambda p: jax.tree.map(jnp.zeros_like, p), update)
-
-
-def require_optimizers(names: Collection[str]) -> None:
-    """Raise InputError for the first unknown name; the message gives the nearest one."""
-    require_values("optimizer", names)
-    for name in names:
-        if ":" in name:
-            raise InputError(f"optimizer: got {name!r}; choose from {', '.join(OPTIMIZERS)}")
-    require_known("optimizer", names, OPTIMIZERS)
-
-
-def require_learning_rates(rates: Collection[float], axis: str = "learning_rate") -> None:
-    """Raise InputError, naming the axis, unless there are rates and all are finite and above 0."""
-    require_values(axis, rates)
-    for rate in rates:
-        if not (math.isfinite(rate) and rate > 0):
-            raise InputError(f"{axis}: got {rate}; write finite rates above 0")
 
 
 def _penalty(slope: Callable[[Any], Any], biases: ArrayLike) -> optax.GradientTransformation:

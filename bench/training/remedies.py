@@ -3,18 +3,9 @@
 from dataclasses import dataclass
 from math import sqrt
 
-import jax
-import jax.numpy as jnp
-
 from signalprop.bench.engine.errors import InputError
-from signalprop.bench.training.omega import with_omega
-from signalprop.bench.training.tasks import Task
-from signalprop.bench.training.trainer import Loss
-from signalprop.models.cells import CELLS, cell
-from signalprop.models.initializers import SCHEMES
-from signalprop.models.lookup import named
-from signalprop.models.mlp import Layer
-from signalprop.models.sequence import SequenceModel
+from signalprop.models.lookup import imported, named
+from signalprop.models.names import CELLS
 
 IRNN_INPUT_STD = 0.001  # of the input weights (Le, Jaitly & Hinton 2015, arXiv:1504.00941)
 
@@ -38,28 +29,6 @@ class Remedy:
     input_std: float | None = None
     forget_bias: float = 0.0
     omega: float = 0.0
-
-    def draw(self, key: jax.Array, task: Task, units: int, dtype: str) -> SequenceModel:
-        """Draw cell and read-out; the read-out's weights have variance 1 / units."""
-        cell_key, readout_key = jax.random.split(key)
-        scale = 1.0 if self.input_std is None else self.input_std * sqrt(task.features)
-        drawn = cell(self.cell)(
-            cell_key, task.features, units, gain=self.gain, input_scale=scale, forget_bias=self.forget_bias,
-            dtype=dtype,
-        )  # fmt: skip
-        kernel = SCHEMES["gaussian"].draw(readout_key, units, task.outputs, dtype=dtype)
-        return SequenceModel(drawn, Layer(kernel, jnp.zeros(task.outputs, dtype)))
-
-    def loss(self, task: Task) -> Loss:
-        """The task's loss, with the regulariser where there is one; always beside it the ``task_loss``."""
-        if self.omega:
-            return with_omega(task.loss, self.omega)
-
-        def plain(model: SequenceModel, batch: object) -> tuple[jax.Array, dict[str, jax.Array]]:
-            value, aside = task.loss(model, batch)  # type: ignore[arg-type]
-            return value, {**aside, "task_loss": value}
-
-        return plain
 
 
 REMEDIES = {
@@ -85,9 +54,10 @@ def remedy(name: str) -> Remedy:
     if name in REMEDIES:
         return REMEDIES[name]
     try:
-        if ":" not in name:
-            named("network", name, {**REMEDIES, **CELLS})
-        cell(name)
+        if ":" in name:
+            imported("cell", name)
+        else:
+            named("network", name, dict.fromkeys((*REMEDIES, *CELLS)))
     except ValueError as error:
         raise InputError(f"network: {error}") from error
     return Remedy(name.rpartition(":")[2].replace("_", " "), name)

@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from signalprop.bench.engine.errors import InputError, nearest
+from signalprop.bench.engine.errors import InputError
 from signalprop.bench.measure import data
+from signalprop.bench.training.settings import task_and_length
 
 CORRECT_SUM = 0.04  # largest error of a sum that counts as correct (Hochreiter & Schmidhuber 1997)
 SYMBOLS, COPIED = 8, 10  # alphabet and number of symbols to copy; then come the blank and the delimiter
@@ -224,10 +225,5 @@ def find_task(name: str) -> tuple[Task, int]:
     Raises:
         InputError: If there is no such task, or its length is missing or no number.
     """
-    known, _, length = name.partition("-")
-    if known not in TASKS:
-        raise InputError(f"task: no {known!r}; {nearest(known, TASKS)}")
-    if known.startswith("digits") != (not length) or not (length.isdigit() or not length):
-        wanted = known if known.startswith("digits") else f"{known}-50"
-        raise InputError(f"task: got {name!r}; write {wanted}")
-    return TASKS[known], int(length or 0)
+    known, length = task_and_length(name)
+    return TASKS[known], length

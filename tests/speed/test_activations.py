@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from signalprop.bench.experiments.activation_race.racers import RACERS, racer
+from signalprop.bench.experiments.activation_race import RACERS
+from signalprop.bench.experiments.activation_race.racers import racer
 
 BATCH, WIDTH = 256, 256
 

@@ -17,13 +17,38 @@ Poole et al. (2016), arXiv:1606.05340 (criticality).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from signalprop.bench.engine.errors import InputError, nearest
 from signalprop.bench.engine.grid import require_count, require_scale, require_values
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
-from signalprop.bench.experiments.activation_race.racers import RACERS
-from signalprop.bench.training.classification import problem
-from signalprop.bench.training.optimizers import require_learning_rates
+from signalprop.bench.training.settings import require_learning_rates, require_problem
+
+SMOOTH = ("elu", "gelu", "tanh", "sigmoid")
+
+
+class Racer(NamedTuple):
+    """One activation.
+
+    Attributes:
+        label: For people.
+        family: 0 for rectifiers, else its place in ``SMOOTH`` from 1.
+        slope: A rectifier's slope k below 0; not used by the others.
+    """
+
+    label: str
+    family: int
+    slope: float
+
+
+RACERS = {
+    "linear": Racer("linear, $k=1$", 0, 1.0),
+    "leaky_0.3": Racer("leaky, $k=0.3$", 0, 0.3),
+    "leaky_0.01": Racer("leaky, $k=0.01$", 0, 0.01),
+    "relu": Racer("relu, $k=0$", 0, 0.0),
+    "abs": Racer("abs, $k=-1$", 0, -1.0),
+    **{name: Racer(name, 1 + i, 0.0) for i, name in enumerate(SMOOTH)},
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +82,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
-        problem(self.data)
+        require_problem(self.data)
         require_values("racer", self.racer)
         for name in self.racer:
             if name not in RACERS:

@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench.experiments.activation_race.racers import RACERS
+from signalprop.bench.experiments.activation_race import RACERS
 from signalprop.bench.experiments.activation_race.verdicts import ARRIVED, best, chosen_by, named_racers
 from signalprop.bench.record import figures as draw
 from signalprop.bench.record.tables import tidy

@@ -6,8 +6,8 @@ import numpy as np
 
 from signalprop.analysis.activity import inactive
 from signalprop.bench.engine.grid import Grid, Static
-from signalprop.bench.experiments.activation_race import Settings
-from signalprop.bench.experiments.activation_race.racers import RACERS, critical, racing
+from signalprop.bench.experiments.activation_race import RACERS, Settings
+from signalprop.bench.experiments.activation_race.racers import critical, racing
 from signalprop.bench.measure.data import unit_length
 from signalprop.bench.training.classification import accuracy, batches, cross_entropy, problem
 from signalprop.bench.training.optimizers import optimizer

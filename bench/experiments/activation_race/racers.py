@@ -14,33 +14,8 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from signalprop.analysis.gaussian import expectation
 from signalprop.analysis.meanfield import critical_line, critical_point
+from signalprop.bench.experiments.activation_race import RACERS, SMOOTH
 from signalprop.models.activations import ACTIVATIONS, Activation
-
-SMOOTH = ("elu", "gelu", "tanh", "sigmoid")
-
-
-class Racer(NamedTuple):
-    """One activation.
-
-    Attributes:
-        label: For people.
-        family: 0 for rectifiers, else its place in ``SMOOTH`` from 1.
-        slope: A rectifier's slope k below 0; not used by the others.
-    """
-
-    label: str
-    family: int
-    slope: float
-
-
-RACERS = {
-    "linear": Racer("linear, $k=1$", 0, 1.0),
-    "leaky_0.3": Racer("leaky, $k=0.3$", 0, 0.3),
-    "leaky_0.01": Racer("leaky, $k=0.01$", 0, 0.01),
-    "relu": Racer("relu, $k=0$", 0, 0.0),
-    "abs": Racer("abs, $k=-1$", 0, -1.0),
-    **{name: Racer(name, 1 + i, 0.0) for i, name in enumerate(SMOOTH)},
-}
 
 
 class Critical(NamedTuple):

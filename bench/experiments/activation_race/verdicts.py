@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from signalprop.bench.experiments.activation_race.racers import RACERS
+from signalprop.bench.experiments.activation_race import RACERS
 from signalprop.bench.measure.estimates import mean_and_error
 from signalprop.bench.record.verdict import Standing, Verdict, judge, observe, sampling_factor
 from signalprop.bench.training.choice import best_rate

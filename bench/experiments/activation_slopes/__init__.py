@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.models.activations import ACTIVATIONS
+from signalprop.models.names import ACTIVATIONS
 
 FOUR = ("sigmoid", "tanh", "relu", "linear")
 SCALES = (0.1, 0.3, 1.0, 1.414, 2.0, 4.0, 6.0, 8.0, 10.149, 13.0, 20.0)

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
-from signalprop.bench.training import bisection
-from signalprop.bench.training.optimizers import require_learning_rates
+from signalprop.bench.training.settings import RECORDS, require_learning_rates, require_top
 
 FORMATS = ("float32", "float64")
 
@@ -61,11 +60,11 @@ class Settings:
         if min(self.epsilon) == 0:
             raise InputError("epsilon: got 0, which divides 0 by 0; write a small number, as 1e-30")
         require_learning_rates((self.learning_rate,))
-        bisection.require_top(self.top)
+        require_top(self.top)
         for axis in ("depth", "width", "steps", "batch_size"):
             require_count(axis, (getattr(self, axis),))
-        if self.steps % bisection.RECORDS:
-            raise InputError(f"steps: got {self.steps}; write a multiple of {bisection.RECORDS}")
+        if self.steps % RECORDS:
+            raise InputError(f"steps: got {self.steps}; write a multiple of {RECORDS}")
         if not 0 < self.threshold < 1:
             raise InputError(f"threshold: got {self.threshold}; write an accuracy between 0 and 1")
 

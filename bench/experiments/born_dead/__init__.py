@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
-from signalprop.bench.training.optimizers import require_learning_rates
-from signalprop.models.asymmetric import SPREAD
+from signalprop.bench.training.settings import require_learning_rates
+
+SPREAD = 0.6007  # of the normal entries of an asymmetric start, times 1 / sqrt(fan_in)
 
 
 class Start(NamedTuple):

@@ -25,9 +25,10 @@ from dataclasses import dataclass
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale, require_values
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
-from signalprop.bench.experiments.clipping.scenes import SCENES, treatment
-from signalprop.bench.training.optimizers import require_learning_rates
+from signalprop.bench.experiments.clipping.treatments import treatment
+from signalprop.bench.training.settings import require_learning_rates
 
+NETWORKS = ("deep", "recurrent", "cliff", "td_clipped", "td_huber")
 MOMENTS = 10  # steps at which the spectral radius is measured
 
 
@@ -35,7 +36,7 @@ MOMENTS = 10  # steps at which the spectral radius is measured
 class Settings:
     """Settings of ``clipping``."""
 
-    network: tuple[str, ...] = ("deep", "recurrent", "cliff", "td_clipped", "td_huber")
+    network: tuple[str, ...] = NETWORKS
     """Networks of ``scenes.py``."""
     treatment: tuple[str, ...] = ("none", "norm-1", "value-0.01", "l2-0.1")
     """What happens to the gradient: none, norm-c, value-c, l2-c or l1-c with a number c above 0."""
@@ -65,7 +66,7 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
         require_values("network", self.network)
-        require_known("network", self.network, SCENES)
+        require_known("network", self.network, NETWORKS)
         require_values("treatment", self.treatment)
         for name in self.treatment:
             treatment(name)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from signalprop.analysis.statistics import share_interval
-from signalprop.bench.experiments.clipping.scenes import SCENES, label
+from signalprop.bench.experiments.clipping.scenes import SCENES
 from signalprop.bench.experiments.clipping.scores import (
     LN10,
     at_best_rate,
@@ -16,6 +16,7 @@ from signalprop.bench.experiments.clipping.scores import (
     named,
     solved,
 )
+from signalprop.bench.experiments.clipping.treatments import label
 from signalprop.bench.measure.estimates import exp
 from signalprop.bench.record import figures as draw
 from signalprop.bench.record.tables import tidy

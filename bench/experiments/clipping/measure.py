@@ -10,7 +10,8 @@ from flax import nnx
 from signalprop.analysis.recurrent import spectral_radius
 from signalprop.bench.engine.grid import Grid, Static
 from signalprop.bench.experiments.clipping import MOMENTS, Settings
-from signalprop.bench.experiments.clipping.scenes import SCENES, Scene, Shape, treatment
+from signalprop.bench.experiments.clipping.scenes import SCENES, Scene, Shape
+from signalprop.bench.experiments.clipping.treatments import treatment
 from signalprop.bench.training.optimizers import optimizer
 from signalprop.bench.training.trainer import log_global_norm, train
 

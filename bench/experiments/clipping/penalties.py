@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from signalprop.bench.experiments.clipping.scenes import label
 from signalprop.bench.experiments.clipping.scores import EXPLODES, LN10, epsilon, named
+from signalprop.bench.experiments.clipping.treatments import label
 from signalprop.bench.measure.estimates import exp, mean_and_error
 from signalprop.bench.record.verdict import Verdict, judge, judge_zero, observe
 

@@ -1,4 +1,4 @@
-"""Networks on which clipping and penalties are tried, and how a treatment is written.
+"""Networks on which clipping and penalties are tried.
 
 * ``cliff``: one unit, ``h_t = w sigmoid(h_{t-1}) + b``, whose error surface has a wall (Pascanu, Mikolov &
   Bengio 2013, arXiv:1211.5063, figure 6).
@@ -10,7 +10,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 import jax
@@ -18,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from signalprop.bench.engine.errors import InputError, nearest
+from signalprop.bench.training import recurrent
 from signalprop.bench.training.classification import batches, cross_entropy, problem
 from signalprop.bench.training.remedies import Remedy
 from signalprop.bench.training.tasks import TASKS
@@ -115,7 +114,7 @@ def _draw_deep(key: jax.Array, gain: jax.Array, shape: Shape) -> Any:
 
 def _draw_recurrent(key: jax.Array, gain: jax.Array, shape: Shape) -> Any:
     tanh = Remedy("tanh", "tanh", gain=gain)  # type: ignore[arg-type]
-    return tanh.draw(key, TASKS["adding"], shape.units, shape.dtype)
+    return recurrent.draw(tanh, key, TASKS["adding"], shape.units, shape.dtype)
 
 
 def _unseen(shape: Shape) -> Callable[[jax.Array], Any]:
@@ -163,41 +162,3 @@ SCENES = {
     "td_clipped": _td(squared_clipped, "square of the clipped error"),
     "td_huber": _td(huber, "Huber's loss"),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Treatment:
-    """Largest norm and largest entry of a gradient, and the coefficients of two penalties."""
-
-    clip_norm: float = inf
-    clip_value: float = inf
-    l2: float = 0.0
-    l1: float = 0.0
-
-
-TREATMENTS = {"none": "", "norm": "clip_norm", "value": "clip_value", "l2": "l2", "l1": "l1"}
-LABELS = {"none": "none", "norm": "norm clipping at", "value": "value clipping at", "l2": "L2", "l1": "L1"}
-
-
-def treatment(name: str) -> Treatment:
-    """A treatment from a name like ``norm-0.1``, ``value-0.01``, ``l2-0.1``, ``l1-0.001`` or ``none``.
-
-    Raises:
-        InputError: If there is no such treatment, or its number is missing or not above 0.
-    """
-    known, _, number = name.partition("-")
-    if known not in TREATMENTS:
-        raise InputError(f"treatment: no {known!r}; {nearest(known, TREATMENTS)}")
-    try:
-        size = float(number or (1 if known == "none" else 0))
-    except ValueError:
-        size = 0.0
-    if not 0 < size < inf or (known == "none" and number):
-        raise InputError(f"treatment: got {name!r}; write {known if known == 'none' else f'{known}-0.1'}")
-    return Treatment() if known == "none" else Treatment(**{TREATMENTS[known]: size})
-
-
-def label(name: str) -> str:
-    """A treatment for people."""
-    known, _, number = name.partition("-")
-    return f"{LABELS[known]} {number}".strip()

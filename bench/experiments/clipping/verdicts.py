@@ -8,7 +8,7 @@ from scipy import stats
 
 from signalprop.analysis.statistics import share_interval
 from signalprop.bench.experiments.clipping import penalties
-from signalprop.bench.experiments.clipping.scenes import FAR, label
+from signalprop.bench.experiments.clipping.scenes import FAR
 from signalprop.bench.experiments.clipping.scores import (
     EXPLODES,
     at_best_rate,
@@ -18,6 +18,7 @@ from signalprop.bench.experiments.clipping.scores import (
     log,
     named,
 )
+from signalprop.bench.experiments.clipping.treatments import label
 from signalprop.bench.measure.estimates import exp, share_and_error
 from signalprop.bench.record.verdict import Verdict, compare_estimates, judge, judge_zero, observe
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.models.activations import ACTIVATIONS
+from signalprop.models.names import ACTIVATIONS
 
 DENSE = (0.8, 0.9, *np.sqrt([1.0, 1.1, 1.25, 1.4, 1.5, 1.6, 1.7]).round(4).tolist(), 1.327)
 DENSE += tuple(np.sqrt([1.85, 2.0, 2.25, 2.5, 3.0, 3.5, 4.0]).round(4).tolist())

@@ -27,8 +27,7 @@ from typing import NamedTuple
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_finite, require_known
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
-from signalprop.bench.training.classification import problem
-from signalprop.bench.training.optimizers import require_learning_rates
+from signalprop.bench.training.settings import require_learning_rates, require_problem
 
 
 class Rectifier(NamedTuple):
@@ -111,7 +110,7 @@ class Settings:
         require_known("network", self.network, RECTIFIERS)
         require_learning_rates(self.rate, "rate")
         require_finite("bias", self.bias)
-        problem(self.data)
+        require_problem(self.data)
         if not set(self.centred) <= {0, 1}:
             raise InputError(f"centred: got {self.centred}; write 0, 1 or both")
         for axis in ("batch_size", "updates", "records", "seeds"):

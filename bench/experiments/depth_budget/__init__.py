@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
-from signalprop.bench.experiments.depth_budget.limits import NETWORKS
-from signalprop.bench.training import bisection
+from signalprop.bench.experiments.depth_budget.networks import NETWORKS
+from signalprop.bench.training.settings import RECORDS, require_top
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,15 @@ class Settings:
         """Refuse settings that cannot be run."""
         require_known("network", self.network, NETWORKS)
         require_count("probe", self.probe)
-        bisection.require_top(self.top)
+        require_top(self.top)
         if max(self.probe) > self.top or list(self.probe) != sorted(set(self.probe)):
             raise InputError(f"probe: got {self.probe}; write increasing depths up to {self.top}")
         if not 0 < self.threshold < 1:
             raise InputError(f"threshold: got {self.threshold}; write an accuracy between 0 and 1")
         for axis in ("steps", "batch_size"):
             require_count(axis, (getattr(self, axis),), 4)
-        if self.steps % bisection.RECORDS:
-            raise InputError(f"steps: got {self.steps}; write a multiple of {bisection.RECORDS}")
+        if self.steps % RECORDS:
+            raise InputError(f"steps: got {self.steps}; write a multiple of {RECORDS}")
 
 
 SIZES = {

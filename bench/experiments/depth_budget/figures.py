@@ -6,7 +6,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench.experiments.depth_budget.limits import LIMITS, NETWORKS, RULES
+from signalprop.bench.experiments.depth_budget.limits import LIMITS, RULES
+from signalprop.bench.experiments.depth_budget.networks import NETWORKS
 from signalprop.bench.experiments.depth_budget.verdicts import limits
 from signalprop.bench.measure.estimates import run_settings
 from signalprop.bench.record import figures as draw

@@ -10,7 +10,7 @@ from signalprop.analysis.sharpness import curvature
 from signalprop.analysis.statistics import log_norm
 from signalprop.bench.engine.grid import Grid, Static
 from signalprop.bench.experiments.depth_budget import Settings
-from signalprop.bench.experiments.depth_budget.limits import NETWORKS
+from signalprop.bench.experiments.depth_budget.networks import NETWORKS
 from signalprop.bench.training import bisection
 from signalprop.bench.training.classification import Problem, problem
 from signalprop.models.activations import activation

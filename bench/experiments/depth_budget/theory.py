@@ -3,7 +3,8 @@
 import xarray as xr
 
 from signalprop.bench.experiments.depth_budget import Settings
-from signalprop.bench.experiments.depth_budget.limits import NETWORKS, depth_limits
+from signalprop.bench.experiments.depth_budget.limits import depth_limits
+from signalprop.bench.experiments.depth_budget.networks import NETWORKS
 
 
 def theory(settings: Settings) -> xr.Dataset:

@@ -8,7 +8,8 @@ import xarray as xr
 from scipy import stats
 
 from signalprop.analysis.statistics import fit_line
-from signalprop.bench.experiments.depth_budget.limits import LIMITS, NETWORKS, crossing, floating_point_limit
+from signalprop.bench.experiments.depth_budget.limits import LIMITS, crossing, floating_point_limit
+from signalprop.bench.experiments.depth_budget.networks import NETWORKS
 from signalprop.bench.measure.estimates import mean_and_error, run_settings
 from signalprop.bench.record.verdict import Verdict, observe
 

@@ -18,19 +18,13 @@ sigma_w = 1 without biases, makes q^l fall as 1 / 2l, and |g|^2 by a factor of o
 1.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.models.convolutional import draw_convolution
-from signalprop.models.mlp import draw_layer
 
-NETWORKS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], tuple[str, str]]] = {
-    "mlp": (draw_layer, (), ("orthogonal", "gaussian")),
-    "conv": (draw_convolution, ((3,),), ("delta_orthogonal", "gaussian")),
-}  # how a layer is drawn, its window, and its schemes
+NETWORKS = {"mlp": ("orthogonal", "gaussian"), "conv": ("delta_orthogonal", "gaussian")}
+"""The networks, and the schemes that their layers are drawn by."""
 
 
 @dataclass(frozen=True)

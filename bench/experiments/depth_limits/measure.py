@@ -1,6 +1,8 @@
 """One signal up and one gradient down a very deep network that is drawn as it is walked."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +13,16 @@ from signalprop.analysis import meanfield
 from signalprop.bench.engine.grid import Grid, Static
 from signalprop.bench.experiments.depth_limits import NETWORKS, Settings
 from signalprop.models.chain import Block, chain_profile
+from signalprop.models.convolutional import draw_convolution
+from signalprop.models.mlp import draw_layer
 
 WEIGHTS = ("orthogonal", "gaussian")
 STARTS = ("critical", "unit input", "no bias", "ordered", "chaotic")
 DECADES = 1 / np.log(10)
+DRAW: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "mlp": (draw_layer, ()),
+    "conv": (draw_convolution, ((3,),)),
+}  # how a layer is drawn, and its window
 
 
 def grid(settings: Settings) -> Grid:
@@ -33,7 +41,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     width, depth, dtype = static["width"], static["depth"], jnp.dtype(static["dtype"])
     input_key, gradient_key, layer_key = jax.random.split(key, 3)
     scales = {"sigma_b": point["sigma_b"] / point["sigma_w"], "dtype": dtype}
-    make, window, schemes = NETWORKS[static["network"]]
+    (make, window), schemes = DRAW[static["network"]], NETWORKS[static["network"]]
 
     def draw(number: jax.Array) -> Block:
         sizes = *window, width, width

@@ -18,13 +18,13 @@ Theory:
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
-from signalprop.analysis import chaos
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.models.activations import ACTIVATIONS
+from signalprop.models.names import ACTIVATIONS
 
-FAMILIES: tuple[chaos.Weights, ...] = ("gaussian", "orthogonal")
+FAMILIES: tuple[Literal["gaussian", "orthogonal"], ...] = ("gaussian", "orthogonal")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ import numpy as np
 
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments.finite_width.gains import SCHEMES
+
+SCHEMES = ("gaussian", "he_normal", "he_uniform")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from scipy import optimize
 
 from signalprop.models.mlp import draw_layer
 
-SCHEMES = ("gaussian", "he_normal", "he_uniform")
 HE = 2**0.5  # sigma_w of all three: critical for relu; a linear network divides it out
 NETWORKS = ("relu", "linear")
 SPREAD = 0.7  # standard deviation of the log widths of a random profile
@@ -73,7 +72,7 @@ def walk(key: jax.Array, scheme: str, profiles: tuple[Widths, ...], width: int, 
 
     Args:
         key: Random key of the network.
-        scheme: Name in ``SCHEMES``.
+        scheme: Name in ``SCHEMES`` of the experiment.
         profiles: Widths, as `padded` returns them; beyond its last layer a network keeps its values.
         width: Units of every layer of the square network, whose whole Jacobian is formed.
         dtype: Type in which the network is drawn and walked through.

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.training.flossing import SCHEDULES, STARTS
+from signalprop.bench.training.settings import FLOSSED, SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Settings:
         """Refuse settings that cannot be run."""
         require_count("delay", self.delay, 2)
         require_known("schedule", self.schedule, SCHEDULES)
-        require_known("start", self.start, STARTS)
+        require_known("start", self.start, FLOSSED)
         require_count("exponents", [self.exponents], 2)
         for axis in ("charge", "floss_steps"):
             require_count(axis, [getattr(self, axis)])

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.models.activations import ACTIVATIONS
+from signalprop.models.names import ACTIVATIONS
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_values
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
-from signalprop.bench.training.classification import problem
+from signalprop.bench.training.settings import require_problem
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
-        problem(self.data)
+        require_problem(self.data)
         for axis in ("width", "steps", "batch_size"):
             require_count(axis, (getattr(self, axis),))
         require_count("depth", (self.depth,), least=2)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from signalprop.bench.engine.grid import require_count, require_finite, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.models.cells import CELLS
+from signalprop.models.names import CELLS
 
 SHORT = 20  # steps of the sequence whose weight gradient is summed lag by lag
 

@@ -27,8 +27,7 @@ from typing import NamedTuple
 from signalprop.bench.engine.errors import InputError, nearest
 from signalprop.bench.engine.grid import require_count, require_scale, require_values
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
-from signalprop.bench.training.classification import problem
-from signalprop.bench.training.optimizers import require_learning_rates
+from signalprop.bench.training.settings import require_learning_rates, require_problem
 
 
 class Start(NamedTuple):
@@ -86,7 +85,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
-        problem(self.data)
+        require_problem(self.data)
         require_values("start", self.start)
         for name in self.start:
             if name not in STARTS:

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.measure.kernels import UNSIGNED
-from signalprop.models.initializers import SCHEMES
+from signalprop.bench.measure.names import UNSIGNED
+from signalprop.models.names import SCHEMES
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from scipy import stats
 from signalprop.analysis import ginibre, randommatrix
 from signalprop.bench.experiments.initialization_eigenvalues.verdicts import moduli, over_kernels
 from signalprop.bench.measure.estimates import standard_error
-from signalprop.bench.measure.kernels import UNSIGNED
+from signalprop.bench.measure.names import UNSIGNED
 from signalprop.bench.record import figures as draw
 from signalprop.bench.record.tables import tidy
 

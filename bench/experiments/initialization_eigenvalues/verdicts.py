@@ -7,7 +7,8 @@ import numpy as np
 import xarray as xr
 
 from signalprop.analysis import ginibre, randommatrix
-from signalprop.bench.measure.kernels import KURTOSIS, UNSIGNED
+from signalprop.bench.measure.kernels import KURTOSIS
+from signalprop.bench.measure.names import UNSIGNED
 from signalprop.bench.record.verdict import Verdict, compare, judge
 
 ORTHOGONAL = ("haar_orthogonal", "orthogonal", UNSIGNED, "identity")

@@ -27,9 +27,8 @@ from dataclasses import dataclass
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.measure import data
-from signalprop.bench.measure.spectra import FORMS
-from signalprop.models.activations import ACTIVATIONS
+from signalprop.bench.measure.names import FORMS, INPUTS
+from signalprop.models.names import ACTIVATIONS
 
 WEIGHTS = ("gaussian", "orthogonal")
 EACH = ("weights", "activation")
@@ -79,7 +78,7 @@ class Settings:
         require_known("activation", self.activation, ACTIVATIONS)
         require_known("weights", self.weights, WEIGHTS)
         require_known("form", [self.form], FORMS)
-        require_known("input", [self.input], data.INPUTS)
+        require_known("input", [self.input], INPUTS)
         require_scale("multiple", (*self.multiple, *self.sigma_w))
         require_count("width", [self.width], 2)
         require_count("depth", self.depth)

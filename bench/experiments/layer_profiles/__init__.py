@@ -21,9 +21,8 @@ from dataclasses import dataclass
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.measure import data
-from signalprop.models.activations import ACTIVATIONS
-from signalprop.models.initializers import SCHEMES
+from signalprop.bench.measure.names import INPUTS
+from signalprop.models.names import ACTIVATIONS, SCHEMES
 
 NET = ("scheme", "activation", "input")
 VARIABLES = {
@@ -71,7 +70,7 @@ class Settings:
         """Check the values."""
         require_known("activation", self.activation, ACTIVATIONS)
         require_known("scheme", self.scheme, SCHEMES)
-        require_known("input", self.input, data.INPUTS)
+        require_known("input", self.input, INPUTS)
         require_scale("weight-std", [self.weight_std])
         require_count("depth", self.depth, 2)
         require_count("histogram-layer", self.histogram_layer)

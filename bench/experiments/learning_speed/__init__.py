@@ -24,10 +24,11 @@ arXiv:1611.01232.
 from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
-from signalprop.bench.engine.grid import require_count, require_scale, require_values
+from signalprop.bench.engine.grid import require_count, require_known, require_scale, require_values
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
-from signalprop.bench.experiments.learning_speed.learners import find_learner, first_examples
-from signalprop.bench.training.optimizers import require_learning_rates
+from signalprop.bench.experiments.learning_speed.learners import find_learner
+from signalprop.bench.measure.names import DATA_SETS
+from signalprop.bench.training.settings import require_learning_rates
 
 NIELSEN = ("sigmoid-2", "sigmoid-3", "sigmoid-4", "relu-4", "tanh-4", "batch_norm-4", "residual-4")
 
@@ -67,7 +68,7 @@ class Settings:
         """Refuse settings that cannot be run."""
         require_values("network", self.network)
         deepest = max(find_learner(name)[1] for name in self.network)
-        first_examples(self.data, self.examples)
+        require_known("data", (self.data,), DATA_SETS)
         require_learning_rates((self.learning_rate,))
         require_scale("decay", (self.decay,))
         for axis in ("examples", "width", "epochs", "records", "starts", "seeds"):

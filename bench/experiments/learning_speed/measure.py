@@ -10,7 +10,8 @@ import optax
 from signalprop.analysis.statistics import log_norm
 from signalprop.bench.engine.grid import Grid, Static
 from signalprop.bench.experiments.learning_speed import Settings
-from signalprop.bench.experiments.learning_speed.learners import Learner, find_learner, first_examples
+from signalprop.bench.experiments.learning_speed.learners import Learner, find_learner
+from signalprop.bench.experiments.learning_speed.networks import draw, first_examples
 from signalprop.bench.training.diagnostics import kernel_norms
 from signalprop.bench.training.optimizers import optimizer
 from signalprop.bench.training.trainer import log_global_norm, train
@@ -19,7 +20,8 @@ from signalprop.models.mlp import scan_run
 
 
 def grid(settings: Settings) -> Grid:
-    """One compilation per network."""
+    """One compilation per network; refused if there are not so many examples."""
+    first_examples(settings.data, settings.examples)
     stride = settings.epochs // settings.records
     constants = (
         "data", "examples", "width", "learning_rate", "decay", "epochs", "records", "depth", "starts",
@@ -44,7 +46,7 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     (kind, depth), dtype = find_learner(static["network"]), static["dtype"]
     batch = examples(static)
     draw_key, train_key, start_key = jax.random.split(key, 3)
-    model = kind.draw(draw_key, batch[0].shape[1], static["width"], depth, dtype)
+    model = draw(kind, draw_key, batch[0].shape[1], static["width"], depth, dtype)
 
     def observe(model: Classifier, gradients: Any, updates: Any, batch: Any) -> dict[str, jax.Array]:
         return {
@@ -116,7 +118,7 @@ def profiles(key: jax.Array, kind: Learner, static: Static) -> dict[str, jax.Arr
         layer. ``mean_output`` and ``rms_output``: the same of the output's error, (depth,).
     """
     x, target = examples(static)
-    model = kind.draw(key, x.shape[1], static["width"], static["depth"], static["dtype"])
+    model = draw(kind, key, x.shape[1], static["width"], static["depth"], static["dtype"])
 
     def one(depth: jax.Array) -> dict[str, jax.Array]:
         hidden = jnp.zeros((static["depth"], len(x), static["width"]), x.dtype)

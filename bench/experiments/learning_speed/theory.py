@@ -7,8 +7,9 @@ import xarray as xr
 from signalprop.analysis import meanfield
 from signalprop.analysis.finitewidth import log_gain_as_if_independent
 from signalprop.bench.experiments.learning_speed import Settings
-from signalprop.bench.experiments.learning_speed.learners import Learner, find_learner, first_examples
+from signalprop.bench.experiments.learning_speed.learners import Learner, find_learner
 from signalprop.bench.experiments.learning_speed.measure import grid
+from signalprop.bench.experiments.learning_speed.networks import first_examples
 from signalprop.models.activations import activation
 
 TO_DECADES = 1 / float(np.log(10))

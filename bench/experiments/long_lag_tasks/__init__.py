@@ -24,15 +24,13 @@ Shah & Bengio (2016), arXiv:1511.06464 (copying); Jozefowicz, Zaremba & Sutskeve
 
 from dataclasses import dataclass
 
-import optax
-
 from signalprop.bench.engine.errors import InputError, nearest
 from signalprop.bench.engine.grid import require_count, require_scale, require_values
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.training.remedies import REMEDIES, remedy
-from signalprop.bench.training.tasks import find_task
+from signalprop.bench.training.settings import task_and_length
 
-OPTIMIZERS = {"adam": optax.adam, "rmsprop": optax.rmsprop, "sgd": optax.sgd}
+OPTIMIZERS = ("adam", "rmsprop", "sgd")  # of optax
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
         for name in self.task:
-            find_task(name)
+            task_and_length(name)
         for name in self.network:
             remedy(name)
         require_values("network", self.network)

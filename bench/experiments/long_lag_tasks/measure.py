@@ -4,11 +4,13 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from signalprop.analysis.statistics import log_mean_exp
 from signalprop.analysis.timelag import gradient_by_lag
 from signalprop.bench.engine.grid import Grid, Static
-from signalprop.bench.experiments.long_lag_tasks import OPTIMIZERS, Settings
+from signalprop.bench.experiments.long_lag_tasks import Settings
+from signalprop.bench.training import recurrent
 from signalprop.bench.training.omega import Outputs
 from signalprop.bench.training.remedies import remedy
 from signalprop.bench.training.tasks import Batch, Task, find_task
@@ -40,11 +42,11 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     """Train one network and judge it."""
     (task, length), method, dtype = find_task(static["task"]), remedy(static["network"]), static["dtype"]
     draw_key, train_key, test_key = jax.random.split(key, 3)
-    model = method.draw(draw_key, task, static["units"], dtype)
+    model = recurrent.draw(method, draw_key, task, static["units"], dtype)
     draw = partial(task.draw, length=length, batch_size=static["batch_size"], dtype=dtype)
+    optimizer = getattr(optax, static["optimizer"])(point["learning_rate"])
     trained = train(
-        train_key, model, method.loss(task), draw, OPTIMIZERS[static["optimizer"]](point["learning_rate"]),
-        static["updates"], static["records"],
+        train_key, model, recurrent.loss(method, task), draw, optimizer, static["updates"], static["records"],
         clip_norm=jnp.where(point["clip_norm"] > 0, point["clip_norm"], jnp.inf),
     )  # fmt: skip
     test = task.test(test_key, length, static["test_size"], dtype=dtype)

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
-from signalprop.bench.measure.data import INPUTS
-from signalprop.bench.training.classification import PROBLEMS
-from signalprop.bench.training.optimizers import require_learning_rates
+from signalprop.bench.measure.names import INPUTS
+from signalprop.bench.training.settings import PROBLEMS, require_learning_rates
 
 NETWORKS = {"plain": "plain", "batch_norm": "batch norm", "noisy_batch_norm": "batch norm + noise"}
 

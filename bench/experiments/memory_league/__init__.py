@@ -32,8 +32,7 @@ from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_values
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.experiments.memory_league.competitors import ALONE, PARTS, competitor
-from signalprop.bench.training.optimizers import require_learning_rates, require_optimizers
-from signalprop.bench.training.tasks import find_task
+from signalprop.bench.training.settings import require_learning_rates, require_optimizers, task_and_length
 
 COMBINATIONS = ("relu+clip_norm", "gru+clip_norm")
 
@@ -77,8 +76,7 @@ class Settings:
         require_optimizers(self.optimizer)
         if set(self.optimizer) <= set(ALONE) and set(self.remedy) != {"none"}:
             raise InputError(f"optimizer: got {', '.join(self.optimizer)}; write sgd or adam beside them")
-        task, _ = find_task(self.task)
-        if task.outputs > 1:
+        if not task_and_length(self.task)[0].startswith("adding"):
             raise InputError(f"task: got {self.task}; write one with a number as its answer, adding-50")
         require_learning_rates(self.multiple, "multiple")
         for axis in ("units", "batch_size", "updates", "records", "test_size", "tuning_seeds"):

@@ -1,21 +1,12 @@
 """The competitors of the memory league: what each remedy changes about a tanh network."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from math import inf
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import optax
-from jax.typing import ArrayLike
-
 from signalprop.bench.engine.errors import InputError, nearest
-from signalprop.bench.training.optimizers import optimizer
 from signalprop.bench.training.remedies import REMEDIES, Remedy
-from signalprop.models.normalization import layer_norm
-from signalprop.models.recurrent import draw_vanilla
 
 ALONE = ("heavy_ball", "nesterov", "adagrad", "rmsprop")  # optimizers that are a remedy by themselves
 OPTIMIZER_LABELS = {
@@ -26,18 +17,6 @@ OPTIMIZER_LABELS = {
     "adam": "Adam",
 }
 UNITS = {"sgd": 1.0, "heavy_ball": 0.1, "nesterov": 0.1, "adagrad": 0.1, "rmsprop": 0.01, "adam": 0.01}
-
-
-def normalized_tanh(z: jax.Array) -> jax.Array:
-    """``tanh(layer_norm(z))``: the state's units are normalized at every step (Ba et al. 2016)."""
-    return jnp.tanh(layer_norm(z))
-
-
-def layer_norm_cell(
-    key: jax.Array, inputs: int, units: int, *, forget_bias: ArrayLike = 0.0, **scales: Any
-) -> Any:
-    """Draw a tanh cell whose pre-activations are layer-normalized, without gain and shift."""
-    return draw_vanilla(key, inputs, units, normalized_tanh, **scales)
 
 
 @dataclass(frozen=True)
@@ -81,7 +60,7 @@ FACTOR = "step factor D_t W"
 PATH = "additive path of the state"
 SIZE = "size of a step; factors as without it"
 LOSS = "loss; factors as without it"
-_NORMALIZED = Remedy("layer norm", f"{__name__}:layer_norm_cell")
+_NORMALIZED = Remedy("layer norm", "signalprop.bench.experiments.memory_league.methods:layer_norm_cell")
 _NETWORKS = {
     "orthogonal": ("orthogonal", "initialisation", FACTOR),
     "relu": ("relu, He", "activation", FACTOR),
@@ -131,27 +110,3 @@ def _part(name: str) -> _Part:
 def runs(remedy: str, optimizers: Sequence[str]) -> list[str]:
     """Optimizers that a remedy is run with: all without a remedy, else those that no remedy is by itself."""
     return [name for name in optimizers if remedy == "none" or name not in ALONE]
-
-
-def any_optimizer(
-    names: Sequence[str], index: jax.Array, learning_rate: ArrayLike, entry: Competitor
-) -> optax.GradientTransformation:
-    """The optimizer whose place in ``names`` is traced, so that all share one program."""
-    build: Callable[[str], optax.GradientTransformation] = partial(
-        optimizer, learning_rate=learning_rate, clip_value=entry.clip_value, l2=entry.l2, l1=entry.l1
-    )
-    all_of_them = [build(name) for name in names]
-
-    def init(parameters: Any) -> Any:
-        return [one.init(parameters) for one in all_of_them]
-
-    def update(gradients: Any, memory: Any, parameters: Any = None) -> Any:
-        pairs = [one.update(gradients, m, parameters) for one, m in zip(all_of_them, memory, strict=True)]
-        updates, memories = zip(*pairs, strict=True)
-        chosen = jax.tree.map(lambda *leaves: jnp.stack(leaves)[index], *updates)
-        return chosen, [
-            jax.tree.map(partial(jnp.where, index == place), new, old)
-            for place, (new, old) in enumerate(zip(memories, memory, strict=True))
-        ]
-
-    return optax.GradientTransformation(init, update)

@@ -12,13 +12,9 @@ import jax.numpy as jnp
 from signalprop.analysis.timelag import gradient_by_lag
 from signalprop.bench.engine.grid import Grid, Static
 from signalprop.bench.experiments.memory_league import Settings
-from signalprop.bench.experiments.memory_league.competitors import (
-    UNITS,
-    Competitor,
-    any_optimizer,
-    competitor,
-    runs,
-)
+from signalprop.bench.experiments.memory_league.competitors import UNITS, Competitor, competitor, runs
+from signalprop.bench.experiments.memory_league.methods import any_optimizer
+from signalprop.bench.training import recurrent
 from signalprop.bench.training.flossing import STRETCH, Plan, floss
 from signalprop.bench.training.tasks import Batch, find_task
 from signalprop.bench.training.trainer import train
@@ -92,13 +88,13 @@ def follow(
     """Draw, floss if the remedy says so, train and judge one network with one optimizer of ``names``."""
     (task, length), dtype, records = find_task(static["task"]), static["dtype"], static["records"]
     keys = jax.random.split(key, 4)
-    model = entry.network.draw(keys[0], task, static["units"], dtype)
+    model = recurrent.draw(entry.network, keys[0], task, static["units"], dtype)
     stride, spent = static["updates"] // records, 0
     if entry.flossed:
         spent = max(1, records // 10)
         model, _ = floss(keys[3], model, _plan(static), max(1, spent * stride // CHARGE), 1)
     trained = train(
-        keys[1], model, entry.network.loss(task),
+        keys[1], model, recurrent.loss(entry.network, task),
         partial(task.draw, length=length, batch_size=static["batch_size"], dtype=dtype),
         any_optimizer(names, index, rate, entry), static["updates"] - spent * stride, records - spent,
         clip_norm=entry.clip_norm,

@@ -16,6 +16,7 @@ from signalprop.bench.experiments.memory_league import Settings
 from signalprop.bench.experiments.memory_league.competitors import competitor
 from signalprop.bench.experiments.memory_league.measure import LN10
 from signalprop.bench.measure.operations import operations
+from signalprop.bench.training import recurrent
 from signalprop.bench.training.tasks import Batch, find_task
 from signalprop.models.activations import ACTIVATIONS
 
@@ -68,9 +69,10 @@ def step_operations(remedy: str, settings: Settings) -> float:
     """Arithmetic operations of one step of a sequence, forward and backward, as XLA counts them."""
     task, _ = find_task(settings.task)
     entry = competitor(remedy)
-    loss = entry.network.loss(task)
+    loss = recurrent.loss(entry.network, task)
     model = jax.eval_shape(
-        lambda key: entry.network.draw(key, task, settings.units, settings.dtype), jax.random.key(0)
+        lambda key: recurrent.draw(entry.network, key, task, settings.units, settings.dtype),
+        jax.random.key(0),
     )
     shapes = (1, settings.batch_size, task.features), (settings.batch_size,)
     batch = jax.eval_shape(lambda: Batch(*(jnp.zeros(shape, settings.dtype) for shape in shapes)))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.models.activations import ACTIVATIONS
+from signalprop.models.names import ACTIVATIONS
 
 EACH = ("norm", "activation")
 

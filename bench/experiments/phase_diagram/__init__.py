@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.models.activations import ACTIVATIONS
+from signalprop.models.names import ACTIVATIONS
 
 WIDE = ("tanh", "erf", "relu", "gelu", "sigmoid", "selu")
 FINE = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 1.8, 2.2, 3.0)

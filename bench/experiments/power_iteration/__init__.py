@@ -26,8 +26,8 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments.power_iteration.matrices import KINDS
 
+MATRICES = ("rotation", "normal", "gaussian", "triangular", "jordan_pair", "jordan_block", "nilpotent")
 LONG = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 25, 32, 40, 50, 64, 80, 100, 120, 140, 160, 180, 200)
 
 
@@ -35,7 +35,7 @@ LONG = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 25, 32, 40, 50, 64, 80, 100, 120, 1
 class Settings:
     """Settings of ``power-iteration``."""
 
-    matrix: tuple[str, ...] = tuple(KINDS)
+    matrix: tuple[str, ...] = MATRICES
     """Kinds of matrices whose powers are followed."""
     size: int = 8
     """Their size, even."""
@@ -54,7 +54,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
-        require_known("matrix", self.matrix, KINDS)
+        require_known("matrix", self.matrix, MATRICES)
         require_count("size", [self.size], 4)
         require_scale("radius", [self.radius])
         require_count("width", self.width, 2)

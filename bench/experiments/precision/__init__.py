@@ -25,8 +25,8 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.measure.rounding import VARIANTS
-from signalprop.models.activations import ACTIVATIONS
+from signalprop.bench.measure.names import VARIANTS
+from signalprop.models.names import ACTIVATIONS
 
 FEW = ("sigmoid", "tanh", "erf", "relu", "maximum", "elu", "gelu_tanh", "log_softmax_loss", "softplus_loss")
 

@@ -12,7 +12,8 @@ from signalprop.analysis.statistics import log_norm
 from signalprop.bench.engine.grid import Grid, Static
 from signalprop.bench.experiments.precision import Settings
 from signalprop.bench.measure import rounding
-from signalprop.bench.measure.rounding import FACTORS, FORMATS, RATES, SLOPE_AT, VARIANTS, WEIGHTS
+from signalprop.bench.measure.names import FORMATS
+from signalprop.bench.measure.rounding import FACTORS, RATES, SLOPE_AT, VARIANTS, WEIGHTS
 from signalprop.models.activations import activation, derivative
 from signalprop.models.stream import LazyMLP, backward, forward
 

@@ -10,7 +10,7 @@ from signalprop.analysis.fluctuations import fluctuations, layer_moments
 from signalprop.bench.experiments.precision import Settings
 from signalprop.bench.experiments.precision.measure import LN10, NETWORKS, STEP, both, grid, phi_of
 from signalprop.bench.measure import rounding
-from signalprop.bench.measure.rounding import FORMATS
+from signalprop.bench.measure.names import FORMATS
 
 TRANSIENT, SETTLED = 40, 20  # layers until lengths and corrections have settled, and to average over
 

@@ -12,7 +12,8 @@ from signalprop.analysis import precision
 from signalprop.bench.experiments.precision import shortcuts
 from signalprop.bench.experiments.precision.measure import LN10, SIDES, STEP
 from signalprop.bench.measure.estimates import run_settings, standard_error
-from signalprop.bench.measure.rounding import FORMATS, VARIANTS
+from signalprop.bench.measure.names import FORMATS
+from signalprop.bench.measure.rounding import VARIANTS
 from signalprop.bench.record.verdict import Standing, Verdict, compare, judge, judge_zero, observe
 from signalprop.models.activations import ACTIVATIONS
 

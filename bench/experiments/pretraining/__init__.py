@@ -23,11 +23,22 @@ from dataclasses import dataclass
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
-from signalprop.bench.experiments.pretraining.starts import STARTS
-from signalprop.bench.measure.data import INPUTS
-from signalprop.bench.training.classification import PROBLEMS
-from signalprop.bench.training.optimizers import require_learning_rates
-from signalprop.models.pretraining import UNITS
+from signalprop.bench.measure.names import INPUTS
+from signalprop.bench.training.settings import PROBLEMS, require_learning_rates
+from signalprop.models.names import UNITS
+
+LABELS = {
+    "normal_001": "normal, deviation 0.01",
+    "uniform_standard": "uniform, 1/sqrt(n)",
+    "glorot_uniform": "Xavier",
+    "orthogonal": "orthogonal, gain 1",
+    "critical": "Gaussian, critical",
+    "orthogonal_critical": "orthogonal, critical gain",
+    "rbm": "pretrained: RBMs",
+    "autoencoder": "pretrained: autoencoders",
+}
+STARTS = tuple(LABELS)
+PRETRAINED = ("rbm", "autoencoder")
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from signalprop.bench.experiments.pretraining import LABELS
 from signalprop.bench.experiments.pretraining.measure import WHEN
-from signalprop.bench.experiments.pretraining.starts import LABELS
 from signalprop.bench.experiments.pretraining.verdicts import LN10, TARGET, best, updates_to_target
 from signalprop.bench.record import figures as draw
 from signalprop.bench.record.tables import tidy

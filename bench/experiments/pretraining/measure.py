@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from signalprop.bench.engine.grid import Grid, Static
-from signalprop.bench.experiments.pretraining import Settings
+from signalprop.bench.experiments.pretraining import PRETRAINED, Settings
 from signalprop.bench.experiments.pretraining.decoupling import alignment, log_spread
-from signalprop.bench.experiments.pretraining.starts import PRETRAINED, draw_starts, joint_errors
+from signalprop.bench.experiments.pretraining.starts import draw_starts, joint_errors
 from signalprop.bench.training.classification import accuracy, batches, cross_entropy, problem
 from signalprop.bench.training.diagnostics import by_layer
 from signalprop.bench.training.optimizers import optimizer

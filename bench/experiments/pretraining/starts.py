@@ -9,22 +9,11 @@ import optax
 from flax import nnx
 
 from signalprop.analysis import meanfield
+from signalprop.bench.experiments.pretraining import PRETRAINED
 from signalprop.models.activations import activation
 from signalprop.models.classifier import Classifier, draw_classifier
 from signalprop.models.pretraining import Pretrained, pretrain_autoencoder, pretrain_rbm, reconstruct
 
-LABELS = {
-    "normal_001": "normal, deviation 0.01",
-    "uniform_standard": "uniform, 1/sqrt(n)",
-    "glorot_uniform": "Xavier",
-    "orthogonal": "orthogonal, gain 1",
-    "critical": "Gaussian, critical",
-    "orthogonal_critical": "orthogonal, critical gain",
-    "rbm": "pretrained: RBMs",
-    "autoencoder": "pretrained: autoencoders",
-}
-STARTS = tuple(LABELS)
-PRETRAINED = ("rbm", "autoencoder")
 BEFORE = "normal_001"  # how a network is drawn that is then pretrained
 
 

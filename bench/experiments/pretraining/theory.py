@@ -3,8 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from signalprop.bench.experiments.pretraining import Settings
-from signalprop.bench.experiments.pretraining.starts import PRETRAINED
+from signalprop.bench.experiments.pretraining import PRETRAINED, Settings
 from signalprop.bench.training.classification import base_rate_loss, problem
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from signalprop.analysis.statistics import share_interval
-from signalprop.bench.experiments.pretraining.starts import LABELS, PRETRAINED
+from signalprop.bench.experiments.pretraining import LABELS, PRETRAINED
 from signalprop.bench.measure.estimates import mean_and_error
 from signalprop.bench.record.verdict import FEWEST, Verdict, compare, judge, observe, surely
 from signalprop.bench.training.choice import at_best_rate

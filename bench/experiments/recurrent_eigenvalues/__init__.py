@@ -23,9 +23,8 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.measure.ensembles import NILPOTENT
-from signalprop.models.activations import ACTIVATIONS
-from signalprop.models.initializers import SCHEMES
+from signalprop.bench.measure.names import NILPOTENT
+from signalprop.models.names import ACTIVATIONS, SCHEMES
 
 TRANSIENT = 50  # steps before anything is counted
 TRAINED = {

@@ -11,7 +11,8 @@ import xarray as xr
 from signalprop.analysis import chaos, ginibre, meanfield, recurrent
 from signalprop.bench.experiments.recurrent_eigenvalues import Settings
 from signalprop.bench.experiments.recurrent_eigenvalues.measure import grid
-from signalprop.bench.measure.ensembles import NILPOTENT, ensemble
+from signalprop.bench.measure.ensembles import ensemble
+from signalprop.bench.measure.names import NILPOTENT
 from signalprop.models.activations import activation, chosen
 
 

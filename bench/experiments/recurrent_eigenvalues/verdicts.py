@@ -15,8 +15,9 @@ from signalprop.bench.experiments.recurrent_eigenvalues.audit import (
     shares_by_seed,
     trained_radius,
 )
-from signalprop.bench.measure.ensembles import NILPOTENT, RULES
+from signalprop.bench.measure.ensembles import RULES
 from signalprop.bench.measure.estimates import standard_error
+from signalprop.bench.measure.names import NILPOTENT
 from signalprop.bench.record.verdict import Verdict, compare, judge, observe, observe_mean, surely
 from signalprop.models.activations import activation
 

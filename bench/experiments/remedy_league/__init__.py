@@ -33,8 +33,7 @@ from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_values
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
 from signalprop.bench.experiments.remedy_league.recipes import NETWORKS, REMEDIES
-from signalprop.bench.training.classification import problem
-from signalprop.bench.training.optimizers import require_learning_rates
+from signalprop.bench.training.settings import require_learning_rates, require_problem
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Settings:
             )
         if not 0 < self.threshold < 1:
             raise InputError(f"threshold: got {self.threshold}; write a share between 0 and 1")
-        problem(self.data)
+        require_problem(self.data)
 
 
 SIZES = {

@@ -21,14 +21,18 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.experiments.residual.architectures import ARCHITECTURES
+
+ARCHITECTURES = (
+    "plain", "residual", "1/sqrt(L)", "1/L", "ReZero", "Fixup", "relu branch", "tanh branch", "pre-BN",
+    "post-BN", "pre-LN", "post-LN", "post-LN relu",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Settings:
     """Settings of ``residual``."""
 
-    architecture: tuple[str, ...] = tuple(ARCHITECTURES)
+    architecture: tuple[str, ...] = ARCHITECTURES
     """Kinds of blocks."""
     depth: tuple[int, ...] = (16, 64, 128)
     """Numbers L of blocks."""

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from signalprop.bench.experiments.sigmoid_saturation.measure import SATURATED
 from signalprop.bench.experiments.sigmoid_saturation.theory import tail, zero_edges
 from signalprop.bench.measure.estimates import standard_error
-from signalprop.bench.measure.rounding import FORMATS
+from signalprop.bench.measure.names import FORMATS
 from signalprop.bench.record import figures as draw
 from signalprop.bench.record.tables import tidy
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from signalprop.bench.engine.grid import Grid, Static
 from signalprop.bench.experiments.sigmoid_saturation import Settings
-from signalprop.bench.measure.rounding import FORMATS
+from signalprop.bench.measure.names import FORMATS
 from signalprop.models.activations import ACTIVATIONS
 
 SIGMOID = ACTIVATIONS["sigmoid"]

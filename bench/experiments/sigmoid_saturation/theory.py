@@ -13,7 +13,7 @@ from signalprop.analysis import meanfield
 from signalprop.analysis.gaussian import expectation
 from signalprop.bench.experiments.sigmoid_saturation import Settings
 from signalprop.bench.experiments.sigmoid_saturation.measure import SATURATED, SIGMOID, grid
-from signalprop.bench.measure.rounding import FORMATS
+from signalprop.bench.measure.names import FORMATS
 
 
 def theory(settings: Settings) -> xr.Dataset:

@@ -10,7 +10,7 @@ import xarray as xr
 from signalprop.bench.experiments.sigmoid_saturation.measure import SIGMOID
 from signalprop.bench.experiments.sigmoid_saturation.theory import tail, zero_edges
 from signalprop.bench.measure.estimates import run_settings
-from signalprop.bench.measure.rounding import FORMATS
+from signalprop.bench.measure.names import FORMATS
 from signalprop.bench.record.verdict import Verdict, compare, compare_estimates, judge
 
 OVER_LAYERS = "five standard errors over layers"

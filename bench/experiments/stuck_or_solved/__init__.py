@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_scale
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
-from signalprop.bench.experiments.stuck_or_solved.xor import WIDEST
+
+WIDEST = 16  # hidden units of a net on XOR
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from signalprop.bench.experiments.stuck_or_solved import WIDEST
 from signalprop.bench.training.curvature import hessian
 from signalprop.bench.training.optimizers import optimizer
 
-WIDEST = 16
 RATE = 0.1
 UNSOLVED = 0.05  # mean squared error over that of the mean, from which an end is bad
 CERTAIN = 100  # times the rounding error of an eigenvalue, from which it is above 0

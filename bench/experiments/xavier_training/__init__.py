@@ -24,8 +24,7 @@ from typing import NamedTuple
 from signalprop.bench.engine.errors import InputError, nearest
 from signalprop.bench.engine.grid import require_count, require_values
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
-from signalprop.bench.training.classification import problem
-from signalprop.bench.training.optimizers import require_learning_rates
+from signalprop.bench.training.settings import require_learning_rates, require_problem
 
 SCHEMES = ("uniform_standard", "glorot_uniform")
 VARIABLES = {
@@ -109,7 +108,7 @@ class Settings:
         require_values("data", self.data)
         for name in self.data:
             if name != "shapes":
-                problem(name)
+                require_problem(name)
         require_values("network", self.network)
         for name in self.network:
             if name not in NETWORKS:

@@ -1,7 +1,7 @@
 r"""What leaves a plateau where the gradient is exactly zero?
 
 A relu layer with W x + b < 0 on every example gets no gradient, and no curvature. Many random instances, the
-same start for every route out (``plateaus.py``): plain gradient descent, momentum and Adam with and without
+same start for every route out (``routes.py``): plain gradient descent, momentum and Adam with and without
 something to remember, weight decay of four kinds, noise, norms before the relu, two Newton methods. Each is
 the suite's own optimizer run on the network, beside the closed form that knows no network
 (`analysis.plateau`), instance by instance.
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
-from signalprop.bench.experiments.zero_gradient_plateau.plateaus import ROUTES
+from signalprop.bench.experiments.zero_gradient_plateau.routes import ROUTES
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Settings:
     """Settings of ``zero-gradient-plateau``."""
 
     route: tuple[str, ...] = tuple(ROUTES)
-    """Routes out of the plateau, of ``plateaus.py``."""
+    """Routes out of the plateau, of ``routes.py``."""
     instances: int = 4
     """Random starts per seed."""
     steps: int = 150

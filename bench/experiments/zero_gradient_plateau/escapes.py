@@ -17,13 +17,12 @@ from signalprop.analysis import plateau
 from signalprop.bench.experiments.zero_gradient_plateau.plateaus import (
     LEVELS,
     RATE,
-    ROUTES,
     Instance,
-    Route,
     Silent,
     layer,
     rows,
 )
+from signalprop.bench.experiments.zero_gradient_plateau.routes import ROUTES, Route
 from signalprop.bench.training.curvature import newton
 from signalprop.bench.training.optimizers import optimizer
 from signalprop.bench.training.trainer import train

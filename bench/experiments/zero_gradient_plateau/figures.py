@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from signalprop.bench.experiments.zero_gradient_plateau.plateaus import ROUTES
+from signalprop.bench.experiments.zero_gradient_plateau.routes import ROUTES
 from signalprop.bench.record import figures as draw
 from signalprop.bench.record.tables import tidy
 

@@ -1,12 +1,9 @@
-"""A hidden layer whose every unit is silent on every example, and the routes by which it might leave.
+"""A hidden layer whose every unit is silent on every example.
 
 One hidden layer of relu units reads separable examples with positive features; all w x + b are below 0, so
-the gradient of w and b is exactly 0. A route is an optimizer of the suite, with what it remembers and how it
-decays, or a norm before the relu; ``escapes.py`` runs them.
+the gradient of w and b is exactly 0.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -18,86 +15,10 @@ from signalprop.models.mlp import Layer
 from signalprop.models.normalization import batch_norm, identity, layer_norm
 
 LEVELS = (identity, batch_norm, layer_norm)
-RATE, MOMENTUM = 0.1, 0.9
+RATE = 0.1
 STARTS = ("biases of -6", "positive biases, negative weights", "behind a norm")
 DATA_KEY = 10158  # the examples are the same for every instance
 POSITIVE = 0.512  # share of examples of the positive class
-LONG = 1_000_000  # steps after which Adam's bias correction is gone
-
-
-@dataclass(frozen=True)
-class Route:
-    """One way that might lead out.
-
-    Attributes:
-        label: For figures and tables.
-        method: Name in ``bench.training.optimizers`` (SGD is heavy ball with momentum 0), or ``newton``.
-        start: Index into ``STARTS``.
-        momentum: Of the optimizer; Adam's b1.
-        count: Steps that Adam has behind it.
-        moving: What it remembers: 0 nothing, 1 random moments, 2 the step that silenced the layer.
-        l2: Coupled decay.
-        decay: Decoupled decay.
-        decay_biases: Whether biases decay too.
-        noise: Standard deviation of what is added to every weight and bias at every step.
-        norm: Index into ``LEVELS``.
-        shift: Biases of the start behind a norm, in units of sqrt(B - 1).
-        saddle_free: Whether Newton's method takes absolute values of the curvature.
-    """
-
-    label: str
-    method: str = "heavy_ball"
-    start: int = 0
-    momentum: float = 0.0
-    count: int = 0
-    moving: int = 0
-    l2: float = 0.0
-    decay: float = 0.0
-    decay_biases: bool = True
-    noise: float = 0.0
-    norm: int = 0
-    shift: float = 0.0
-    saddle_free: bool = False
-
-    @property
-    def program(self) -> str:
-        """Routes of one program differ in numbers alone."""
-        return "newton" if self.method == "newton" else "normalized" if self.norm else "plain"
-
-
-def _ball(label: str, **numbers: Any) -> Route:
-    return Route(label, momentum=MOMENTUM, **numbers)
-
-
-def _adam(label: str, **numbers: Any) -> Route:
-    return Route(label, "adam", momentum=MOMENTUM, **numbers)
-
-
-ROUTES: Mapping[str, Route] = {
-    "sgd": Route("SGD"),
-    "heavy_ball_rest": _ball("heavy ball, at rest"),
-    "adam_rest": _adam("Adam, at rest"),
-    "newton": Route("Newton, damped", "newton"),
-    "saddle_free": Route("Newton, saddle-free", "newton", saddle_free=True),
-    "l2_all": Route("L2 on $w$ and $b$", l2=0.2),
-    "adamw_all": _adam("AdamW on $w$ and $b$", decay=0.2),
-    "l2_weights": Route("L2 on $w$ alone, $b < 0$", l2=0.2, decay_biases=False),
-    "ball_l2_slow": _ball(r"heavy ball + L2, $\eta\lambda < (1-\sqrt{\mu})^2$", l2=0.02),
-    "ball_killed": _ball("heavy ball, moving as it was silenced", moving=2),
-    "batch_norm_limit": Route(r"batch norm, $\beta = -\gamma\sqrt{B-1}$", start=2, norm=1, shift=-1.0),
-    "ball_moving": _ball("heavy ball, random velocity", moving=1),
-    "nesterov_moving": Route("Nesterov, random velocity", "nesterov", momentum=MOMENTUM, moving=1),
-    "adam_moving_10": _adam("Adam, random moments at step 10", count=10, moving=1),
-    "adam_moving": _adam(r"Adam, random moments at step $10^6$", count=LONG, moving=1),
-    "noise": Route("weight noise", noise=0.05),
-    "batch_norm_low": Route(r"batch norm, $\beta = -2.9\,\gamma$", start=2, norm=1, shift=-2.9 / 255**0.5),
-    "l2_rising": Route("L2 on $w$ alone, $b > 0$", start=1, l2=0.3, decay_biases=False),
-    "adamw_rising": _adam("AdamW on $w$ alone, $b > 0$", start=1, decay=0.3, decay_biases=False),
-    "ball_l2_fast": _ball(r"heavy ball + L2, $\eta\lambda > (1-\sqrt{\mu})^2$", l2=0.5),
-    "adam_l2": _adam("Adam + coupled L2 (sign descent)", l2=1e-3),
-    "batch_norm": Route(r"batch norm, $\beta = 0$", start=2, norm=1),
-    "layer_norm": Route(r"layer norm, $\beta = 0$", start=2, norm=2),
-}
 
 
 class Silent(nnx.Module):

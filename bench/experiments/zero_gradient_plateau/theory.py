@@ -7,7 +7,8 @@ from signalprop.analysis import plateau
 from signalprop.bench.experiments.zero_gradient_plateau import Settings, saddles
 from signalprop.bench.experiments.zero_gradient_plateau.escapes import SECOND
 from signalprop.bench.experiments.zero_gradient_plateau.measure import grid
-from signalprop.bench.experiments.zero_gradient_plateau.plateaus import MOMENTUM, POSITIVE, ROUTES
+from signalprop.bench.experiments.zero_gradient_plateau.plateaus import POSITIVE
+from signalprop.bench.experiments.zero_gradient_plateau.routes import MOMENTUM, ROUTES
 
 NUDGE = 1e-9  # of a start: far above rounding, far below what a well-behaved walk would notice
 

@@ -10,7 +10,8 @@ from scipy import special
 
 from signalprop.analysis.plateau import oscillation_threshold
 from signalprop.bench.experiments.zero_gradient_plateau.escapes import SECOND
-from signalprop.bench.experiments.zero_gradient_plateau.plateaus import MOMENTUM, POSITIVE, RATE, ROUTES
+from signalprop.bench.experiments.zero_gradient_plateau.plateaus import POSITIVE, RATE
+from signalprop.bench.experiments.zero_gradient_plateau.routes import MOMENTUM, ROUTES
 from signalprop.bench.record.verdict import Verdict, judge, judge_zero
 
 REST = ("sgd", "heavy_ball_rest", "adam_rest")

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from signalprop.bench.measure.kernels import UNSIGNED, corners, count_real, draw_kernels
+from signalprop.bench.measure.kernels import corners, count_real, draw_kernels
+from signalprop.bench.measure.names import UNSIGNED
 
 KEYS = jax.random.split(jax.random.key(0), 300)
 

@@ -72,7 +72,7 @@ def test_labels_outside_the_classes_and_empty_data_are_refused(label, message):
 
 
 def test_an_unknown_problem_and_an_empty_batch_are_refused():
-    with pytest.raises(InputError, match=r"data: unknown data 'digit': did you mean 'digits'\?"):
+    with pytest.raises(InputError, match=r"data: no 'digit'; did you mean digits\?"):
         problem("digit")
     with pytest.raises(InputError, match="batch_size: got 0; write at least 1"):
         batches(problem("digits"), 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from signalprop.bench.engine.errors import InputError
-from signalprop.bench.training import omega, tasks
+from signalprop.bench.training import omega, recurrent, tasks
 from signalprop.bench.training.remedies import REMEDIES, remedy
 
 T, B, N = 4, 3, 5
@@ -16,7 +16,7 @@ T, B, N = 4, 3, 5
 def network():
     """A small tanh network of float64 on the adding problem."""
     task = tasks.TASKS["adding"]
-    model = REMEDIES["tanh"].draw(jax.random.key(0), task, N, "float64")
+    model = recurrent.draw(REMEDIES["tanh"], jax.random.key(0), task, N, "float64")
     return model, task.draw(jax.random.key(1), T, B, "float64"), task.loss
 
 

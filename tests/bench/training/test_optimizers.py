@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from signalprop.bench.engine.errors import InputError
-from signalprop.bench.training.optimizers import OPTIMIZERS, optimizer, require_learning_rates
+from signalprop.bench.training.optimizers import OPTIMIZERS, optimizer
+from signalprop.bench.training.settings import require_learning_rates
 
 RATE = 0.05
 START = {"kernel": jnp.array([[1.0, -2.0], [0.5, 0.0]]), "bias": jnp.array([0.3, -0.4])}

@@ -12,7 +12,8 @@ import xarray as xr
 from signalprop.bench import pipeline
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import activation_race
-from signalprop.bench.experiments.activation_race.racers import RACERS, SMOOTH, critical, racer, racing
+from signalprop.bench.experiments.activation_race import RACERS, SMOOTH
+from signalprop.bench.experiments.activation_race.racers import critical, racer, racing
 from signalprop.bench.experiments.activation_race.theory import operations_per_element
 from signalprop.bench.experiments.activation_race.verdicts import best, named_racers
 

@@ -14,6 +14,7 @@ from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import clipping
 from signalprop.bench.experiments.clipping import scenes as clipped
 from signalprop.bench.experiments.clipping import scores as clipping_scores
+from signalprop.bench.experiments.clipping import treatments
 
 SMALL = replace(
     clipping.SIZES["quick"], network=("recurrent", "cliff", "td_clipped"), units=4, batch_size=4,
@@ -73,11 +74,11 @@ def test_what_is_not_clipped_is_not_changed(result):
 
 
 def test_treatments_are_read_from_their_names():
-    assert clipped.treatment("norm-0.1").clip_norm == 0.1
-    assert clipped.treatment("value-0.01").clip_value == 0.01
-    assert (clipped.treatment("l2-0.1").l2, clipped.treatment("l1-0.001").l1) == (0.1, 0.001)
-    assert clipped.treatment("none") == clipped.Treatment()
-    assert clipped.label("l2-0.1") == "L2 0.1"
+    assert treatments.treatment("norm-0.1").clip_norm == 0.1
+    assert treatments.treatment("value-0.01").clip_value == 0.01
+    assert (treatments.treatment("l2-0.1").l2, treatments.treatment("l1-0.001").l1) == (0.1, 0.001)
+    assert treatments.treatment("none") == treatments.Treatment()
+    assert treatments.label("l2-0.1") == "L2 0.1"
 
 
 def test_deep_networks_are_judged_by_their_counts(result):

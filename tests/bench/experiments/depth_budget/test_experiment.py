@@ -12,7 +12,8 @@ from signalprop.bench import pipeline
 from signalprop.bench.engine import store
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import depth_budget
-from signalprop.bench.experiments.depth_budget.limits import LIMITS, NETWORKS
+from signalprop.bench.experiments.depth_budget.limits import LIMITS
+from signalprop.bench.experiments.depth_budget.networks import NETWORKS
 from signalprop.bench.experiments.depth_budget.verdicts import limits
 
 SMALL = replace(

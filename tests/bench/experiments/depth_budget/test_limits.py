@@ -3,12 +3,8 @@
 import numpy as np
 import pytest
 
-from signalprop.bench.experiments.depth_budget.limits import (
-    NETWORKS,
-    crossing,
-    depth_limits,
-    floating_point_limit,
-)
+from signalprop.bench.experiments.depth_budget.limits import crossing, depth_limits, floating_point_limit
+from signalprop.bench.experiments.depth_budget.networks import NETWORKS
 
 DEPTH = np.array([1.0, 2.0, 4.0])
 

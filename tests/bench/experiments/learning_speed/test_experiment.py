@@ -11,8 +11,9 @@ from signalprop.bench import pipeline
 from signalprop.bench.engine import store
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import learning_speed
-from signalprop.bench.experiments.learning_speed.learners import LEARNERS, find_learner, first_examples
+from signalprop.bench.experiments.learning_speed.learners import LEARNERS, find_learner
 from signalprop.bench.experiments.learning_speed.measure import examples
+from signalprop.bench.experiments.learning_speed.networks import draw, first_examples
 from signalprop.bench.experiments.learning_speed.verdicts import FIXED_POINT
 
 SMALL = replace(
@@ -81,8 +82,8 @@ def test_the_errors_are_those_of_backpropagation_by_hand(result):
     static = {"data": "digits", "examples": SMALL.examples, "dtype": "float32"}
     x, target = map(np.asarray, examples(static))
     key = jax.random.split(jax.random.fold_in(jax.random.key(0), 0), 3)[2]
-    draw = jax.jit(lambda key: LEARNERS["sigmoid"].draw(key, 64, SMALL.width, 3, "float32"))
-    model = jax.tree.map(np.asarray, draw(jax.random.split(key, SMALL.starts)[0]))
+    drawn = jax.jit(lambda key: draw(LEARNERS["sigmoid"], key, 64, SMALL.width, 3, "float32"))
+    model = jax.tree.map(np.asarray, drawn(jax.random.split(key, SMALL.starts)[0]))
 
     ys = [x]
     layers = [(w, b) for run in model.runs for w, b in zip(run.layer.kernel, run.layer.bias, strict=True)]
@@ -129,13 +130,17 @@ def test_everything_is_drawn_judged_and_tabulated(everything):
         ("network", ("sigmoid-x",), "number of hidden layers"),
         ("network", ("sigmoid-9",), "at least 9"),
         ("data", "digit", "did you mean digits"),
-        ("examples", 5000, "write at most"),
         ("records", 3, "divisor of the 4 epochs"),
     ],
 )
 def test_settings_that_cannot_be_run_are_refused_in_one_line(field, value, message):
     with pytest.raises(InputError, match=message):
         replace(SMALL, **{field: value})
+
+
+def test_more_examples_than_there_are_are_refused():
+    with pytest.raises(InputError, match="examples: got 5000; write at most 1437"):
+        learning_speed.EXPERIMENT.grid(replace(SMALL, examples=5000))
 
 
 def test_a_learner_is_found_with_its_layers():

@@ -16,7 +16,7 @@ from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import long_lag_tasks
 from signalprop.bench.experiments.long_lag_tasks.measure import answer_by_lag
 from signalprop.bench.experiments.long_lag_tasks.verdicts import best
-from signalprop.bench.training import tasks
+from signalprop.bench.training import recurrent, tasks
 from signalprop.bench.training.remedies import REMEDIES
 
 SMALL = replace(
@@ -69,7 +69,7 @@ def test_a_small_run_answers_what_it_can(outcome):
 
 def test_the_gradient_by_lag_is_that_of_the_last_answer():
     task = tasks.TASKS["temporal_order"]
-    model = REMEDIES["tanh"].draw(jax.random.key(0), task, 6, "float64")
+    model = recurrent.draw(REMEDIES["tanh"], jax.random.key(0), task, 6, "float64")
     batch = task.draw(jax.random.key(1), 10, 1, "float64")
 
     @jax.jit

@@ -13,11 +13,11 @@ from signalprop.bench import pipeline
 from signalprop.bench.engine import store
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import memory_league
-from signalprop.bench.experiments.memory_league import competitors
+from signalprop.bench.experiments.memory_league import competitors, methods
 from signalprop.bench.experiments.memory_league import scores as memory_scores
 from signalprop.bench.experiments.memory_league.measure import MOMENTS, WATCHED, kept_decades, tune
 from signalprop.bench.experiments.memory_league.theory import predicted_decades, step_operations
-from signalprop.bench.training import optimizers, tasks
+from signalprop.bench.training import optimizers, recurrent, tasks
 from signalprop.bench.training.remedies import REMEDIES
 
 SMALL = replace(
@@ -80,7 +80,7 @@ def test_the_chosen_optimizer_moves_the_network_and_the_others_keep_their_memory
 
     @jax.jit
     def both(index):
-        mixed = competitors.any_optimizer(names, index, 0.1, entry)
+        mixed = methods.any_optimizer(names, index, 0.1, entry)
         updates, memory = mixed.update(slopes, mixed.init(weights), weights)
         return updates, jax.tree.leaves(memory[1])
 
@@ -107,7 +107,7 @@ def test_the_rate_with_most_successes_wins_and_divergence_loses():
 
 def test_kept_decades_are_those_of_the_answer():
     task = tasks.TASKS["adding"]
-    model = REMEDIES["tanh"].draw(jax.random.key(0), task, 5, "float64")
+    model = recurrent.draw(REMEDIES["tanh"], jax.random.key(0), task, 5, "float64")
     batch = task.draw(jax.random.key(1), 6, WATCHED, "float64")
 
     def answer(start, inputs):

@@ -14,7 +14,6 @@ from signalprop.bench.engine import store
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import pretraining
 from signalprop.bench.experiments.pretraining import decoupling
-from signalprop.bench.experiments.pretraining import starts as pretrained
 from signalprop.bench.experiments.pretraining.verdicts import best, updates_to_target
 from signalprop.models.activations import activation
 from signalprop.models.classifier import draw_classifier
@@ -23,7 +22,7 @@ SMALL = replace(
     pretraining.SIZES["quick"], depth=(3,), start=("normal_001", "orthogonal_critical", "rbm", "autoencoder"),
     width=64, batch_size=4, updates=4, records=2, pretraining=4, joint_updates=3, seeds=2,
 )  # fmt: skip
-CHOSEN = replace(SMALL, activation=("sigmoid", "tanh"), depth=(2, 4), start=pretrained.STARTS, seeds=8)
+CHOSEN = replace(SMALL, activation=("sigmoid", "tanh"), depth=(2, 4), start=pretraining.STARTS, seeds=8)
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +38,12 @@ def chosen():
     theory, grid = pretraining.EXPERIMENT.theory(CHOSEN), pretraining.EXPERIMENT.grid(CHOSEN)
     labels = {k: v for k, v in grid.labels().items() if k in grid.dims or k == "position"}
     empty = xr.DataArray(np.zeros((*grid.static_shape, *grid.traced_shape)), labels, grid.dims)
-    learns = empty["start"].isin([*pretrained.PRETRAINED, "critical", "orthogonal_critical"])
+    learns = empty["start"].isin([*pretraining.PRETRAINED, "critical", "orthogonal_critical"])
     learns = (learns & (empty["learning_rate"] == 3.0)).broadcast_like(empty)
     curve = xr.where(learns, 0.1, 2.3).expand_dims(update=[2, 4], axis=-1)
     layers = empty.expand_dims(layer=range(1, 6), axis=-1)
     when = empty.expand_dims(when=["before", "after"], axis=-1)
-    method = when.expand_dims(method=list(pretrained.PRETRAINED), axis=-2)
+    method = when.expand_dims(method=list(pretraining.PRETRAINED), axis=-2)
     measured = {
         "curve": curve, "saturated": 0 * curve + 0.2, "top_mean": 0 * curve + 0.5,
         "log_gradient": when.expand_dims(layer=layers["layer"].values, axis=-1) - 1.0,
@@ -138,7 +137,7 @@ def test_all_starts_are_drawn_and_tabulated(chosen):
     for figure in drawn.values():
         plt.close(figure)
     table = pretraining.EXPERIMENT.table(chosen)
-    assert len(table) == 2 * 2 * len(pretrained.STARTS)
+    assert len(table) == 2 * 2 * len(pretraining.STARTS)
 
 
 @pytest.mark.parametrize(

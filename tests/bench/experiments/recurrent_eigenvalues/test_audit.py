@@ -16,7 +16,8 @@ from signalprop.bench.experiments.recurrent_eigenvalues.audit import (
     shares_by_seed,
 )
 from signalprop.bench.experiments.recurrent_eigenvalues.measure import slope
-from signalprop.bench.measure.ensembles import NILPOTENT, ensemble
+from signalprop.bench.measure.ensembles import ensemble
+from signalprop.bench.measure.names import NILPOTENT
 
 
 def result(slopes, radii):

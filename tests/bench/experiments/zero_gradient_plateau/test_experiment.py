@@ -12,7 +12,8 @@ from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import zero_gradient_plateau as experiment
 from signalprop.bench.experiments.zero_gradient_plateau import saddles
 from signalprop.bench.experiments.zero_gradient_plateau.escapes import escapes
-from signalprop.bench.experiments.zero_gradient_plateau.plateaus import RATE, ROUTES, draw_instance
+from signalprop.bench.experiments.zero_gradient_plateau.plateaus import RATE, draw_instance
+from signalprop.bench.experiments.zero_gradient_plateau.routes import ROUTES
 from signalprop.bench.experiments.zero_gradient_plateau.theory import foresee_chain
 from signalprop.bench.record.verdict import Verdict
 
