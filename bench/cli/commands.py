@@ -117,21 +117,21 @@ def _state(verdicts: Path) -> str:
 
 def theory(args: Sequence[str]) -> int:
     """``signalprop theory``."""
-    machine.start("cpu")
     from signalprop.bench.engine.errors import nearest
-    from signalprop.bench.theory.topics import TOPICS
+    from signalprop.bench.theory.topics import TOPICS, find_options
 
     topic, *rest = args or [""]
     if topic in ("-h", "--help"):
         width = max(map(len, TOPICS))
-        lines = [f"  {name:{width}}  {(kind.__doc__ or '').splitlines()[0]}" for name, kind in TOPICS.items()]
+        lines = [f"  {name:{width}}  {listed.predicts}" for name, listed in TOPICS.items()]
         print("\n".join(["usage: signalprop theory TOPIC [--json] [PARAMETERS]", "", *lines]))
         return 0
     if topic not in TOPICS:
         given = f"no topic {topic!r}" if topic else "got no topic"
         raise InputError(f"theory: {given}; {nearest(topic, TOPICS)}")
+    machine.start("cpu")
     parameters = [word for word in rest if word != "--json"]
-    options = arguments.parse(TOPICS[topic], parameters, prog=f"signalprop theory {topic}")
+    options = arguments.parse(find_options(topic), parameters, prog=f"signalprop theory {topic}")
     prediction = options.predict()
     as_json = len(parameters) < len(rest)
     print(prediction.as_json(dataclasses.asdict(options)) if as_json else prediction.as_text())

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
 from signalprop.analysis import gated, gatedfield, gaussian
 from signalprop.bench.engine.errors import InputError, nearest
@@ -55,7 +54,7 @@ class Memory:
             "chrono_kept_after_a_tenth": float(kept[1]),
             "chrono_kept_after_half": float(kept[2]),
         }
-        return Prediction(values, pd.DataFrame({k: np.asarray(v) for k, v in columns.items()}))
+        return Prediction(values, {k: np.asarray(v) for k, v in columns.items()})
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""What theory predicts for random matrices and Jacobians: topics of ``signalprop theory``."""
+"""What theory predicts for random matrices and Jacobians: topics of ``signalprop theory``.
+
+Every topic imports its own mathematics: half of it needs SciPy, which is slow to import.
+"""
 
 import math
 from dataclasses import dataclass
@@ -7,9 +10,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
-from signalprop.analysis import finitewidth, freeprob, ginibre, meanfield, randommatrix
+from signalprop.analysis import freeprob, meanfield
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_scale
 from signalprop.bench.theory.prediction import Number, Prediction, find_activation, require_scales
@@ -29,6 +31,8 @@ class MatrixProduct:
 
     def predict(self) -> Prediction:
         """See `signalprop.analysis.randommatrix`."""
+        from signalprop.analysis import randommatrix
+
         require_count("--width", (self.width,))
         require_scales(self.sigma_w)
         require_count("--depth", (self.depth,))
@@ -43,7 +47,7 @@ class MatrixProduct:
             "critical_sigma_w_typical": float(jnp.sqrt(n * randommatrix.quenched_critical_variance(n))),
             "critical_sigma_w_mean_square": float(jnp.sqrt(n * randommatrix.annealed_critical_variance(n))),
         }
-        return Prediction(values, pd.DataFrame({"index": np.arange(1, n + 1), "exponent": exponents}))
+        return Prediction(values, {"index": np.arange(1, n + 1), "exponent": exponents})
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Eigenvalues:
 
     def predict(self) -> Prediction:
         """See `signalprop.analysis.ginibre` and `signalprop.analysis.randommatrix`."""
+        from signalprop.analysis import ginibre, randommatrix
+
         require_count("--width", (self.width,), least=2)
         require_scales(self.sigma_w)
         radius = ginibre.real_spectral_radius(self.width)
@@ -130,7 +136,7 @@ class Spectrum:
             "density_per_log": law.per_log,
             "share_above": law.above,
         }
-        return Prediction(values, pd.DataFrame({k: np.asarray(v)[rows] for k, v in columns.items()}))
+        return Prediction(values, {k: np.asarray(v)[rows] for k, v in columns.items()})
 
     def _length(self, phi: Activation) -> float:
         if self.q is not None:
@@ -155,6 +161,8 @@ class FiniteWidth:
 
     def predict(self) -> Prediction:
         """See `signalprop.analysis.finitewidth`."""
+        from signalprop.analysis import finitewidth
+
         require_count("--width", (self.width,))
         require_count("--depth", (self.depth,))
         widths = (self.width,) * (self.depth + 1)

@@ -7,12 +7,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
 from signalprop.analysis import growth, meanfield, precision
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
-from signalprop.bench.measure.rounding import FORMATS
+from signalprop.bench.measure.names import FORMATS
 from signalprop.bench.theory.prediction import Number, Prediction, find_activation, require_scales
 from signalprop.models.activations import ACTIVATIONS, Activation, chosen
 
@@ -67,7 +66,7 @@ class Profile:
 
         q, chi_1, profile = profiles()
         columns = {"layer": np.arange(1, self.depth + 1), "q": q, "chi_1": chi_1, "gradient_decades": profile}
-        return Prediction({"decades_lost": -float(profile[0])}, pd.DataFrame(columns))
+        return Prediction({"decades_lost": -float(profile[0])}, columns)
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class CriticalLine:
         names = np.repeat(self.activation, len(self.sigma_b))
         given = {"activation": names, "sigma_b": np.tile(self.sigma_b, len(self.activation))}
         columns = {name: np.ravel(values) for name, values in found.items() if name not in given}
-        return Prediction({}, pd.DataFrame({**given, **columns}))
+        return Prediction({}, {**given, **columns})
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class Growth:
             "decades_of_norm": total / 2 / np.log(10),
         }
         values: dict[str, Number] = {f"branch_{k}_gain": float(v) for k, v in gains._asdict().items()}
-        return Prediction(values, pd.DataFrame(columns))
+        return Prediction(values, columns)
 
     def _logs(self, phi: Activation) -> tuple[growth.Gains, dict[str, jax.Array]]:
         """Gains of the branch, and growth of log |gradient|^2 over all blocks."""
@@ -169,7 +168,7 @@ class Dropout:
 
 @dataclass(frozen=True)
 class Precision:
-    """Depth at which a product of equal factors is lost in each number format, rounded after every factor."""
+    """Depth at which a product of equal factors is lost in each number format, rounded after each factor."""
 
     factor: float = 0.25
     """The factor, such as the largest slope of a sigmoid."""
@@ -180,7 +179,7 @@ class Precision:
         """See `signalprop.analysis.precision`."""
         require_known("--formats", self.formats, FORMATS)
         require_scale("--factor", (self.factor,))
-        return Prediction({"factor": self.factor}, pd.DataFrame([self._row(name) for name in self.formats]))
+        return Prediction({"factor": self.factor}, [self._row(name) for name in self.formats])
 
     def _row(self, name: str) -> dict[str, Number]:
         held = float(jnp.asarray(self.factor, name))

@@ -2,23 +2,34 @@
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
-
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_scale
-from signalprop.models.activations import Activation, activation
+
+if TYPE_CHECKING:  # the list of topics is read without JAX and pandas
+    import pandas as pd
+
+    from signalprop.models.activations import Activation
 
 Number = float | int | bool | str
 
 
 class Prediction(NamedTuple):
-    """Numbers by name, and a table if there is one."""
+    """Numbers by name, and the columns or the rows of a table if there is one."""
 
     values: dict[str, Number]
-    table: pd.DataFrame | None = None
+    tabled: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+
+    @property
+    def table(self) -> "pd.DataFrame | None":
+        """The table."""
+        if self.tabled is None:
+            return None
+        import pandas as pd
+
+        return pd.DataFrame(self.tabled)
 
     def as_text(self) -> str:
         """Lines of names and numbers, then the table, with ten digits."""
@@ -27,22 +38,26 @@ class Prediction(NamedTuple):
             f"{k:{width}}  {v:.10g}" if isinstance(v, float) else f"{k:{width}}  {v}"
             for k, v in self.values.items()
         ]
-        if self.table is not None:
-            lines += [""] * bool(lines) + [self.table.to_string(index=False, float_format="{:.10g}".format)]
+        table = self.table
+        if table is not None:
+            lines += [""] * bool(lines) + [table.to_string(index=False, float_format="{:.10g}".format)]
         return "\n".join(lines)
 
     def as_json(self, given: Mapping[str, Any]) -> str:
         """One object: parameters, numbers, the table as a list of objects; infinities and NaN as text."""
-        table = {} if self.table is None else {"table": self.table.to_dict("records")}
-        return json.dumps(_finite({**given, **self.values, **table}))
+        table = self.table
+        rows = {} if table is None else {"table": table.to_dict("records")}
+        return json.dumps(_finite({**given, **self.values, **rows}))
 
 
-def find_activation(name: str) -> Activation:
+def find_activation(name: str) -> "Activation":
     """The activation of an option ``--activation``.
 
     Raises:
         InputError: If there is none of that name.
     """
+    from signalprop.models.activations import activation
+
     try:
         return activation(name)
     except ValueError as error:

@@ -5,7 +5,6 @@ from functools import partial
 
 import jax
 import numpy as np
-import pandas as pd
 
 from signalprop.analysis import chaos
 from signalprop.bench.engine.errors import InputError
@@ -56,7 +55,7 @@ class Lyapunov:
         whole = self._spectrum(phi, q, PLACES)
         values |= {"dimension_per_unit": float(dimension(whole)), "entropy_per_unit": float(entropy(whole))}
         spectrum = self._spectrum(phi, q, self.exponents)
-        return Prediction(values, pd.DataFrame({"x": places(self.exponents), "exponent": spectrum}))
+        return Prediction(values, {"x": places(self.exponents), "exponent": spectrum})
 
     def _largest(self, phi: Activation) -> tuple[jax.Array, ...]:
         q = chaos.mean_field_q(phi, self.gain, self.noise)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
 from signalprop.analysis import chaos, recurrent
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
-from signalprop.bench.measure.ensembles import NILPOTENT, RULES, ensemble
+from signalprop.bench.measure.ensembles import RULES, ensemble
+from signalprop.bench.measure.names import NILPOTENT
 from signalprop.bench.theory.prediction import Number, Prediction, find_activation
 from signalprop.models.initializers import SCHEMES
 
@@ -54,7 +54,7 @@ class Recurrent:
         ]
         must_vanish = bool(compared["largest"] < 1)
         values: dict[str, Number] = {**found, "largest_slope": gamma, "must_vanish": must_vanish}
-        return Prediction(values, pd.DataFrame(rows))
+        return Prediction(values, rows)
 
     def _numbers(self) -> dict[str, jax.Array]:
         """Numbers of the drawn matrix, and exponents of wide networks of its kind."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from signalprop.bench.engine.errors import InputError
-from signalprop.bench.theory.topics import TOPICS
+from signalprop.bench.theory.topics import TOPICS, find_options
 
 SMALL = {
     "critical-line": {"activation": ("relu", "softplus"), "sigma_b": (0.0, 0.5)},
@@ -21,8 +21,13 @@ def refuse(constant):
 
 
 @pytest.mark.parametrize("topic", TOPICS)
+def test_the_list_says_what_the_docstring_of_a_topic_says(topic):
+    assert find_options(topic).__doc__.splitlines()[0] == TOPICS[topic].predicts
+
+
+@pytest.mark.parametrize("topic", TOPICS)
 def test_every_topic_prints_its_numbers_as_text_and_as_json(topic):
-    options = TOPICS[topic](**SMALL.get(topic, {}))
+    options = find_options(topic)(**SMALL.get(topic, {}))
     prediction = options.predict()
     text = prediction.as_text()
     read = json.loads(prediction.as_json(dataclasses.asdict(options)), parse_constant=refuse)
@@ -36,14 +41,14 @@ def test_every_topic_prints_its_numbers_as_text_and_as_json(topic):
 
 
 def test_a_product_of_textbook_matrices_has_the_exponents_that_newman_found():
-    prediction = TOPICS["matrix-product"](width=4, sigma_w=2.0, depth=101).predict()
+    prediction = find_options("matrix-product")(width=4, sigma_w=2.0, depth=101).predict()
     newman = [0.5579657578, 0.3648185773, 0.0579657578, -0.6351814227]
     np.testing.assert_allclose(prediction.table["exponent"], newman, atol=1e-9)
     assert prediction.values["log10_entry_mean"] == pytest.approx(23.956, abs=1e-3)
 
 
 def test_the_critical_line_says_where_there_is_no_critical_point():
-    table = TOPICS["critical-line"](**SMALL["critical-line"]).predict().table
+    table = find_options("critical-line")(**SMALL["critical-line"]).predict().table
     assert list(table["exists"]) == [True, False, False, False]
     assert table["sigma_w"][0] == pytest.approx(math.sqrt(2), rel=1e-12)
 
@@ -65,13 +70,15 @@ def test_the_critical_line_says_where_there_is_no_critical_point():
 )
 def test_parameters_that_mean_nothing_are_refused_by_name(topic, given, option):
     with pytest.raises(InputError, match=option):
-        TOPICS[topic](**given).predict()
+        find_options(topic)(**given).predict()
 
 
 def test_a_length_of_zero_means_the_limit_of_small_lengths():
     """Just below its critical scale the length of relu decays to 0, where half of its slopes are still 1."""
     values = (
-        TOPICS["spectrum"](activation="relu", sigma_w=1.4142, weights="orthogonal", depth=4).predict().values
+        find_options("spectrum")(activation="relu", sigma_w=1.4142, weights="orthogonal", depth=4)
+        .predict()
+        .values
     )
     assert values["q"] == 0
     assert values["converged"]
@@ -82,6 +89,6 @@ def test_a_length_of_zero_means_the_limit_of_small_lengths():
 
 
 def test_slopes_of_zero_leave_only_the_atom_at_zero():
-    prediction = TOPICS["spectrum"](activation="binary_step").predict()
+    prediction = find_options("spectrum")(activation="binary_step").predict()
     assert prediction.values["share_at_zero"] == 1
     assert prediction.table is None
