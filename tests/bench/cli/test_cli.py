@@ -14,7 +14,6 @@ from signalprop.bench.cli.arguments import Reproduce, parse
 from signalprop.bench.cli.main import main
 from signalprop.bench.engine import store
 from signalprop.bench.engine.errors import InputError
-from signalprop.bench.experiments import CHAPTERS, EXPERIMENTS
 
 SMALL = ["--width", "2", "4", "--sigma-w", "0.9", "2", "--depth", "10", "--draws", "5", "--seeds", "3"]
 
@@ -162,17 +161,3 @@ def test_a_run_interrupted_and_then_killed_continues_to_the_same_numbers(tmp_pat
             assert once[name].equals(again[name]), name
         else:
             assert abs(once[name] - again[name]).max() < 1e-3, name
-
-
-def test_the_list_and_help_import_no_jax_and_show_every_experiment_by_chapter(tmp_path) -> None:
-    heavy = "{'jax', 'matplotlib', 'xarray', 'scipy'} & set(sys.modules)"
-    for words in (["list", "--out", str(tmp_path)], ["--help"], ["run", "--help"]):
-        program = (
-            f"import sys, signalprop.bench.cli.main as m\ntry: m.main({words!r})\nfinally: assert not {heavy}"
-        )
-        call = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-        assert call.returncode == 0, call.stderr
-        if words[0] == "list":
-            named = [line.split()[0] for line in call.stdout.splitlines() if line and line[0].islower()]
-            assert [name for name in named if name in EXPERIMENTS] == list(EXPERIMENTS)
-            assert all(chapter in call.stdout for chapter in CHAPTERS)
