@@ -74,12 +74,21 @@ def test_a_report_imports_nothing_slow(tmp_path: Path) -> None:
     assert not imported & SLOW
 
 
-def test_the_settings_of_no_experiment_import_anything_slow() -> None:
+@pytest.mark.parametrize(
+    ("parts", "without"),
+    [(("",), SLOW), ((".measure", ".theory"), {"matplotlib", "seaborn", "sklearn"})],
+    ids=["settings", "measurements"],
+)
+def test_parts_of_experiments_import_nothing_that_they_do_not_need(
+    parts: tuple[str, ...], without: set[str]
+) -> None:
     program = f"""import sys
-from signalprop.bench.experiments import EXPERIMENTS, find
+from importlib import import_module
+from signalprop.bench.experiments import EXPERIMENTS
 for name in EXPERIMENTS:
-    find(name)
-    assert not {SLOW} & set(sys.modules), name"""
+    for part in {parts}:
+        import_module("signalprop.bench.experiments." + name.replace("-", "_") + part)
+        assert not {without} & set(sys.modules), name + part"""
     call = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert call.returncode == 0, call.stderr
 
