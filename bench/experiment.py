@@ -5,7 +5,7 @@ settings -> sweep -> measured arrays -> store -> figure and verdicts, with theor
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -29,8 +29,6 @@ PARTS = {
     "table": "figures",
 }
 """The functions of an experiment, and the files of its folder in which they stand."""
-COMPILE_LIGHTLY = {"xla_backend_optimization_level": 1}
-"""Compiler options for programs that train: half the time to compile, and few kernels to make faster."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,6 @@ class Experiment:
         verdicts: Judgements on a result.
         figures: Figures of a result, by file name.
         table: The numbers that the figures show, tidy.
-        compiler_options: Of XLA on a CPU, for large programs whose time is in few kernels.
     """
 
     name: str
@@ -73,7 +70,6 @@ class Experiment:
     verdicts: "Callable[[xr.Dataset], list[Verdict]]"
     figures: "Callable[[xr.Dataset], dict[str, Figure]]"
     table: "Callable[[xr.Dataset], pd.DataFrame]"
-    compiler_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Freeze the mappings."""
@@ -81,9 +77,7 @@ class Experiment:
         object.__setattr__(self, "variables", MappingProxyType(dict(self.variables)))
 
 
-def in_folder(
-    package: str, sizes: Mapping[str, Any], variables: Mapping[str, Variable], **more: Any
-) -> Experiment:
+def in_folder(package: str, sizes: Mapping[str, Any], variables: Mapping[str, Variable]) -> Experiment:
     """The experiment of a folder: named after it, with the question that its docstring begins with.
 
     Its functions stand in the files of the folder and are imported when they are first called.
@@ -92,12 +86,11 @@ def in_folder(
         package: The folder as a package: ``__name__`` in its ``__init__.py``.
         sizes: Settings of ``quick``, ``standard`` and ``full``.
         variables: What ``measure`` returns.
-        more: Further attributes of ``Experiment``.
     """
     name = package.rpartition(".")[2].replace("_", "-")
     question = (sys.modules[package].__doc__ or name).splitlines()[0]
     parts: dict[str, Any] = {part: _when_called(f"{package}.{file}", part) for part, file in PARTS.items()}
-    return Experiment(name=name, question=question, sizes=sizes, variables=variables, **parts, **more)
+    return Experiment(name=name, question=question, sizes=sizes, variables=variables, **parts)
 
 
 def _when_called(module: str, name: str) -> Callable[..., Any]:

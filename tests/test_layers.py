@@ -1,6 +1,9 @@
 """The house: which wing may import which, what an experiment's folder holds, and that all is installed."""
 
 import ast
+import os
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 from importlib.resources import files
 from pathlib import Path
@@ -172,3 +175,18 @@ def test_file_is_installed(path: Path) -> None:
     folder = next(parent for parent in path.parents if (parent / "__init__.py").exists())
     package = ".".join(("signalprop", *folder.relative_to(ROOT).parts))
     assert files(package).joinpath(*path.relative_to(folder).parts).is_file()
+
+
+def test_importing_the_house_computes_nothing() -> None:
+    """Else the device would be chosen, and numbers drawn, before the process has set how."""
+    modules = [f"signalprop.{'.'.join(path.relative_to(ROOT).with_suffix('').parts)}" for path in FILES]
+    ours = [m.removesuffix(".__init__") for m in modules if not m.startswith("signalprop.src")]
+    code = f"""
+import importlib, jax
+for name in {ours}:
+    importlib.import_module(name)
+jax.config.update("jax_num_cpu_devices", 3)  # refused where a device is chosen
+assert len(jax.devices()) == 3
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

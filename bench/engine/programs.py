@@ -107,10 +107,9 @@ class Programs:
     def compile(self, index: Block, static: Static, chunk: Block) -> jax.stages.Compiled:
         """Compile the program of a static case once."""
         if (index, chunk) not in self._programs:
-            options = self.experiment.compiler_options if self.devices[0].platform == "cpu" else {}
             traced = self.trace(static, chunk)
             self._measured = self._measured or self._one_point(traced.out_info, 1 + len(chunk))
-            self._programs[index, chunk] = traced.lower().compile(dict(options))
+            self._programs[index, chunk] = traced.lower().compile()
         return self._programs[index, chunk]
 
     def release(self, index: Block) -> None:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from signalprop.bench.engine.errors import InputError, nearest
 from signalprop.bench.engine.grid import require_count, require_scale, require_values
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.training.settings import require_learning_rates, require_problem
 
 SMOOTH = ("elu", "gelu", "tanh", "sigmoid")
@@ -121,5 +121,4 @@ EXPERIMENT = in_folder(
         "test_accuracy": Variable((), "accuracy on examples not trained on"),
         "diverged_at": Variable((), "update at which the run left float range; 0: never"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.training.settings import RECORDS, require_learning_rates, require_top
 
 FORMATS = ("float32", "float64")
@@ -92,5 +92,4 @@ EXPERIMENT = in_folder(
         "log_gradient": Variable(("layer",), "log rms of the first gradient, by kernel", "nats"),
         "trainable_depth": Variable((), "largest depth that reaches the threshold, by bisection", "layers"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.training.settings import require_learning_rates
 
 SPREAD = 0.6007  # of the normal entries of an asymmetric start, times 1 / sqrt(fan_in)
@@ -115,5 +115,4 @@ EXPERIMENT = in_folder(
         "collapsed": Variable((), "1 if it is constant after training"),
         "loss": Variable((), "mean square error after training"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale, require_values
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.experiments.clipping.treatments import treatment
 from signalprop.bench.training.settings import require_learning_rates
 
@@ -120,5 +120,4 @@ EXPERIMENT = in_folder(
         "radius": Variable(("moment",), "spectral radius of the recurrent weights"),
         "diverged_at": Variable((), "update at which the run left float range; 0: never"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_finite, require_known
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.training.settings import require_learning_rates, require_problem
 
 
@@ -154,5 +154,4 @@ EXPERIMENT = in_folder(
         "diverged_at": Variable((), "update at which the run left float range; 0: never"),
         "dead_by_bias": Variable(("initial_bias", "layer"), "share of dead units before training"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.experiments.depth_budget.networks import NETWORKS
 from signalprop.bench.training.settings import RECORDS, require_top
 
@@ -86,5 +86,4 @@ EXPERIMENT = in_folder(
         "log_sharpness": Variable(("probe",), "log of the Hessian's largest eigenvalue, untrained", "nats"),
         "log_weight": Variable((), "log rms of the first kernel", "nats"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_values
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.training.settings import require_problem
 
 
@@ -80,5 +80,4 @@ EXPERIMENT = in_folder(
         "share_bias_way": Variable(("share", "layer"), "log of the sum of |update| of a bias", "nats"),
         "share_accuracy": Variable(("share",), "test accuracy with a share of the middle layer silent"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

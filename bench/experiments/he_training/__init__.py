@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from signalprop.bench.engine.errors import InputError, nearest
 from signalprop.bench.engine.grid import require_count, require_scale, require_values
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.training.settings import require_learning_rates, require_problem
 
 
@@ -127,5 +127,4 @@ EXPERIMENT = in_folder(
         "diverged_at": Variable((), "update at which the run left float range; 0: never"),
         "twin_gap": Variable((), "largest difference of the twins' losses over ten updates", "nat"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

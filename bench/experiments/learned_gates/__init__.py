@@ -18,7 +18,7 @@ Neural Computation 12, 2451; Jozefowicz, Zaremba & Sutskever (2015), ICML 37, on
 from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_finite
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 
 
 @dataclass(frozen=True)
@@ -95,5 +95,4 @@ EXPERIMENT = in_folder(
         "exponent": Variable(("stage",), "growth per step of a change of c_0, along (c, h)", "nats"),
         "terms": Variable(("stage", "term"), "|A|_F^2 / N of the terms of dc_t/dc_{t-1}"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.measure.names import INPUTS
 from signalprop.bench.training.settings import PROBLEMS, require_learning_rates
 
@@ -110,5 +110,4 @@ EXPERIMENT = in_folder(
         "diverged_at": Variable((), "updates after which the loss had left float range; 0: never"),
         "rate": Variable(("multiple",), "growth per update of the steepest direction's error", "nats"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale, require_values
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.experiments.learning_speed.learners import find_learner
 from signalprop.bench.measure.names import DATA_SETS
 from signalprop.bench.training.settings import require_learning_rates
@@ -99,5 +99,4 @@ EXPERIMENT = in_folder(
         "mean_output": Variable(("start", "depth"), "log norm of the output's mean error", "nats"),
         "rms_output": Variable(("start", "depth"), "log rms error of the output, one example", "nats"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

@@ -23,7 +23,7 @@ import numpy as np
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.training.settings import require_learning_rates
 
 LENGTHS = {"linear": 1.0, "tanh_small": 1 / 16, "tanh_large": 1.0}  # q* of every network
@@ -97,5 +97,4 @@ EXPERIMENT = in_folder(
         "spread": Variable((), "relative variance of squared singular values of the Jacobian, untrained"),
         "strength": Variable(("moment", "mode"), "strength of decoupled modes"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError, nearest
 from signalprop.bench.engine.grid import require_count, require_scale, require_values
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.training.remedies import REMEDIES, remedy
 from signalprop.bench.training.settings import task_and_length
 
@@ -129,5 +129,4 @@ EXPERIMENT = in_folder(
         "lag_before": Variable(("lag",), "log gradient by lag over that at lag 0, untrained", "nats"),
         "lag_after": Variable(("lag",), "log gradient by lag over that at lag 0, trained", "nats"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.measure.names import INPUTS
 from signalprop.bench.training.settings import PROBLEMS, require_learning_rates
 
@@ -84,5 +84,4 @@ EXPERIMENT = in_folder(
         "smoothness": Variable(("update",), "largest change of the gradient per distance moved"),
         "diverged_at": Variable((), "update at which the run left float range; 0: never"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_values
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.experiments.memory_league.competitors import ALONE, PARTS, competitor
 from signalprop.bench.training.settings import require_learning_rates, require_optimizers, task_and_length
 
@@ -132,5 +132,4 @@ EXPERIMENT = in_folder(
             ("optimizer", "moment"), "log10 of the answer's gradient over the sequence", "decades"
         ),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

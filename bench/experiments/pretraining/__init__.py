@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.measure.names import INPUTS
 from signalprop.bench.training.settings import PROBLEMS, require_learning_rates
 from signalprop.models.names import UNITS
@@ -140,5 +140,4 @@ EXPERIMENT = in_folder(
         "greedy_error": Variable(("method", "layer"), "mean square reconstruction error of greedy training"),
         "joint_error": Variable(("method", "when"), "the same of the whole stack, and after joint training"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_values
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.experiments.remedy_league.recipes import NETWORKS, REMEDIES
 from signalprop.bench.training.settings import require_learning_rates, require_problem
 
@@ -121,5 +121,4 @@ EXPERIMENT = in_folder(
         ),
         "diverged_at": Variable(("member",), "step at which the run left float range; 0: never"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_scale
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 
 WIDEST = 16  # hidden units of a net on XOR
 
@@ -109,5 +109,4 @@ EXPERIMENT = in_folder(
         "xor_least": Variable(("restart", "xor_width", "penalty"), "smallest eigenvalue of the Hessian"),
         "xor_minimum": Variable(("restart", "xor_width", "penalty"), "1 if a strict minimum is certified"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

@@ -27,7 +27,7 @@ import numpy as np
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.measure.names import INPUTS
 from signalprop.bench.training.settings import PROBLEMS, require_learning_rates
 from signalprop.models.names import ACTIVATIONS
@@ -133,5 +133,4 @@ EXPERIMENT = in_folder(
         "gradient_rate": Variable(("network",), "change of log |delta|^2 per layer down", "nats"),
         "product": Variable(("way", "network"), "v^T J u / |J u| in three ways"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from signalprop.bench.engine.errors import InputError, nearest
 from signalprop.bench.engine.grid import require_count, require_values
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.training.settings import require_learning_rates, require_problem
 
 SCHEMES = ("uniform_standard", "glorot_uniform")
@@ -135,4 +135,4 @@ SIZES = {
 }  # fmt: skip
 
 
-EXPERIMENT = in_folder(__name__, SIZES, VARIABLES, compiler_options=COMPILE_LIGHTLY)
+EXPERIMENT = in_folder(__name__, SIZES, VARIABLES)

@@ -18,7 +18,7 @@ Loshchilov & Hutter (2017), arXiv:1711.05101 (decoupled decay); Ioffe & Szegedy 
 from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known
-from signalprop.bench.experiment import COMPILE_LIGHTLY, Variable, in_folder
+from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.experiments.zero_gradient_plateau.routes import ROUTES
 
 
@@ -85,5 +85,4 @@ EXPERIMENT = in_folder(
         "chain_hessian": Variable(("chain",), "largest second derivative at the origin"),
         "sigmoid_steps": Variable(("sigmoid_start",), "steps of gradient descent to b = 0", "steps"),
     },
-    compiler_options=COMPILE_LIGHTLY,
 )

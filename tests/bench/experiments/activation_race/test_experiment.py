@@ -29,8 +29,7 @@ CHOSEN = replace(
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
     """One small run of one program."""
-    experiment = replace(activation_race.EXPERIMENT, compiler_options={})
-    return pipeline.run(experiment, SMALL, tmp_path_factory.mktemp("out"))
+    return pipeline.run(activation_race.EXPERIMENT, SMALL, tmp_path_factory.mktemp("out"))
 
 
 @pytest.fixture(scope="module")

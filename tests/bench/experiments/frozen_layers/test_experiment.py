@@ -23,8 +23,7 @@ SMALL = replace(
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
     """One small run of one program."""
-    quickly = replace(experiment.EXPERIMENT, compiler_options={})
-    return pipeline.run(quickly, SMALL, tmp_path_factory.mktemp("out"))
+    return pipeline.run(experiment.EXPERIMENT, SMALL, tmp_path_factory.mktemp("out"))
 
 
 @pytest.fixture(scope="module")

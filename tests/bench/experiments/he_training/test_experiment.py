@@ -26,8 +26,7 @@ CHOSEN = replace(
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
     """One small run of one program."""
-    experiment = replace(he_training.EXPERIMENT, compiler_options={})
-    return pipeline.run(experiment, SMALL, tmp_path_factory.mktemp("out"))
+    return pipeline.run(he_training.EXPERIMENT, SMALL, tmp_path_factory.mktemp("out"))
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,7 @@ SMALL = replace(
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
     """One small run of one program, compiled as fast as tests are."""
-    experiment = replace(learning_rate_or_depth.EXPERIMENT, compiler_options={})
-    return pipeline.run(experiment, SMALL, tmp_path_factory.mktemp("out"))
+    return pipeline.run(learning_rate_or_depth.EXPERIMENT, SMALL, tmp_path_factory.mktemp("out"))
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,7 @@ SMALL = replace(
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
     """One small run of one program, compiled as fast as tests are."""
-    experiment = replace(loss_landscape.EXPERIMENT, compiler_options={})
-    return pipeline.run(experiment, SMALL, tmp_path_factory.mktemp("out"))
+    return pipeline.run(loss_landscape.EXPERIMENT, SMALL, tmp_path_factory.mktemp("out"))
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,7 @@ CHOSEN = replace(SMALL, activation=("sigmoid", "tanh"), depth=(2, 4), start=pret
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
     """One small run of one program, compiled as fast as tests are."""
-    experiment = replace(pretraining.EXPERIMENT, compiler_options={})
-    return pipeline.run(experiment, SMALL, tmp_path_factory.mktemp("out"))
+    return pipeline.run(pretraining.EXPERIMENT, SMALL, tmp_path_factory.mktemp("out"))
 
 
 @pytest.fixture(scope="module")

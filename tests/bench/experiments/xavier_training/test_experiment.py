@@ -34,8 +34,7 @@ ERRORS = {"sigmoid": 0.9, "tanh": 0.6, "softsign": 0.5}
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
     """One small run of one program."""
-    experiment = replace(xavier_training.EXPERIMENT, compiler_options={})
-    return pipeline.run(experiment, SMALL, tmp_path_factory.mktemp("out"))
+    return pipeline.run(xavier_training.EXPERIMENT, SMALL, tmp_path_factory.mktemp("out"))
 
 
 @pytest.fixture(scope="module")
