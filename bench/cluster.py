@@ -8,6 +8,7 @@ is lost to another one.
 import os
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 SECONDS_TO_ANSWER = 10
+SECONDS_BETWEEN_NEWS = 1.0  # of one worker: a thousand of them with short chunks would flood the scheduler
 
 
 @contextmanager
@@ -152,11 +154,16 @@ def _there(
         return Failure(f"worker {worker.address} is, unlike the client, not of {difference}")
     if folder not in sys.path:
         sys.path.append(folder)  # where module:name of the user's own is looked for
-    stopping = Event(f"{topic}-stop")
+    stopping, told = Event(f"{topic}-stop"), 0.0
 
     def tell(progress: Progress) -> None:
+        nonlocal told
+        if progress.total:  # a chunk is stored
+            if time.monotonic() < told + SECONDS_BETWEEN_NEWS:
+                return
+            told = time.monotonic()
+            if stopping.is_set():
+                raise Interrupted
         worker.log_event(topic, asdict(replace(progress, worker=zlib.crc32(worker.address.encode()))))
-        if progress.total and stopping.is_set():
-            raise Interrupted
 
     return do(platform, tell, step, task, *more)
