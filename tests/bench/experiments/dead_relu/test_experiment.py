@@ -120,7 +120,7 @@ def test_any_part_is_drawn_and_tabulated(chosen):
         ("rate", (0.0,), "above 0"),
         ("centred", (2,), "write 0, 1 or both"),
         ("records", 3, "divisor of the 8 updates"),
-        ("data", "gm11", "did you mean 'gm10'"),
+        ("data", "gm11", "did you mean gm10"),
     ],
 )
 def test_settings_that_cannot_be_run_are_refused_in_one_line(field, value, message):

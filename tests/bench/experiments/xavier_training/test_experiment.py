@@ -147,7 +147,7 @@ def test_activations_are_known_by_their_place():
     ("field", "value", "message"),
     [
         ("network", ("tan",), "did you mean tanh"),
-        ("data", ("digit",), "did you mean 'digits'"),
+        ("data", ("digit",), "did you mean digits"),
         ("learning_rate", (-1.0,), "rates above 0"),
         ("records", 3, "divisor of the 4 updates"),
         ("records", 1, "at least 2"),
