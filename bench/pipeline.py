@@ -1,7 +1,6 @@
 """The whole line of one experiment: settings, sweep, store, then figures, table and verdicts."""
 
 import json
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,23 +10,9 @@ from signalprop.bench.engine import store, sweep
 from signalprop.bench.engine.provenance import drawing_hash
 from signalprop.bench.experiment import SIZES, Experiment
 from signalprop.bench.record import verdict
-from signalprop.bench.record.verdict import Verdict
+from signalprop.bench.record.verdict import Outcome, Verdict
 
 RESULTS = Path("results")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run left: its store, the folder of its figures, and its verdicts."""
-
-    run: Path
-    folder: Path
-    verdicts: list[Verdict]
-
-    @property
-    def disagreements(self) -> list[Verdict]:
-        """Verdicts where theory and measurement differ by more than the tolerance."""
-        return [v for v in self.verdicts if v.agreement == "disagrees"]
 
 
 def size_name(experiment: Experiment, settings: Any) -> str:

@@ -17,7 +17,7 @@ from signalprop.bench.engine.errors import InputError, Interrupted, StoreError
 
 if TYPE_CHECKING:
     from signalprop.bench.engine.programs import Programs
-    from signalprop.bench.pipeline import Outcome
+    from signalprop.bench.record.verdict import Outcome
 
 
 @dataclass(frozen=True)

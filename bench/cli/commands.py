@@ -65,6 +65,7 @@ def figures(options: arguments.Figures) -> int:
     from signalprop.bench import pipeline
     from signalprop.bench.experiment import SIZES
     from signalprop.bench.experiments import find
+    from signalprop.bench.record.verdict import Outcome
 
     drawn = 0
     for experiment in map(find, options.names or EXPERIMENTS):
@@ -74,7 +75,7 @@ def figures(options: arguments.Figures) -> int:
             if path.exists():
                 folder = pipeline.result_folder(options.out, experiment, settings)
                 verdicts = pipeline.draw(experiment, path, folder)
-                _say_outcome(experiment.name, pipeline.Outcome(path, folder, verdicts))
+                _say_outcome(experiment.name, Outcome(path, folder, verdicts))
                 drawn += 1
     if not drawn:
         raise StoreError(f"no stored run under {options.out / 'runs'}; start with: signalprop reproduce")

@@ -55,6 +55,20 @@ class Verdict:
     correction: str = ""
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left: its store, the folder of its figures, and its verdicts."""
+
+    run: Path
+    folder: Path
+    verdicts: list[Verdict]
+
+    @property
+    def disagreements(self) -> list[Verdict]:
+        """Verdicts where theory and measurement differ by more than the tolerance."""
+        return [v for v in self.verdicts if v.agreement == "disagrees"]
+
+
 def sampling_factor(num_checks: int = 1, num_samples: int | None = None) -> float:
     """Standard errors allowed so that all of ``num_checks`` hold as surely as one five-sigma check.
 

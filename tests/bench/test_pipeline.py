@@ -21,7 +21,7 @@ def drawn(toy, tmp_path):
     figures.__module__ = toy.figures.__module__
     experiment = replace(toy, figures=figures)
 
-    def run() -> tuple[int, pipeline.Outcome]:
+    def run() -> tuple[int, verdict.Outcome]:
         outcome = pipeline.run(experiment, toy.sizes["quick"], tmp_path)
         assert outcome is not None
         return len(calls), outcome

@@ -14,6 +14,7 @@ from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import free_probability as fp
 from signalprop.bench.experiments.free_probability import isometry
 from signalprop.bench.record import figures
+from signalprop.bench.record.verdict import Outcome
 from signalprop.models.activations import activation
 from signalprop.models.mlp import MLP
 
@@ -23,7 +24,7 @@ SMALL = replace(
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Outcome:
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """One small run."""
     found = pipeline.run(fp.EXPERIMENT, SMALL, tmp_path_factory.mktemp("out"))
     assert found is not None
@@ -31,18 +32,18 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Outcome:
 
 
 @pytest.fixture(scope="module")
-def result(outcome: pipeline.Outcome) -> xr.Dataset:
+def result(outcome: Outcome) -> xr.Dataset:
     """Its stored numbers."""
     return store.load(outcome.run)
 
 
-def test_theory_and_measurement_agree_from_sweep_to_verdict(outcome: pipeline.Outcome) -> None:
+def test_theory_and_measurement_agree_from_sweep_to_verdict(outcome: Outcome) -> None:
     assert not outcome.disagreements, outcome.disagreements
     assert {claim for verdict in outcome.verdicts for claim in verdict.claims} == {"B3", "C5", "C14"}
     assert len(outcome.verdicts) == 8
 
 
-def test_figures_and_table_are_written(outcome: pipeline.Outcome) -> None:
+def test_figures_and_table_are_written(outcome: Outcome) -> None:
     for name in ("densities", "isometry", "agreement"):
         assert (outcome.folder / f"{name}.png").stat().st_size > 10_000
     assert (outcome.folder / "free-probability.csv").stat().st_size > 1000

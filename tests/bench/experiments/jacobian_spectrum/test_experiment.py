@@ -18,6 +18,7 @@ from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import jacobian_spectrum as js
 from signalprop.bench.experiments.jacobian_spectrum.measure import critical_scales
 from signalprop.bench.record import figures
+from signalprop.bench.record.verdict import Outcome
 from signalprop.models.activations import activation
 from signalprop.models.mlp import MLP
 
@@ -25,7 +26,7 @@ SMALL = js.Settings(("linear", "relu", "tanh", "sigmoid"), width=12, depth=(1, 2
 
 
 @cache
-def outcome() -> tuple[pipeline.Outcome, xr.Dataset]:
+def outcome() -> tuple[Outcome, xr.Dataset]:
     """One small run for all tests of this file."""
     found = pipeline.run(js.EXPERIMENT, SMALL, Path(mkdtemp()))
     assert found is not None

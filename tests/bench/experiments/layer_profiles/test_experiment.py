@@ -13,6 +13,7 @@ from signalprop.bench.engine import store
 from signalprop.bench.experiments import layer_profiles
 from signalprop.bench.experiments.layer_profiles import EXPERIMENT, Settings, profiles
 from signalprop.bench.measure import data
+from signalprop.bench.record.verdict import Outcome
 from signalprop.models.activations import activation
 from signalprop.models.mlp import MLP
 
@@ -28,14 +29,14 @@ SMALL = Settings(
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Outcome:
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """One small run, from settings to verdicts."""
     found = pipeline.run(EXPERIMENT, SMALL, tmp_path_factory.mktemp("layer-profiles"))
     assert found is not None
     return found
 
 
-def test_theory_and_small_networks_agree(outcome: pipeline.Outcome) -> None:
+def test_theory_and_small_networks_agree(outcome: Outcome) -> None:
     assert [v.statement for v in outcome.disagreements] == []
     answered = {claim for verdict in outcome.verdicts for claim in verdict.claims}
     wanted = "A9 A10 A13 A14 A15 B3 B12 C1 C2 C11 C12 C13 C16 C19 C20"
@@ -43,7 +44,7 @@ def test_theory_and_small_networks_agree(outcome: pipeline.Outcome) -> None:
 
 
 def test_every_figure_is_drawn_and_the_table_is_finite_where_it_is_measured(
-    outcome: pipeline.Outcome,
+    outcome: Outcome,
 ) -> None:
     for name in ("decades", "profiles", "finite-width", "glorot", "activities"):
         assert (outcome.folder / f"{name}.png").stat().st_size > 10_000
