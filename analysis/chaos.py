@@ -15,6 +15,7 @@ References:
     R. Engelken, F. Wolf, L. Abbott (arXiv 2006.02427): whole spectra, dimension and entropy.
 """
 
+from functools import partial
 from typing import Literal
 
 import jax
@@ -44,6 +45,7 @@ def mean_field_q(phi: Elementwise, g: Scalar, noise: Scalar = 0.0) -> Float[Arra
     return meanfield.length_fixed_point(phi, g, noise)[0]
 
 
+@meanfield.of_activation
 def mean_field_exponent(phi: Elementwise, g: Scalar, noise: Scalar = 0.0) -> Float[Array, ""]:
     r"""Largest exponent of a wide network, in nats per step.
 
@@ -63,6 +65,7 @@ def mean_field_exponent(phi: Elementwise, g: Scalar, noise: Scalar = 0.0) -> Flo
     return jnp.log(meanfield.chi_1(phi, q, g)) / 2
 
 
+@partial(jax.jit, static_argnames=("phi", "weights"))
 def mean_field_spectrum(
     phi: Elementwise, x: Scalar, g: Scalar, q: Scalar, weights: Weights = "gaussian"
 ) -> Float[Array, ""]:
@@ -129,11 +132,13 @@ def edge_of_chaos(phi: Elementwise, noise: Scalar = 0.0) -> Float[Array, ""]:
     return meanfield.critical_point(phi, noise).sigma_w
 
 
+@meanfield.of_activation
 def slope_variety(phi: Elementwise, q: Scalar) -> Float[Array, ""]:
     """Relative variance of the squared slopes, E phi'^4 / (E phi'^2)^2 - 1 at the mean square q."""
     return meanfield.derivative_moment(phi, q, 2) / meanfield.derivative_moment(phi, q) ** 2 - 1
 
 
+@partial(jax.jit, static_argnames="weights")
 def finite_width_correction(variety: Scalar, n: Scalar, weights: Weights = "gaussian") -> Float[Array, ""]:
     r"""What a finite width adds to the largest exponent, in nats per step, to first order in 1/n.
 

@@ -143,7 +143,7 @@ def test_no_circle_of_imports() -> None:
     TopologicalSorter({path: imported(path) for path in FILES}).prepare()
 
 
-def test_a_module_s_types_may_come_from_above_in_one_place_only() -> None:
+def test_few_modules_know_types_that_they_do_not_import_when_run() -> None:
     typed = {path for path in FILES if imported(path, when_run=False) != imported(path)}
     assert {wing(path) for path in typed} == {"experiment.py", "the list", "steps.py"}
 

@@ -123,7 +123,7 @@ def gaussian_mixture(
     classes: int = 10,
     signal: float = 0.6,
     dtype: DTypeLike = jnp.float32,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw labelled examples ``x = signal mu_label + sqrt(1 - signal^2) eps`` with normal ``mu`` and ``eps``.
 
     Centred, of unit variance in every feature.
@@ -139,10 +139,15 @@ def gaussian_mixture(
     Returns:
         Examples (count, dim) and their labels (count,).
     """
-    mean_key, label_key, noise_key = jax.random.split(key, 3)
-    mean = jax.random.normal(mean_key, (classes, dim), dtype)
-    label = jax.random.randint(label_key, (count,), 0, classes)
-    noise = jax.random.normal(noise_key, (count, dim), dtype)
+
+    @jax.jit
+    def draw(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        mean_key, label_key, noise_key = jax.random.split(key, 3)
+        mean = jax.random.normal(mean_key, (classes, dim), dtype)
+        label = jax.random.randint(label_key, (count,), 0, classes)
+        return mean, label, jax.random.normal(noise_key, (count, dim), dtype)
+
+    mean, label, noise = map(np.asarray, draw(key))
     return signal * mean[label] + math.sqrt(1 - signal**2) * noise, label
 
 

@@ -15,6 +15,7 @@ import optax
 from jax.typing import DTypeLike
 
 from signalprop.bench.engine.errors import InputError
+from signalprop.bench.engine.untraced import untraced
 from signalprop.bench.measure.data import examples, gaussian_mixture
 from signalprop.bench.training.settings import require_problem
 
@@ -52,7 +53,7 @@ class Problem(NamedTuple):
 def gm10() -> Problem:
     """Ten classes ``x = 0.6 mu_label + 0.8 eps`` in 64 dimensions: centred, of unit variance."""
     x, label = gaussian_mixture(jax.random.key(DATA_KEY), COUNT + TEST_COUNT, FEATURES, classes=CLASSES)
-    return split("gm10", np.asarray(x), np.asarray(label))
+    return split("gm10", x, label)
 
 
 def gm10_plus() -> Problem:
@@ -61,21 +62,24 @@ def gm10_plus() -> Problem:
     Mean 0.18 and standard deviation 0.26 of an entry. Where centring is the question, ``gm10_plus_centred``
     subtracts every feature's training mean.
     """
-    keys = jax.random.split(jax.random.key(DATA_KEY), 4)
-    prototype = jnp.clip(
-        0.45 * jax.random.normal(keys[0], (CLASSES, PROTOTYPES, FEATURES), jnp.float32), 0, 1
-    )
-    label = jax.random.randint(keys[1], (COUNT + TEST_COUNT,), 0, CLASSES, jnp.int32)
-    which = jax.random.randint(keys[2], label.shape, 0, PROTOTYPES, jnp.int32)
-    noise = 0.1 * jax.random.normal(keys[3], (*label.shape, FEATURES), jnp.float32)
-    lit = prototype[label, which]
-    x = jnp.clip(lit + jnp.where(lit > 0, noise, 0), 0, 1)
-    return split("gm10_plus", np.asarray(x), np.asarray(label))
+
+    @jax.jit
+    def draw(key: jax.Array) -> tuple[jax.Array, ...]:
+        keys = jax.random.split(key, 4)
+        prototype = jax.random.normal(keys[0], (CLASSES, PROTOTYPES, FEATURES), jnp.float32)
+        label = jax.random.randint(keys[1], (COUNT + TEST_COUNT,), 0, CLASSES, jnp.int32)
+        which = jax.random.randint(keys[2], label.shape, 0, PROTOTYPES, jnp.int32)
+        return prototype, label, which, jax.random.normal(keys[3], (*label.shape, FEATURES), jnp.float32)
+
+    prototype, label, which, noise = map(np.asarray, draw(jax.random.key(DATA_KEY)))
+    lit = np.clip(0.45 * prototype, 0, 1)[label, which]
+    x = np.clip(lit + np.where(lit > 0, 0.1 * noise, 0), 0, 1)
+    return split("gm10_plus", x, label)
 
 
 def gm10_plus_centred() -> Problem:
     """`gm10_plus` with every feature's training mean subtracted."""
-    raw = gm10_plus()
+    raw = problem("gm10_plus")
     mean = raw.x.mean(0)
     return raw._replace(name="gm10_plus_centred", x=raw.x - mean, x_test=raw.x_test - mean)
 
@@ -95,8 +99,7 @@ def problem(name: str) -> Problem:
         InputError: If the name is unknown, a file is missing or damaged, or a label is outside the classes.
     """
     if name in PROBLEMS:
-        with jax.ensure_compile_time_eval():  # also where a caller is being traced
-            return PROBLEMS[name]()
+        return untraced(PROBLEMS[name])
     require_problem(name)
     train, test = examples(name), examples(name, "test")
     return require_labels(Problem(name, train.x, train.label, test.x, test.label))

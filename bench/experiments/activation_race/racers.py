@@ -62,16 +62,18 @@ def racer(name: str) -> Activation:
 
 @cache
 def critical(name: str) -> Critical:
-    """The critical start at q = 1, or, where none exists (sigmoid), the one without biases.
-
-    It is computed once, also where a caller is being traced.
-    """
+    """The critical start at q = 1, or, where none exists (sigmoid), the one without biases."""
     phi = racer(name)
-    with jax.ensure_compile_time_eval():
-        point = critical_line(phi, 1.0)
-        if not bool(point.exists):
-            point = critical_point(phi, 0.0)
-        q = float(point.q_star)
-        mean, square = (float(expectation(f, q, phi.kinks)) for f in (phi, lambda z: phi(z) ** 2))
-        scales = float(point.sigma_w), float(point.sigma_b)
+    point = critical_line(phi, 1.0)
+    if not bool(point.exists):
+        point = critical_point(phi, 0.0)
+    q = float(point.q_star)
+    mean, square = map(float, _moments(phi, q))
+    scales = float(point.sigma_w), float(point.sigma_b)
     return Critical(*scales, q, square**0.5, mean, (square - mean**2) ** 0.5)
+
+
+@partial(jax.jit, static_argnums=0)
+def _moments(phi: Activation, q: Float[ArrayLike, ""]) -> Float[Array, " 2"]:
+    """E phi(z) and E phi(z)^2."""
+    return expectation(lambda z: jnp.stack([phi(z), phi(z) ** 2], -1), q, phi.kinks)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from signalprop.bench.engine.grid import Grid, Static
+from signalprop.bench.engine.untraced import untraced
 from signalprop.bench.experiments.correlation import Settings
 from signalprop.bench.measure import data
 from signalprop.models import stream
@@ -85,6 +86,9 @@ def inputs(key: jax.Array, static: Static) -> jax.Array:
 @cache
 def real_pair(name: str, width: int) -> np.ndarray:
     """The first two training examples, moved to the network's width by one isometry for all networks."""
-    with jax.ensure_compile_time_eval():
+
+    def moved() -> np.ndarray:
         x = data.unit_length(np.asarray(data.examples(name).x[:2], np.float64))
-        return np.asarray(data.project(jax.random.key(0), x, width))
+        return np.asarray(jax.jit(data.project, static_argnums=2)(jax.random.key(0), x, width))
+
+    return untraced(moved)

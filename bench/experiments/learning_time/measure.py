@@ -6,6 +6,7 @@ import optax
 
 from signalprop.analysis import freeprob, meanfield
 from signalprop.bench.engine.grid import Grid, Static
+from signalprop.bench.engine.untraced import untraced
 from signalprop.bench.experiments.learning_time import LENGTHS, OUTPUTS, STRIDE, Settings, linear
 from signalprop.bench.training.classification import batches, cross_entropy, problem
 from signalprop.bench.training.trainer import train
@@ -93,8 +94,11 @@ def critical(network: str) -> tuple[float, float, float, float]:
     if network == "linear":
         return 1.0, 0.0, 1.0, 0.0
     phi, q = activation("tanh"), LENGTHS[network]
-    with jax.ensure_compile_time_eval():
+
+    def numbers() -> tuple[float, float, float, float]:
         line = meanfield.critical_line(phi, q)
         ratio = freeprob.moments(phi, line.sigma_w, q, 1, "orthogonal").relative_variance
         scale = jnp.sqrt(q - line.sigma_b**2) / line.sigma_w
         return float(line.sigma_w), float(line.sigma_b), float(scale), float(ratio)
+
+    return untraced(numbers)

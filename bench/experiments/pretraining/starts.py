@@ -9,6 +9,7 @@ import optax
 from flax import nnx
 
 from signalprop.analysis import meanfield
+from signalprop.bench.engine.untraced import untraced
 from signalprop.bench.experiments.pretraining import PRETRAINED
 from signalprop.models.activations import activation
 from signalprop.models.classifier import Classifier, draw_classifier
@@ -32,8 +33,7 @@ class Starts(NamedTuple):
 @cache
 def critical_sigma_w(phi: str) -> float:
     """The scale at which chi_1 = 1 without biases: 1 of tanh, 10.149 of the sigmoid."""
-    with jax.ensure_compile_time_eval():
-        return float(meanfield.critical_point(activation(phi), jnp.asarray(0.0, jnp.float64)).sigma_w)
+    return untraced(lambda: float(meanfield.critical_point(activation(phi), 0.0).sigma_w))
 
 
 def draw_starts(
