@@ -85,6 +85,7 @@ def softmax_overlaps(variance: Scalar, correlation: Scalar, tokens: int) -> Over
     return Overlaps(same, difference)
 
 
+@partial(jax.jit, static_argnames="tokens")
 def attention(state: Tokens, tokens: int) -> Tokens:
     """Return the state of the output of random self-attention; see the top of the module.
 
@@ -97,6 +98,7 @@ def attention(state: Tokens, tokens: int) -> Tokens:
     return Tokens(state.q * kept, state.gap * difference / kept)
 
 
+@jax.jit
 def feed_forward(state: Tokens) -> Tokens:
     r"""Return the state of the output of a relu network of two layers: q/2, and the arc-cosine map of c.
 

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from signalprop.analysis import meanfield
-from signalprop.analysis.gaussian import Elementwise, derivative, kinks_of, nodes, resolvable
+from signalprop.analysis.gaussian import Elementwise, derivative, kinks_of, nodes, of_activation, resolvable
 from signalprop.analysis.roots import first_crossing
 
 Weights = Literal["gaussian", "orthogonal"]
@@ -45,7 +45,7 @@ def mean_field_q(phi: Elementwise, g: Scalar, noise: Scalar = 0.0) -> Float[Arra
     return meanfield.length_fixed_point(phi, g, noise)[0]
 
 
-@meanfield.of_activation
+@of_activation
 def mean_field_exponent(phi: Elementwise, g: Scalar, noise: Scalar = 0.0) -> Float[Array, ""]:
     r"""Largest exponent of a wide network, in nats per step.
 
@@ -132,7 +132,7 @@ def edge_of_chaos(phi: Elementwise, noise: Scalar = 0.0) -> Float[Array, ""]:
     return meanfield.critical_point(phi, noise).sigma_w
 
 
-@meanfield.of_activation
+@of_activation
 def slope_variety(phi: Elementwise, q: Scalar) -> Float[Array, ""]:
     """Relative variance of the squared slopes, E phi'^4 / (E phi'^2)^2 - 1 at the mean square q."""
     return meanfield.derivative_moment(phi, q, 2) / meanfield.derivative_moment(phi, q) ** 2 - 1

@@ -20,6 +20,7 @@ Means move by -Cov/2 (the log of an average) and by the curvatures of log V and 
 relu and linear agree with the exact laws of `finitewidth` (Hanin & Nica, arXiv 1812.05994) to this order.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -76,6 +77,7 @@ class Fluctuations(NamedTuple):
     variance: Float[np.ndarray, " depth"]
 
 
+@partial(jax.jit, static_argnames=("phi", "depth"))
 def layer_moments(phi: Elementwise, sigma_w: Scalar, q_0: Scalar, depth: int) -> LayerMoments:
     r"""Expectations that `fluctuations` needs, in layers 1 to ``depth``.
 

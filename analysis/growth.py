@@ -6,8 +6,10 @@ depend on them. A factor is what a squared gradient gains on the way down throug
 follows a whole network, in logarithms.
 """
 
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -273,6 +275,7 @@ def batch_gains(phi: Elementwise, batch_size: float = np.inf) -> BatchGains:
     return BatchGains(square, spread, within, slope - radial / (b - 1) - within)
 
 
+@partial(jax.jit, static_argnames="depth")
 def pre_layer_norm(
     depth: int, signal_gain: Scalar = 0.5, gradient_gain: Scalar = 0.5, q_0: Scalar = 1.0
 ) -> Profile:

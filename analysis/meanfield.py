@@ -22,13 +22,13 @@ from signalprop.analysis.gaussian import (
     derivative,
     expectation,
     kinks_of,
+    of_activation,
     pair_expectation,
     resolvable,
 )
 from signalprop.analysis.roots import first_crossing
 
 Scalar = Real[ArrayLike, ""]
-of_activation = partial(jax.jit, static_argnames="phi")  # one program per activation, also for a single point
 
 
 class FixedPoint(NamedTuple):

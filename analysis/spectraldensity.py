@@ -26,7 +26,7 @@ from jax.scipy.special import ndtr
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Bool, Complex, Float
 
-from signalprop.analysis.gaussian import Elementwise, derivative, kinks_of, nodes, resolvable
+from signalprop.analysis.gaussian import Elementwise, derivative, kinks_of, nodes, of_activation, resolvable
 
 RUNGS = 256  # steps down the imaginary axis
 STEP = float(np.log(10) * 0.4)  # largest ratio of successive angles, as a logarithm
@@ -64,6 +64,7 @@ class Image(NamedTuple):
     z_slope: Array
 
 
+@of_activation
 def layer(phi: Elementwise, sigma_w: Float[ArrayLike, ""], q: Float[ArrayLike, ""]) -> Layer:
     """Law of the squared slopes of one layer at mean square pre-activation q; at 0 the limit of small q."""
     q = resolvable(q)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import sqrt
 
 import jax
@@ -77,9 +78,17 @@ class Scheme:
         if self.unit_sigma_w is not None:
             unit = self.unit_sigma_w(fan_in, fan_out)
         else:
-            kernel = self.initializer(jax.random.key(0), (fan_in, fan_out), jnp.float32)
-            unit = float(jnp.sqrt(fan_in * jnp.mean(kernel**2)))
+            unit = float(_measured_sigma_w(jax.random.key(0), self.initializer, fan_in, fan_out))
         return unit * sigma_w if self.free else unit
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def _measured_sigma_w(
+    key: PRNGKeyArray, initializer: Callable[..., Array], fan_in: int, fan_out: int
+) -> Float[Array, ""]:
+    """``sqrt(fan_in E W_ij^2)`` of one draw."""
+    kernel = initializer(key, (fan_in, fan_out), jnp.float32)
+    return jnp.sqrt(fan_in * jnp.mean(kernel**2))
 
 
 def _constant(value: float) -> Callable[[int, int], float]:

@@ -1,6 +1,5 @@
 """Lengths and gaps of tokens, gradients of blocks without attention, and that of the last matrix."""
 
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -42,19 +41,20 @@ def theory(settings: Settings) -> xr.Dataset:
     )
 
 
-def states(settings: Settings, norm: str, parts: Parts) -> mean_field.Tokens:
+def states(settings: Settings, norm: str, parts: Parts) -> tuple[np.ndarray, np.ndarray]:
     """Predicted lengths and gaps after every block; NaN from where scores are too wide for the theory."""
     present = [name for name in ("attention", "feed_forward") if getattr(parts, name)]
     found = mean_field.token_profile(present, norm, settings.tokens, settings.depth[-1], parts.skip)
-    wide = jnp.cumsum(found.q**2 * found.gap > WIDEST) > 0
-    unknown = jnp.append(False, wide[:-1]) & (norm == "none") & bool(parts.attention)
-    return mean_field.Tokens(*(jnp.where(unknown, jnp.nan, v) for v in found))
+    q, gap = map(np.asarray, found)
+    wide = np.cumsum(q**2 * gap > WIDEST) > 0
+    unknown = np.append(False, wide[:-1]) & (norm == "none") & bool(parts.attention)
+    return tuple(np.where(unknown, np.nan, values) for values in (q, gap))
 
 
 def _without_attention(norm: str, depth: int, blocks: np.ndarray) -> np.ndarray:
     """Log10 |g_l| of blocks without attention, with the last layer norm of pre-LN; 0 in post-LN."""
     if norm == "post":
         return np.zeros(blocks.size)
-    profile = pre_layer_norm(depth)
-    squares = profile.log_gradient - profile.log_mean_square[-1]
-    return np.append(np.asarray(squares) / 2 * DECADES, np.full(blocks.size - depth - 1, np.nan))
+    log_mean_square, log_gradient = map(np.asarray, pre_layer_norm(depth))
+    squares = log_gradient - log_mean_square[-1]
+    return np.append(squares / 2 * DECADES, np.full(blocks.size - depth - 1, np.nan))
