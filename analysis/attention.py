@@ -27,6 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from signalprop.analysis.compiled import compiled
+
 Scalar = Real[ArrayLike, ""]
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
@@ -85,7 +87,7 @@ def softmax_overlaps(variance: Scalar, correlation: Scalar, tokens: int) -> Over
     return Overlaps(same, difference)
 
 
-@partial(jax.jit, static_argnames="tokens")
+@compiled("tokens")
 def attention(state: Tokens, tokens: int) -> Tokens:
     """Return the state of the output of random self-attention; see the top of the module.
 
@@ -98,7 +100,7 @@ def attention(state: Tokens, tokens: int) -> Tokens:
     return Tokens(state.q * kept, state.gap * difference / kept)
 
 
-@jax.jit
+@compiled()
 def feed_forward(state: Tokens) -> Tokens:
     r"""Return the state of the output of a relu network of two layers: q/2, and the arc-cosine map of c.
 

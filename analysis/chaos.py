@@ -15,7 +15,6 @@ References:
     R. Engelken, F. Wolf, L. Abbott (arXiv 2006.02427): whole spectra, dimension and entropy.
 """
 
-from functools import partial
 from typing import Literal
 
 import jax
@@ -23,7 +22,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from signalprop.analysis import meanfield
-from signalprop.analysis.gaussian import Elementwise, derivative, kinks_of, nodes, of_activation, resolvable
+from signalprop.analysis.compiled import compiled
+from signalprop.analysis.gaussian import Elementwise, derivative, kinks_of, nodes, resolvable
 from signalprop.analysis.roots import first_crossing
 
 Weights = Literal["gaussian", "orthogonal"]
@@ -45,7 +45,7 @@ def mean_field_q(phi: Elementwise, g: Scalar, noise: Scalar = 0.0) -> Float[Arra
     return meanfield.length_fixed_point(phi, g, noise)[0]
 
 
-@of_activation
+@compiled("phi")
 def mean_field_exponent(phi: Elementwise, g: Scalar, noise: Scalar = 0.0) -> Float[Array, ""]:
     r"""Largest exponent of a wide network, in nats per step.
 
@@ -65,7 +65,7 @@ def mean_field_exponent(phi: Elementwise, g: Scalar, noise: Scalar = 0.0) -> Flo
     return jnp.log(meanfield.chi_1(phi, q, g)) / 2
 
 
-@partial(jax.jit, static_argnames=("phi", "weights"))
+@compiled("phi", "weights")
 def mean_field_spectrum(
     phi: Elementwise, x: Scalar, g: Scalar, q: Scalar, weights: Weights = "gaussian"
 ) -> Float[Array, ""]:
@@ -132,13 +132,13 @@ def edge_of_chaos(phi: Elementwise, noise: Scalar = 0.0) -> Float[Array, ""]:
     return meanfield.critical_point(phi, noise).sigma_w
 
 
-@of_activation
+@compiled("phi")
 def slope_variety(phi: Elementwise, q: Scalar) -> Float[Array, ""]:
     """Relative variance of the squared slopes, E phi'^4 / (E phi'^2)^2 - 1 at the mean square q."""
     return meanfield.derivative_moment(phi, q, 2) / meanfield.derivative_moment(phi, q) ** 2 - 1
 
 
-@partial(jax.jit, static_argnames="weights")
+@compiled("weights")
 def finite_width_correction(variety: Scalar, n: Scalar, weights: Weights = "gaussian") -> Float[Array, ""]:
     r"""What a finite width adds to the largest exponent, in nats per step, to first order in 1/n.
 

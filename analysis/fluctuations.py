@@ -20,7 +20,6 @@ Means move by -Cov/2 (the log of an average) and by the curvatures of log V and 
 relu and linear agree with the exact laws of `finitewidth` (Hanin & Nica, arXiv 1812.05994) to this order.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -29,6 +28,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from signalprop.analysis.compiled import compiled
 from signalprop.analysis.gaussian import Elementwise, derivative, expectation, kinks_of
 from signalprop.analysis.meanfield import Scalar
 
@@ -77,7 +77,7 @@ class Fluctuations(NamedTuple):
     variance: Float[np.ndarray, " depth"]
 
 
-@partial(jax.jit, static_argnames=("phi", "depth"))
+@compiled("phi", "depth")
 def layer_moments(phi: Elementwise, sigma_w: Scalar, q_0: Scalar, depth: int) -> LayerMoments:
     r"""Expectations that `fluctuations` needs, in layers 1 to ``depth``.
 

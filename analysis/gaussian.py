@@ -9,7 +9,6 @@ vmapped. The nodes are held constant under differentiation: gradients are those 
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,6 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Real
 
 Elementwise = Callable[[Array], Array]
-of_activation = partial(jax.jit, static_argnames="phi")  # one program per activation, also for a single point
 
 _EDGES = np.array([-10.0, -5.0, -2.5, 0.0, 2.5, 5.0, 10.0])
 _BENDS = np.array([-64.0, -16.0, -4.0, -1.0, 1.0, 4.0, 16.0, 64.0])

@@ -6,15 +6,14 @@ depend on them. A factor is what a squared gradient gains on the way down throug
 follows a whole network, in logarithms.
 """
 
-from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from signalprop.analysis.compiled import compiled
 from signalprop.analysis.gaussian import Elementwise, derivative, expectation, kinks_of, pair_expectation
 from signalprop.analysis.meanfield import Scalar, chi_1, correlation_map, derivative_moment, length_map
 from signalprop.analysis.roots import first_crossing
@@ -275,7 +274,7 @@ def batch_gains(phi: Elementwise, batch_size: float = np.inf) -> BatchGains:
     return BatchGains(square, spread, within, slope - radial / (b - 1) - within)
 
 
-@partial(jax.jit, static_argnames="depth")
+@compiled("depth")
 def pre_layer_norm(
     depth: int, signal_gain: Scalar = 0.5, gradient_gain: Scalar = 0.5, q_0: Scalar = 1.0
 ) -> Profile:

@@ -8,7 +8,6 @@ many points of `fixed_point` on a CPU, `jax.lax.map` is several times faster tha
 Slopes use the classical derivative of phi, as back-propagation does: for a step function it is 0.
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,12 +16,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
+from signalprop.analysis.compiled import compiled
 from signalprop.analysis.gaussian import (
     Elementwise,
     derivative,
     expectation,
     kinks_of,
-    of_activation,
     pair_expectation,
     resolvable,
 )
@@ -55,7 +54,7 @@ class CriticalPoint(NamedTuple):
     exists: Bool[Array, "..."]
 
 
-@of_activation
+@compiled("phi")
 def length_map(phi: Elementwise, q: Scalar, sigma_w: Scalar, sigma_b: Scalar) -> Float[Array, ""]:
     r"""Length of the next layer: sigma_w^2 E phi(sqrt(q) z)^2 + sigma_b^2 (arXiv 1606.05340, eq. 3).
 
@@ -72,7 +71,7 @@ def length_map(phi: Elementwise, q: Scalar, sigma_w: Scalar, sigma_b: Scalar) ->
     return sigma_w**2 * expectation(lambda x: phi(x) ** 2, q, kinks_of(phi)) + sigma_b**2
 
 
-@of_activation
+@compiled("phi")
 def correlation_map(
     phi: Elementwise, c: Scalar, q_a: Scalar, q_b: Scalar, sigma_w: Scalar, sigma_b: Scalar
 ) -> Float[Array, ""]:
@@ -101,7 +100,7 @@ def correlation_map(
     return jnp.clip(covariance / jnp.sqrt(next_a * next_b), -1, 1)
 
 
-@of_activation
+@compiled("phi")
 def correlation_slope(phi: Elementwise, c: Scalar, q: Scalar, sigma_w: Scalar) -> Float[Array, ""]:
     """Slope of the correlation map at lengths q: sigma_w^2 E phi'(u_a) phi'(u_b); at c = 1 it is chi_1."""
     c, q, sigma_w = _floats(c, q, sigma_w)
@@ -111,7 +110,7 @@ def correlation_slope(phi: Elementwise, c: Scalar, q: Scalar, sigma_w: Scalar) -
     return sigma_w**2 * product
 
 
-@partial(jax.jit, static_argnames=("phi", "order"))
+@compiled("phi", "order")
 def derivative_moment(phi: Elementwise, q: Scalar, order: int = 1) -> Float[Array, ""]:
     """Moment mu_k = E phi'(sqrt(q) z)^(2k), with k the order.
 
@@ -121,7 +120,7 @@ def derivative_moment(phi: Elementwise, q: Scalar, order: int = 1) -> Float[Arra
     return expectation(lambda x: derivative(phi, x) ** (2 * order), resolvable(q), kinks_of(phi))
 
 
-@of_activation
+@compiled("phi")
 def chi_1(phi: Elementwise, q: Scalar, sigma_w: Scalar) -> Float[Array, ""]:
     """Growth factor of a squared gradient per layer, sigma_w^2 E phi'(sqrt(q) z)^2 (arXiv 1611.01232, eq. 5).
 
@@ -131,7 +130,7 @@ def chi_1(phi: Elementwise, q: Scalar, sigma_w: Scalar) -> Float[Array, ""]:
     return sigma_w**2 * derivative_moment(phi, q)
 
 
-@of_activation
+@compiled("phi")
 def chi_q(phi: Elementwise, q: Scalar, sigma_w: Scalar) -> Float[Array, ""]:
     r"""Slope of the length map, in Stein's form sigma_w^2 E[z phi(u) phi'(u)] / sqrt(q) with u = sqrt(q) z.
 
@@ -165,7 +164,7 @@ def depth_scales(
     return depth_scale(chi_q(phi, q, sigma_w)), depth_scale(slope), depth_scale(chi_1(phi, q, sigma_w))
 
 
-@of_activation
+@compiled("phi")
 def length_fixed_point(
     phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar = 1.0
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
@@ -197,7 +196,7 @@ def length_fixed_point(
     return q_star, jnp.isfinite(q_star)
 
 
-@of_activation
+@compiled("phi")
 def correlation_fixed_point(
     phi: Elementwise, q: Scalar, sigma_w: Scalar
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
@@ -236,7 +235,7 @@ def correlation_fixed_point(
     return jnp.where(jnp.isnan(q), jnp.nan, c_star), converged & ~jnp.isnan(q)
 
 
-@of_activation
+@compiled("phi")
 def fixed_point(phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar = 1.0) -> FixedPoint:
     """Fixed point that the maps reach from the length q_0, with slopes and depth scales in layers.
 
@@ -273,13 +272,13 @@ def fixed_point(phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar 
     )
 
 
-@of_activation
+@compiled("phi")
 def critical_sigma_w(phi: Elementwise, q: Scalar) -> Float[Array, ""]:
     """Weight scale 1 / sqrt(E phi'^2) at which chi_1 = 1 for the length q; inf where phi' vanishes."""
     return 1 / jnp.sqrt(derivative_moment(phi, q))
 
 
-@of_activation
+@compiled("phi")
 def critical_line(phi: Elementwise, q: Scalar) -> CriticalPoint:
     """Point of the critical line whose fixed point is q.
 
@@ -295,7 +294,7 @@ def critical_line(phi: Elementwise, q: Scalar) -> CriticalPoint:
     return _where_it_exists(CriticalPoint(sigma_w, sigma_b, q, chi_q(phi, q, sigma_w), exists))
 
 
-@of_activation
+@compiled("phi")
 def critical_point(phi: Elementwise, sigma_b: Scalar) -> CriticalPoint:
     """Critical point with the smallest length at a given bias scale.
 

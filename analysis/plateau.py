@@ -4,11 +4,11 @@ A relu unit with w x + b < 0 on every example has neither gradient nor Hessian. 
 alone, and then its way is a closed form. Steps are counted from the first step whose gradient is 0.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
+
+from signalprop.analysis.compiled import compiled
 
 
 def coasting_heavy_ball(
@@ -41,7 +41,7 @@ def coasting_nesterov(
     return jnp.asarray(momentum) * coasting_heavy_ball(steps, momentum)
 
 
-@partial(jax.jit, static_argnames="num_steps")
+@compiled("num_steps")
 def coasting_adam(
     num_steps: int, count: Float[ArrayLike, ""], b1: Float[ArrayLike, ""], b2: Float[ArrayLike, ""]
 ) -> Float[Array, " num_steps"]:

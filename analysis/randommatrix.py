@@ -5,7 +5,6 @@ every number of factors, because one factor maps a fixed unit vector to a Gaussi
 |A u|^2 = sigma^2 chi^2_n in law. The densities are limits of large n, where only the variance counts.
 """
 
-from functools import partial
 from math import comb
 from typing import NamedTuple
 
@@ -15,6 +14,8 @@ import numpy as np
 from jax.scipy.special import digamma, polygamma
 from jaxtyping import Array, ArrayLike, Float, Int
 from scipy import special
+
+from signalprop.analysis.compiled import compiled
 
 TRACY_WIDOM_MEAN, TRACY_WIDOM_VARIANCE = -1.2065335745820, 1.6077810345810  # beta = 1
 
@@ -42,7 +43,7 @@ class LargestLaw(NamedTuple):
     variance: Float[Array, "..."]
 
 
-@partial(jax.jit, static_argnames="n")
+@compiled("n")
 def newman_exponents(n: int, sigma: Float[ArrayLike, ""] = 1.0) -> Float[Array, " n"]:
     r"""Lyapunov exponents of products of independent n x n Gaussian matrices, descending.
 
@@ -163,7 +164,7 @@ def fuss_catalan_moment(order: int, depth: int) -> float:
     return comb((depth + 1) * order, order) / (depth * order + 1)
 
 
-@jax.jit
+@compiled()
 def fuss_catalan_edge(depth: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     r"""Largest squared singular value of a product: :math:`(L + 1)^{L + 1} / L^L`, 4 for one factor.
 
@@ -176,7 +177,7 @@ def fuss_catalan_edge(depth: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     return (depth + 1) * (1 + 1 / depth) ** depth
 
 
-@jax.jit
+@compiled()
 def largest_of_product(n: int, depth: int) -> LargestLaw:
     r"""Mean and variance of the largest squared singular value of a product of L Gaussian n x n matrices.
 
@@ -224,7 +225,7 @@ def householder_trace(n: int) -> float:
     return float(trace)
 
 
-@jax.jit
+@compiled()
 def fuss_catalan_density(x: Float[ArrayLike, "..."], depth: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     r"""Density of the squared singular values of a product of L large square matrices.
 
@@ -279,7 +280,7 @@ def marchenko_pastur_edges(ratio: Float[ArrayLike, "..."]) -> Edges:
     return Edges((1 - jnp.sqrt(ratio)) ** 2, (1 + jnp.sqrt(ratio)) ** 2)
 
 
-@jax.jit
+@compiled()
 def marchenko_pastur_density(
     x: Float[ArrayLike, "..."], ratio: Float[ArrayLike, "..."]
 ) -> Float[Array, "..."]:
@@ -308,7 +309,7 @@ def marchenko_pastur_density(
     return jnp.where(inside, root / (2 * jnp.pi * ratio * safe), 0.0)
 
 
-@jax.jit
+@compiled()
 def largest_singular_value(rows: Float[ArrayLike, "..."], columns: Float[ArrayLike, "..."]) -> LargestLaw:
     r"""Mean and variance of the largest squared singular value of a finite Gaussian matrix.
 

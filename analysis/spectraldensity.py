@@ -26,7 +26,8 @@ from jax.scipy.special import ndtr
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Bool, Complex, Float
 
-from signalprop.analysis.gaussian import Elementwise, derivative, kinks_of, nodes, of_activation, resolvable
+from signalprop.analysis.compiled import compiled
+from signalprop.analysis.gaussian import Elementwise, derivative, kinks_of, nodes, resolvable
 
 RUNGS = 256  # steps down the imaginary axis
 STEP = float(np.log(10) * 0.4)  # largest ratio of successive angles, as a logarithm
@@ -64,7 +65,7 @@ class Image(NamedTuple):
     z_slope: Array
 
 
-@of_activation
+@compiled("phi")
 def layer(phi: Elementwise, sigma_w: Float[ArrayLike, ""], q: Float[ArrayLike, ""]) -> Layer:
     """Law of the squared slopes of one layer at mean square pre-activation q; at 0 the limit of small q."""
     q = resolvable(q)

@@ -80,7 +80,7 @@ def _means(before: xr.Dataset, names: list[str]) -> Verdict:
         before["mean_activity"].mean("seed"), before["mean_activity_predicted"], deviation
     )
     known = ", ".join(
-        f"{name} {float(before['mean_activity_predicted'].sel(racer=name)):.3f}" for name in names
+        f"{name} {float(before['mean_activity_predicted'].sel(racer=name)):z.3f}" for name in names
     )
     return judge(
         ["B15"], f"Mean activity E phi(z) of layer 1 at the critical start ({known})", CLEVERT,

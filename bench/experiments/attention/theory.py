@@ -48,7 +48,7 @@ def states(settings: Settings, norm: str, parts: Parts) -> tuple[np.ndarray, np.
     q, gap = map(np.asarray, found)
     wide = np.cumsum(q**2 * gap > WIDEST) > 0
     unknown = np.append(False, wide[:-1]) & (norm == "none") & bool(parts.attention)
-    return tuple(np.where(unknown, np.nan, values) for values in (q, gap))
+    return np.where(unknown, np.nan, q), np.where(unknown, np.nan, gap)
 
 
 def _without_attention(norm: str, depth: int, blocks: np.ndarray) -> np.ndarray:
