@@ -148,17 +148,17 @@ def processes(platform: str | None, tell: Tell, count: int) -> Iterator[Workers]
         tell: Called with the progress of every worker.
         count: How many.
     """
-    context = multiprocessing.get_context("spawn")
-    events, workers = context.SimpleQueue(), set[int]()
+    context, workers = multiprocessing.get_context("spawn"), set[int]()
+    received, sent = context.Pipe(duplex=False)
 
     def listen() -> None:
-        while progress := events.get():
+        while progress := received.recv():
             workers.add(progress.worker)
             tell(progress)
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_enter, initargs=(platform, events))
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_enter, initargs=(platform, sent))
 
     def submit(step: Callable[..., Any], *task: Any) -> Future[Any]:
         return pool.submit(_here, step, *task)
@@ -167,7 +167,7 @@ def processes(platform: str | None, tell: Tell, count: int) -> Iterator[Workers]
         yield Workers(lambda: count, submit, lambda: _stop(pool, workers))
     finally:
         pool.shutdown(cancel_futures=True)
-        events.put(None)
+        sent.send(None)
         listener.join(timeout=5)
         for worker in workers:
             tell(Progress(worker))
@@ -205,17 +205,25 @@ def _signal(workers: set[int], which: signal.Signals) -> None:
 
 
 _platform: str | None = None  # of a worker process: where it computes
-_events: Any = None  # and where it tells its progress
+_sent: Any = None  # and the pipe through which it tells its progress
 
 
-def _enter(platform: str | None, events: Any) -> None:
+def _enter(platform: str | None, sent: Any) -> None:
     """Start a worker: it ends with its parent, and a terminal's Ctrl-C reaches the parent alone."""
-    global _events, _platform
-    _events, _platform = events, platform
+    global _platform, _sent
+    _platform, _sent = platform, sent
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))  # a sweep stores its chunk first
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    events.put(Progress(os.getpid()))
+    _send(Progress(os.getpid()))
+
+
+def _send(progress: Progress) -> None:
+    """Write to the pipe in one piece, as a system does up to 4 KiB.
+
+    It takes no lock, as a queue does: a worker that was killed while it held one would stop all others.
+    """
+    _sent.send(replace(progress, case=progress.case[:1000]))
 
 
 def _end_with_parent() -> None:
@@ -226,4 +234,4 @@ def _end_with_parent() -> None:
 
 
 def _here(step: Callable[..., Any], task: Task, *more: Any) -> Any:
-    return do(_platform, _events.put, step, task, *more)
+    return do(_platform, _send, step, task, *more)
