@@ -57,7 +57,8 @@ def test_a_small_run_answers_what_it_can(outcome):
     answered = {claim for verdict in outcome.verdicts for claim in verdict.claims}
     assert {"A22", "A14"} <= answered
     exact = next(v for v in outcome.verdicts if "(JVP)" in v.statement)
-    assert exact.agreement == "agrees"
+    # a sum of n products rounds by at most n eps (Higham 2002, eq. 3.5), in each of the layers
+    assert exact.measured < SMALL.width * SMALL.depth[0] * np.finfo(float).eps
     for name in ("trainability", "multiple", "directions"):
         assert (outcome.folder / f"{name}.png").stat().st_size > 10_000
     result = store.load(outcome.run)
