@@ -22,7 +22,7 @@ from typing import Any
 from signalprop.bench.engine.errors import Interrupted
 from signalprop.bench.steps import Failure, Finished, Progress, Task, Tell, begin, do, draw, measure
 
-HUGE_PAGES = "glibc.malloc.hugetlb=1"  # a twelfth of the page faults: every chunk takes and returns its memory
+HUGE_PAGES = "glibc.malloc.hugetlb=1"  # a twelfth of the page faults, as every chunk takes and returns memory
 DEATHS = 2  # of its worker, after which an experiment is given up
 
 
