@@ -118,7 +118,8 @@ def check(client: "Client", out: Path) -> None:
 @cache
 def software() -> dict[str, str]:
     """Versions of everything that decides numbers, and a hash of signalprop's own code."""
-    code = zlib.crc32(b"".join(path.read_bytes() for path in sorted(provenance.ROOT.rglob("*.py"))))
+    tops = [provenance.ROOT / top for top in ("analysis", "models", "bench")]
+    code = zlib.crc32(b"".join(path.read_bytes() for top in tops for path in sorted(top.rglob("*.py"))))
     return {"python": ".".join(map(str, sys.version_info[:2])), **machine.versions(), "code": f"{code:08x}"}
 
 

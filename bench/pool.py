@@ -51,7 +51,7 @@ def run_all(
     """Run experiments; one that fails does not stop the others.
 
     Where a worker dies, the experiments that were at work begin again where their stores stand, with half as
-    many workers; one whose worker died ``DEATHS`` times is given up.
+    many workers; one whose worker died ``DEATHS`` times, the last time alone, is given up.
 
     Args:
         tasks: In the order in which they are begun.
@@ -71,10 +71,11 @@ def run_all(
         if at_work:
             jobs = max(1, jobs // 2)
             say(f"a worker died; {', '.join(sorted(at_work))} will go on, {jobs} at once")
-        for name in sorted(name for name in at_work if deaths[name] >= DEATHS):
+        given_up = {name for name in at_work if len(at_work) == 1 and deaths[name] >= DEATHS}
+        for name in given_up:
             why = f"its worker died {DEATHS} times, perhaps for want of memory; run it with --jobs 1"
             finished(Finished(name, 0.0, error=why))
-        left = [task for task in left if deaths[task.name] < DEATHS]
+        left = [task for task in left if task.name not in given_up]
 
 
 def _round(
