@@ -73,7 +73,7 @@ def run_all(
             say(f"a worker died; {', '.join(sorted(at_work))} will go on, {jobs} at once")
         given_up = {name for name in at_work if len(at_work) == 1 and deaths[name] >= DEATHS}
         for name in given_up:
-            why = f"its worker died {DEATHS} times, perhaps for want of memory; run it with --jobs 1"
+            why = f"its worker died {DEATHS} times, perhaps for want of memory; choose a smaller size"
             finished(Finished(name, 0.0, error=why))
         left = [task for task in left if task.name not in given_up]
 
