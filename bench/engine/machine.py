@@ -16,9 +16,7 @@ from signalprop.bench.engine.errors import InputError
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "signalprop" / "programs"
 WORKER_MEMORY = 2 * 2**30  # bytes of one process, generously: half of it for the libraries, half for a chunk
 PACKAGES = ("signalprop", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "xarray", "zarr")
-THREADS = (
-    "9"  # of XLA on a CPU, whatever the number of cores: how it divides a product may decide a last digit
-)
+THREADS = "9"  # of XLA on a CPU, whatever its cores: how they divide a product may decide a last digit
 LIGHTLY = "--xla_backend_optimization_level="  # of LLVM: at 1 a quarter less to compile, and kernels as fast
 
 
