@@ -24,6 +24,7 @@ ON_CPU = ONE_BLAS_THREAD | {"JAX_PLATFORMS": "cpu"}
 SAME_FOR_ALL = (  # processes, files and words, which no generation of JAX changes
     "tests/bench/cli", "tests/bench/test_pool.py", "tests/bench/test_cluster.py", "tests/bench/record",
     "tests/test_layers.py", "tests/test_documents.py",
+    "tests/bench/experiments",  # tests/bench/engine lowers their programs, the rest tests their parts
 )  # fmt: skip
 
 
@@ -33,8 +34,8 @@ def group(name: str) -> tuple[str, ...]:
 
 
 def pinned(session: nox.Session, *requirements: str) -> None:
-    """Install requirements at the versions that constraints.txt records."""
-    session.install("-c", "constraints.txt", *requirements)
+    """Install requirements at the versions that constraints.txt records; Python compiles what it imports."""
+    session.install("--no-compile", "-c", "constraints.txt", *requirements)
 
 
 def rebuilt(session: nox.Session, *requirements: str) -> None:

@@ -7,11 +7,13 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ.setdefault("NPROC", "12")  # jaxlib 0.10 dead-locks unless the pool exceeds the number of devices
 # The tests mostly compile: without LLVM's optimisations they take two thirds of the time, and half where the
-# generation of jaxlib that 3.11 gets can still do without its fusion emitters.
+# generation of jaxlib that 3.11 gets can do without its fusion emitters; one module is quicker than parts.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-    + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
+    " --xla_cpu_parallel_codegen_split_count=1"
+    + " --xla_cpu_use_fusion_emitters=false"
+    * version("jaxlib").startswith("0.10."),
 )
 
 import jax

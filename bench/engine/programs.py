@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
@@ -76,14 +75,6 @@ class Programs:
             per_device, mesh=self.mesh, in_specs=P("sweep"), out_specs=P("sweep"), check_vma=False
         )
         return jax.jit(spread).trace(*self.on_devices([(0,) * len(chunk)], chunk))
-
-    def export(self, static: Static, chunk: Block, platforms: Sequence[str]) -> list[jax.export.Exported]:
-        """Lower one chunk for other platforms (``cpu``, ``cuda``, ``tpu``), which need not be present.
-
-        Each by itself, because a routine that only one of them has cannot be lowered for all together.
-        """
-        program, one = jax.jit(self.chunk_program(static)), self.inputs((0,) * len(chunk), chunk)
-        return [jax.export.export(program, platforms=[platform])(*one) for platform in platforms]
 
     def inputs(self, block: Block, chunk: Block) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
         """Seeds and scalars of one block; beyond the end of an axis its last value is repeated."""

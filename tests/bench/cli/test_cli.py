@@ -1,18 +1,11 @@
 """What a user types, and what a user reads after a mistake."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 
 from signalprop.bench.cli.arguments import Reproduce, parse
 from signalprop.bench.cli.main import main
-from signalprop.bench.engine import store
 from signalprop.bench.engine.errors import InputError
 
 SMALL = ["--width", "2", "4", "--sigma-w", "0.9", "2", "--depth", "10", "--draws", "5", "--seeds", "3"]
@@ -106,58 +99,3 @@ def test_a_report_of_nothing_says_how_to_start(capsys, tmp_path) -> None:
 def test_a_message_of_the_parser_becomes_one_line() -> None:
     with pytest.raises(InputError, match=r"huge.*--size"):
         parse(Reproduce, ["--size", "huge"], prog="signalprop reproduce")
-
-
-def command(*args: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "signalprop", *args],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-    )  # fmt: skip
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Wait for a command; its exit code and what it said on stderr."""
-    _, err = process.communicate(timeout=240)
-    return process.returncode, err
-
-
-def chunks_done(out: Path) -> int:
-    paths = list((out / "runs").glob("*.zarr/done/c/**/*"))
-    return sum(p.is_file() and ".partial" not in p.name for p in paths)
-
-
-KILLED = ["run", "matrix-product", "--width", "2", "4", "8", "16", "--depth", "60"]
-KILLED += ["--draws", "40", "--seeds", "40", "--sigma-w", "0.9", "2", "--out"]
-
-
-def cut_short(how: signal.Signals, out: Path, past: int) -> tuple[int, str]:
-    """A run that gets a signal once more than ``past`` chunks are stored."""
-    process = command(*KILLED, str(out))
-    deadline = time.monotonic() + 120
-    while chunks_done(out) <= past and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(how)
-    return finish(process)
-
-
-def test_a_run_interrupted_and_then_killed_continues_to_the_same_numbers(tmp_path) -> None:
-    whole, out = tmp_path / "whole", tmp_path / "cut"
-    code, err = finish(command(*KILLED, str(whole)))
-    assert code == 0, err
-    code, err = cut_short(signal.SIGINT, out, past=0)
-    if code != 0:
-        assert code == 130, err
-        assert "resume with: signalprop run matrix-product" in err
-    code, _ = cut_short(signal.SIGKILL, out, past=chunks_done(out))
-    (path,) = (out / "runs").glob("*.zarr")
-    assert store.is_finished(path) or code != 0
-    code, err = finish(command(*KILLED, str(out)))
-    assert code == 0, err
-    once = store.load(whole / "runs" / path.name)
-    again = store.load(path)
-    for name in once.data_vars:
-        if list(once.attrs["chunk"]) == list(again.attrs["chunk"]):
-            assert once[name].equals(again[name]), name
-        else:
-            assert abs(once[name] - again[name]).max() < 1e-3, name
