@@ -307,7 +307,8 @@ def critical_point(phi: Elementwise, sigma_b: Scalar) -> CriticalPoint:
     Returns:
         The point. q_star is 0, with sigma_w and chi_q in the limit of small q, where the line starts at
         sigma_b = 0 (tanh, and linear and relu, for which every other q would do as well). It does not exist
-        for softplus, nor for linear and relu with sigma_b > 0.
+        for softplus, nor for linear and relu with sigma_b > 0, nor at sigma_b = 0 where phi'(0) = 0 (relu
+        squared): there the length jumps from 0 to a value whose chi_1 is above 1.
     """
     (sigma_b,) = _floats(sigma_b)
     noise = 256 * float(np.finfo(sigma_b.dtype).eps)
@@ -318,7 +319,7 @@ def critical_point(phi: Elementwise, sigma_b: Scalar) -> CriticalPoint:
 
     points = jnp.linspace(np.log(1e-16), np.log(1e8), 256, dtype=sigma_b.dtype)
     log_q, found = first_crossing(above, points, noise)
-    at_zero = (sigma_b == 0) & (above(points[0]) >= -noise)
+    at_zero = (sigma_b == 0) & (above(points[0]) >= -noise) & _has_slope_at_zero(phi, sigma_b.dtype)
     q = jnp.where(at_zero, 0, jnp.exp(log_q))
     sigma_w, exists = critical_sigma_w(phi, q), found | at_zero
     return _where_it_exists(CriticalPoint(sigma_w, sigma_b, q, chi_q(phi, q, sigma_w), exists))
@@ -400,6 +401,12 @@ def _critical_excess(phi: Elementwise, q: Array) -> Array:
     """sigma_b^2 / q on the critical line."""
     ratio = expectation(lambda x: phi(x) ** 2, q, kinks_of(phi)) / derivative_moment(phi, q)
     return 1 - ratio / q
+
+
+def _has_slope_at_zero(phi: Elementwise, dtype: Any) -> Array:
+    """Whether E phi'^2 has a limit above zero for small q: it is the same at two small q."""
+    small, larger = (derivative_moment(phi, jnp.asarray(q, dtype)) for q in (0.0, 1e-8))
+    return (small > 0) & (jnp.abs(larger / small - 1) < 0.01)
 
 
 def _where_it_exists(point: CriticalPoint) -> CriticalPoint:

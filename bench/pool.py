@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from signalprop.bench.engine.errors import Interrupted
-from signalprop.bench.steps import Failure, Finished, Progress, Task, Tell, begin, do, draw, measure
+from signalprop.bench.steps import Begun, Failure, Finished, Progress, Task, Tell, begin, do, draw, measure
 
 HUGE_PAGES = "glibc.malloc.hugetlb=1"  # a twelfth of the page faults, as every chunk takes and returns memory
 DEATHS = 2  # of its worker, after which an experiment is given up
@@ -84,7 +84,7 @@ def _round(
     """Run tasks until all have ended or a worker dies: what is left then, and the names of those at work."""
     waiting = deque[tuple[Any, ...]]((begin, task) for task in tasks)
     running, at_work, shares = dict[Future[Any], tuple[Any, Task]](), Counter[Task](), Counter[Task]()
-    since, stale, ended = dict[Task, float](), dict[Task, bool](), set[Task]()
+    since, begun, ended = dict[Task, float](), dict[Task, Begun](), set[Task]()
 
     def end(task: Task, **found: Any) -> None:
         if task not in ended:
@@ -95,9 +95,9 @@ def _round(
         if isinstance(found, Failure):
             return end(task, error=found.why, bad_input=found.bad_input)
         if step is draw:
-            return end(task, outcome=found, stale=stale[task])
+            return end(task, outcome=found, stale=begun[task].stale, edited=begun[task].edited)
         if step is begin:
-            stale[task], shares[task] = found.stale, len(found.shares)
+            begun[task], shares[task] = found, len(found.shares)
             waiting.extendleft((measure, task, share) for share in reversed(found.shares))
         else:
             shares[task] -= 1
@@ -124,7 +124,7 @@ def _round(
                 at_work[task] -= 1
                 follow(step, task, found)
     except BrokenProcessPool:
-        left = [replace(task, fresh=task.fresh and task not in stale) for task in tasks if task not in ended]
+        left = [replace(task, fresh=task.fresh and task not in begun) for task in tasks if task not in ended]
         return left, {task.name for task, steps in at_work.items() if steps and task not in ended}
     except (KeyboardInterrupt, Interrupted):
         workers.stop()

@@ -43,6 +43,7 @@ class Finished:
         seconds: From its start to its verdicts.
         outcome: None if other shards still have chunks to compute, or after an error.
         stale: Whether the stored run was begun by other code than this.
+        edited: The user's own files whose change since an earlier run made this a new one.
         error: What went wrong, in one line; empty if nothing did.
         bad_input: Whether that was a setting that cannot be used.
     """
@@ -51,6 +52,7 @@ class Finished:
     seconds: float
     outcome: "Outcome | None" = None
     stale: bool = False
+    edited: tuple[str, ...] = ()
     error: str = ""
     bad_input: bool = False
 
@@ -71,10 +73,11 @@ Tell = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Begun:
-    """The shares that are missing, and whether the stored run was begun by other code than this."""
+    """The shares that are missing, whether other code than this began the run, and what made it a new one."""
 
     shares: list[range]
     stale: bool
+    edited: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,10 @@ def begin(task: Task, workers: int) -> Begun:
     stale = path.exists() and store.code_changed(path, code)
     if stale and not store.is_finished(path):
         raise StoreError(f"{path} was begun by other code than this; --fresh begins it again")
+    edited = store.edited(path, programs.settings)
     record = sweep.open_store(programs, path)
     mine = sweep.positions(record, task.shard or (jax.process_index(), jax.process_count()))
-    return Begun(sweep.divide(programs, record, mine, workers), stale)
+    return Begun(sweep.divide(programs, record, mine, workers), stale, edited)
 
 
 def measure(task: Task, share: range) -> None:

@@ -282,6 +282,10 @@ def _say(found: steps.Finished) -> None:
         return
     if found.stale:
         console.print(f"{found.name}: stored by other code than this; --fresh computes it again")
+    if found.edited:
+        console.print(
+            f"{found.name}: {', '.join(found.edited)} changed since an earlier run; this is a new one"
+        )
     if found.outcome is None:
         console.print(f"{found.name}: this share is stored; others still have chunks to compute")
     else:

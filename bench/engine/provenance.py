@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from signalprop.bench.engine import machine, store
+from signalprop.bench.engine.sources import sources
 from signalprop.bench.experiment import Experiment
 
 ROOT = Path(__file__).parents[2]  # where analysis, models and bench lie, in a checkout and when installed
@@ -29,6 +30,7 @@ def provenance(experiment: Experiment, settings: Any, device_kind: str) -> dict[
     return {
         "experiment": experiment.name,
         "settings": json.dumps(asdict(settings)),
+        "sources": json.dumps(sources(settings)),
         "settings_hash": store.identity(experiment.name, settings),
         "schema": store.SCHEMA,
         "code_hash": code_hash(experiment, settings),

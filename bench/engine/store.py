@@ -23,6 +23,7 @@ import zarr
 
 from signalprop.bench.engine.errors import StoreError
 from signalprop.bench.engine.grid import Block, Grid, block_slices, blocks
+from signalprop.bench.engine.sources import sources
 
 SCHEMA = 1
 MARKER, SPLIT = "done", "split"
@@ -33,8 +34,15 @@ Shape = tuple[tuple[str, ...], tuple[int, ...], np.dtype[Any], dict[str, str]]
 
 
 def identity(experiment: str, settings: Any) -> str:
-    """Hash of an experiment's settings: the name of its run."""
-    text = json.dumps({"experiment": experiment, "schema": SCHEMA, **asdict(settings)}, sort_keys=True)
+    """Hash of an experiment's settings, and of the files of a user's own in them: the name of its run."""
+    own = sources(settings)
+    named = {
+        "experiment": experiment,
+        "schema": SCHEMA,
+        **asdict(settings),
+        **({"sources": own} if own else {}),
+    }
+    text = json.dumps(named, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -174,6 +182,25 @@ def checksum(arrays: Arrays) -> int:
     for name in sorted(arrays):
         value = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), value)
     return value or 1
+
+
+def edited(path: Path, settings: Any) -> tuple[str, ...]:
+    """A user's own files that were edited after an earlier run at these settings, so that a new one begins.
+
+    Args:
+        path: The new run.
+        settings: Its settings.
+    """
+    new, wanted = sources(settings), json.dumps(asdict(settings))
+    if path.exists() or not new:
+        return ()
+    files: set[str] = set()
+    for other in path.parent.glob(f"{path.name.rpartition('-')[0]}-*.zarr"):
+        old = _open(other, "r").attrs
+        if old.get("settings") == wanted:
+            before = json.loads(str(old.get("sources", "{}")))
+            files |= {name for name in new if new[name] != before.get(name)}
+    return tuple(sorted(files))
 
 
 def is_finished(path: Path) -> bool:

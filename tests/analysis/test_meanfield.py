@@ -13,7 +13,7 @@ import pytest
 from scipy import special
 
 from signalprop.analysis import gaussian, meanfield
-from signalprop.models.activations import ACTIVATIONS
+from signalprop.models.activations import ACTIVATIONS, Activation
 
 SIGMA_B = (0.0, 0.05, 0.1, 0.3, 0.5, 1.0)
 CRITICAL = {  # name: (sigma_w, q_star, chi_q) for each sigma_b
@@ -144,6 +144,28 @@ def test_some_activations_have_no_critical_point(name):
     table = critical_table(ACTIVATIONS[name], SIGMA_B)
     assert not table.exists.any()
     assert jnp.isnan(table.sigma_w).all()
+
+
+@pytest.mark.parametrize(
+    "phi",
+    [
+        lambda x: jax.nn.relu(x) ** 2,
+        lambda x: x**2 / (1 + x**2),
+        lambda x: x * jax.scipy.special.erf(x) / (1 + abs(x)),
+    ],
+    ids=["relu squared", "x^2 / (1 + x^2)", "x erf(x) / (1 + |x|)"],
+)
+def test_nothing_is_critical_without_bias_where_the_slope_at_zero_vanishes(phi):
+    """The length jumps: small lengths decay whatever sigma_w, and where they stay chi_1 is above 1."""
+    phi = Activation("own", phi, (0.0,), np.nan)
+    point = critical_point(phi, 0.0)
+    assert not point.exists
+    assert np.isnan(point.sigma_w)
+    assert critical_point(phi, 0.1).exists
+    for sigma_w in (0.5, 1.0, 2.0, 4.0):
+        q_star = meanfield.length_fixed_point(phi, sigma_w, 0.0)[0]
+        chi = float(meanfield.chi_1(phi, q_star, sigma_w))
+        assert chi < 0.01 if q_star < 1e-6 else chi > 1.2, (sigma_w, q_star)
 
 
 @pytest.mark.parametrize(

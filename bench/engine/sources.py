@@ -1,0 +1,97 @@
+"""A user's own code: the files behind the ``module:name`` values of some settings.
+
+A run is named by its settings, so a callable that is named by its module must bring that module's text along:
+who edits a function and runs again wants the new function's numbers.
+"""
+
+import ast
+import hashlib
+import re
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.machinery import PathFinder
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from typing import Any
+
+OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+INSTALLED = tuple(Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib"))
+
+
+def sources(settings: Any) -> dict[str, str]:
+    """Hashes of the files that decide what a user's own callables do, by name.
+
+    They are the module of every ``module:name`` value and what it imports from the same folder, directly or
+    not. An installed module counts by the version of its distribution. Nothing is imported to find out.
+
+    Args:
+        settings: A dataclass; values may be strings or tuples of them.
+
+    Returns:
+        Empty if no value names a callable; without modules that are not found, whose import will say so.
+    """
+    found: dict[str, str] = {}
+    for text in _strings(asdict(settings)):
+        if OWN.fullmatch(text):
+            _add(text.partition(":")[0], found)
+    return dict(sorted(found.items()))
+
+
+def _add(module: str, found: dict[str, str]) -> None:
+    """Add a module and what it imports from its folder."""
+    top = module.partition(".")[0]
+    spec = PathFinder.find_spec(top, sys.path)
+    if spec is None or spec.origin is None:
+        return
+    root = Path(spec.origin).parent.parent if spec.submodule_search_locations else Path(spec.origin).parent
+    if any(root.is_relative_to(place) for place in INSTALLED):
+        owners = packages_distributions().get(top, [])
+        found[top] = " ".join(version(owner) for owner in owners) or sys.version.split()[0]
+        return
+    waiting, seen = _files(root, module), set[Path]()
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            text = path.read_bytes()
+            found[path.relative_to(root).as_posix()] = hashlib.sha256(text).hexdigest()[:12]
+            waiting += _beside(path, text, root)
+
+
+def _beside(path: Path, text: bytes, root: Path) -> list[Path]:
+    """Files under ``root`` that a file imports."""
+    try:
+        nodes = [*ast.walk(ast.parse(text))]
+    except SyntaxError:  # importing it will say so
+        return []
+    package = path.parent.relative_to(root).parts
+    names: list[str] = []
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names += [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
+    return [found for name in names for found in _files(root, name)]
+
+
+def _files(root: Path, module: str) -> list[Path]:
+    """The files under ``root`` that importing a module runs: of its packages, and its own."""
+    parts = module.split(".")
+    places = [root.joinpath(*parts[:n]) for n in range(1, len(parts) + 1)]
+    return [f for place in places for f in (place / "__init__.py", place.with_suffix(".py")) if f.is_file()]
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every string in nested settings."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _strings(part)
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _strings(part)
