@@ -212,7 +212,8 @@ def random_gate_decay(mean: Float[ArrayLike, ""], deviation: Float[ArrayLike, ""
     """Decay rates of products of gates f = sigmoid(z), drawn anew each step with z ~ N(mean, deviation^2).
 
     By Jensen's inequality typical <= mean <= mean_square, all below 0, and equal at deviation 0.
-    Relative error below 1e-10 in float64.
+    Relative error below 1e-10 in float64, also where f is within rounding of 0 or of 1; 0 where 1 - f leaves
+    the dtype's range.
 
     Args:
         mean: Mean of the pre-activation, such as the forget bias.
@@ -223,10 +224,20 @@ def random_gate_decay(mean: Float[ArrayLike, ""], deviation: Float[ArrayLike, ""
     def lost(z: Array) -> Array:  # 1 - f, which keeps its accuracy where f is close to 1
         return jax.nn.sigmoid(-z - mean)
 
+    def log_kept(power: int) -> Array:  # log E f^power, where f may be below the dtype's range
+        middle = jax.nn.log_sigmoid(mean)
+        ratio = gaussian.expectation(lambda z: jnp.exp(power * (jax.nn.log_sigmoid(z + mean) - middle)), q)
+        return power * middle + jnp.log(ratio)
+
     mean_lost = gaussian.expectation(lost, q)
     square_lost = gaussian.expectation(lambda z: lost(z) * (2 - lost(z)), q)
     typical = gaussian.expectation(lambda z: jax.nn.log_sigmoid(z + mean), q)
-    return Decay(typical, jnp.log1p(-mean_lost), jnp.log1p(-square_lost) / 2)
+    keeps = jnp.asarray(mean) >= 0
+    return Decay(
+        typical,
+        jnp.where(keeps, jnp.log1p(-mean_lost), log_kept(1)),
+        jnp.where(keeps, jnp.log1p(-square_lost), log_kept(2)) / 2,
+    )
 
 
 def chrono_memory(lag: Float[ArrayLike, ""], longest: Float[ArrayLike, ""]) -> Float[Array, ""]:

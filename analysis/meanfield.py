@@ -278,6 +278,16 @@ def critical_sigma_w(phi: Elementwise, q: Scalar) -> Float[Array, ""]:
     return 1 / jnp.sqrt(derivative_moment(phi, q))
 
 
+@compiled("phi", "dtype")
+def has_slope_at_zero(phi: Elementwise, dtype: Any = float) -> Bool[Array, ""]:
+    """Whether E phi'^2 tends to a number above 0 as q does: it is the same at two small q.
+
+    Only then is there a critical sigma_w at q = 0. A step and relu squared have none.
+    """
+    small, larger = (derivative_moment(phi, jnp.asarray(q, dtype)) for q in (0.0, 1e-8))
+    return (small > 0) & (jnp.abs(larger / small - 1) < 0.01)
+
+
 @compiled("phi")
 def critical_line(phi: Elementwise, q: Scalar) -> CriticalPoint:
     """Point of the critical line whose fixed point is q.
@@ -319,7 +329,7 @@ def critical_point(phi: Elementwise, sigma_b: Scalar) -> CriticalPoint:
 
     points = jnp.linspace(np.log(1e-16), np.log(1e8), 256, dtype=sigma_b.dtype)
     log_q, found = first_crossing(above, points, noise)
-    at_zero = (sigma_b == 0) & (above(points[0]) >= -noise) & _has_slope_at_zero(phi, sigma_b.dtype)
+    at_zero = (sigma_b == 0) & (above(points[0]) >= -noise) & has_slope_at_zero(phi, sigma_b.dtype)
     q = jnp.where(at_zero, 0, jnp.exp(log_q))
     sigma_w, exists = critical_sigma_w(phi, q), found | at_zero
     return _where_it_exists(CriticalPoint(sigma_w, sigma_b, q, chi_q(phi, q, sigma_w), exists))
@@ -401,12 +411,6 @@ def _critical_excess(phi: Elementwise, q: Array) -> Array:
     """sigma_b^2 / q on the critical line."""
     ratio = expectation(lambda x: phi(x) ** 2, q, kinks_of(phi)) / derivative_moment(phi, q)
     return 1 - ratio / q
-
-
-def _has_slope_at_zero(phi: Elementwise, dtype: Any) -> Array:
-    """Whether E phi'^2 has a limit above zero for small q: it is the same at two small q."""
-    small, larger = (derivative_moment(phi, jnp.asarray(q, dtype)) for q in (0.0, 1e-8))
-    return (small > 0) & (jnp.abs(larger / small - 1) < 0.01)
 
 
 def _where_it_exists(point: CriticalPoint) -> CriticalPoint:

@@ -41,7 +41,7 @@ PRECONDITIONING_PASSES = 2
 Factors = Float[Array, "depth n n"] | Sequence[Float[Array, "_ _"]]
 State = TypeVar("State")
 Pairs = tuple[Array, Array, Array, Array, Array]  # x, y, log_x, log_y, largest change
-Sweep = tuple[Array, Array, Array, Array]  # rows, logs, largest change, number of sweeps
+Sweep = tuple[Array, Array, Array, Array, Array]  # rows, logs, logs before, largest change, sweeps
 
 
 class Stratified(NamedTuple):
@@ -76,8 +76,8 @@ def log_singular_values(
 
     Returns:
         The logarithms in descending order, as many as the smallest dimension met; -inf beyond the structural
-        rank (the smallest number of non-zero rows or columns of a factor), never through underflow. All NaN
-        if a factor is not finite or the rotations did not converge.
+        rank (the smallest number of non-zero rows or columns of a factor), never through underflow; of rows
+        that depend on each other, rounding or -inf. All NaN if a factor is not finite.
 
     Raises:
         ValueError: If there is no factor, or neighbouring shapes do not fit.
@@ -243,29 +243,36 @@ def _jacobi(rows: Array, logs: Array) -> tuple[Array, Array]:
 
     One-sided Jacobi on (unit vector, logarithm of length) pairs. A sweep meets every pair once, in rounds of
     n/2 disjoint pairs (round robin), and ends the iteration if it changed no logarithm by more than the
-    tolerance. Convergence is quadratic, so what remains is far below it.
+    tolerance. Convergence is quadratic, so what remains is far below it, unless it is rounding: cosines of
+    rows of equal length are never smaller than the error of their sums.
+
+    A row that loses all its digits in one sweep lies in the span of the longer ones: it counts as zero. What
+    is left of it is rounding, and would lose all its digits again in every sweep.
     """
     n = len(rows)
     half = (n + 1) // 2
-    tolerance = 1e-3 * np.finfo(rows.dtype).eps ** 0.5
+    eps = float(np.finfo(rows.dtype).eps)
+    tolerance, all_digits = max(1e-3 * eps**0.5, 4 * eps * rows.shape[1] ** 0.5), float(np.log(n * eps))
     if n % 2:
         rows = jnp.pad(rows, ((0, 1), (0, 0)))
         logs = jnp.pad(logs, (0, 1), constant_values=-jnp.inf)
 
     def unfinished(state: Sweep) -> Array:
-        _, _, change, sweeps = state
+        *_, change, sweeps = state
         return jnp.logical_and(change > tolerance, sweeps < MAX_SWEEPS)
 
     def sweep(state: Sweep) -> Sweep:
-        rows, logs, _, sweeps = state
+        rows, logs, before, _, sweeps = state
         rows, corrections = _unit_rows(rows)
         logs = logs + corrections
+        lost = logs < before + all_digits
+        rows, logs = jnp.where(lost[:, None], 0, rows), jnp.where(lost, -jnp.inf, logs)
         pairs = rows[:half], rows[half:], logs[:half], logs[half:], jnp.zeros((), rows.dtype)
         x, y, log_x, log_y, change = jax.lax.fori_loop(0, 2 * half - 1, _round, pairs)
-        return jnp.concatenate([x, y]), jnp.concatenate([log_x, log_y]), change, sweeps + 1
+        return jnp.concatenate([x, y]), jnp.concatenate([log_x, log_y]), logs, change, sweeps + 1
 
-    state = rows, logs, jnp.asarray(jnp.inf, rows.dtype), jnp.asarray(0)
-    rows, logs, change, _ = jax.lax.while_loop(unfinished, sweep, state)
+    state = rows, logs, jnp.full_like(logs, -jnp.inf), jnp.asarray(jnp.inf, rows.dtype), jnp.asarray(0)
+    rows, logs, _, change, _ = jax.lax.while_loop(unfinished, sweep, state)
     _, corrections = _unit_rows(rows)
     return jax.lax.top_k(logs + corrections, n)[0], change <= tolerance
 
@@ -298,8 +305,12 @@ def _round(_: int, state: Pairs) -> Pairs:
 
 
 def _combine(x: Array, y: Array, cosine: Array, share: Array, c: Array, log_x: Array) -> tuple[Array, Array]:
-    """``cosine (x + share y)`` at about unit length, and the logarithm of its length."""
-    length = cosine * jnp.sqrt(1 + share * (2 * c + share))
+    """``cosine (x + share y)`` at about unit length, and the logarithm of its length.
+
+    Where x and y are parallel to rounding, less is left than it says, until the next sweep measures it.
+    """
+    rounding = 4 * float(np.finfo(x.dtype).eps) * x.shape[1] ** 0.5
+    length = cosine * jnp.sqrt(jnp.maximum(1 + share * (2 * c + share), rounding))
     scale = cosine / length
     return scale[:, None] * x + (scale * share)[:, None] * y, log_x + jnp.log(length)
 

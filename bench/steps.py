@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from signalprop.bench.engine import machine
 from signalprop.bench.engine.errors import InputError, Interrupted, StoreError
+from signalprop.models.lookup import Unusable
 
 if TYPE_CHECKING:
     from signalprop.bench.engine.programs import Programs
@@ -158,8 +159,8 @@ def do(platform: str | None, tell: Tell, step: Callable[..., Any], task: Task, *
     try:
         machine.start(platform)
         return step(task, *more)
-    except (InputError, StoreError) as error:
-        return Failure(str(error), isinstance(error, InputError))
+    except (InputError, Unusable, StoreError) as error:
+        return Failure(str(error), not isinstance(error, StoreError))
     except Interrupted:
         raise
     except Exception as error:

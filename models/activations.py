@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from signalprop.models.lookup import imported, named
+from signalprop.models.lookup import Unusable, imported, named
 
 SELU_LEFT_SLOPE = 1.0507009873554805 * 1.6732632423543772  # Klambauer et al. (2017), arXiv 1706.02515
 GELU_MAX_SLOPE = (1 + erf(1)) / 2 + exp(-1) / sqrt(pi)  # at x = sqrt(2)
@@ -109,7 +109,8 @@ def activation(name: str) -> Activation:
         The activation; of an imported one without attributes, no kinks, unknown slope (NaN), not homogeneous.
 
     Raises:
-        ValueError: If the name is unknown (the message gives the nearest one) or cannot be imported.
+        Unusable: If the name is unknown (the message gives the nearest one) or cannot be imported, or if the
+            callable is not elementwise or not written for JAX.
 
     Example:
         >>> activation("tanh").max_slope
@@ -120,6 +121,7 @@ def activation(name: str) -> Activation:
     function = imported("activation", name)
     if isinstance(function, Activation):
         return function
+    require_elementwise(name, function)
     return Activation(
         name,
         function,
@@ -127,6 +129,43 @@ def activation(name: str) -> Activation:
         getattr(function, "max_slope", nan),
         getattr(function, "homogeneous", False),
     )
+
+
+def require_elementwise(name: str, function: Callable[[Array], Array]) -> None:
+    """Raise Unusable unless a callable acts on every element alone, in JAX, and keeps shape and float type.
+
+    Args:
+        name: Of the callable, for the message.
+        function: Tried on six numbers, together and one by one.
+    """
+    if why := _why_unusable(function):
+        raise Unusable(f"activation {name!r}: {why}")
+
+
+def _why_unusable(function: Callable[[Array], Array]) -> str:
+    """What is wrong with a callable as an activation; empty if nothing is."""
+    at = jax.ShapeDtypeStruct((6,), jnp.result_type(float))
+    try:
+        together = jax.eval_shape(lambda x: function(x), at)  # jit of a NumPy ufunc itself may crash
+    except Exception as error:  # whatever a user's code raises
+        return f"JAX cannot trace it; write it with jax.numpy ({str(error).splitlines()[0]})"
+    if together.shape != at.shape:
+        return f"makes the shape {together.shape} of {at.shape}; write an elementwise function"
+    if not jnp.issubdtype(together.dtype, jnp.floating):
+        return f"returns {together.dtype}; write .astype(x.dtype) at its end"
+    return (
+        ""
+        if _acts_alone(function)
+        else "its value depends on the other units; write a function of one number"
+    )
+
+
+def _acts_alone(function: Callable[[Array], Array]) -> bool:
+    """Whether six numbers have the same values together as one by one."""
+    with jax.ensure_compile_time_eval():
+        x = jnp.linspace(-1.7, 1.3, 6)
+        together, alone = function(x), jax.vmap(lambda x: function(x[None])[0])(x)
+        return bool(jnp.allclose(together, alone, rtol=1e-4, atol=1e-6, equal_nan=True))
 
 
 def chosen(names: tuple[str, ...], index: Int[ArrayLike, ""]) -> Activation:

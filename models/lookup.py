@@ -8,6 +8,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+class Unusable(ValueError):
+    """A name that is not known, or a user's own callable that cannot be used: which, why, what to write."""
+
+
 def named(kind: str, name: str, table: Mapping[str, T]) -> T:
     """Look a name up in a table.
 
@@ -17,13 +21,13 @@ def named(kind: str, name: str, table: Mapping[str, T]) -> T:
         table: The known names.
 
     Raises:
-        ValueError: If the name is unknown; the message gives the nearest one.
+        Unusable: If the name is unknown; the message gives the nearest one.
     """
     if name in table:
         return table[name]
     near = difflib.get_close_matches(name.lower(), table, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"write one of {', '.join(table)}"
-    raise ValueError(f"unknown {kind} {name!r}: {hint}")
+    raise Unusable(f"unknown {kind} {name!r}: {hint}")
 
 
 def imported(kind: str, spec: str, ready: type | None = None) -> Any:
@@ -35,18 +39,18 @@ def imported(kind: str, spec: str, ready: type | None = None) -> Any:
         ready: Class whose instances are accepted although they are not callable.
 
     Raises:
-        ValueError: If the module cannot be imported or lacks the attribute, or if the attribute is neither.
+        Unusable: If the module cannot be imported or lacks the attribute, or if the attribute is neither.
     """
     module_name, _, attribute = spec.partition(":")
     try:
         module = importlib.import_module(module_name)
     except (ImportError, ValueError) as error:
-        raise ValueError(f"{kind} {spec!r}: cannot import {module_name!r} ({error})") from error
+        raise Unusable(f"{kind} {spec!r}: cannot import {module_name!r} ({error})") from error
     if not hasattr(module, attribute):
         near = difflib.get_close_matches(attribute, dir(module), n=1)
         hint = f"did you mean {near[0]!r}?" if near else "write module:name"
-        raise ValueError(f"{kind} {spec!r}: {module_name} has no {attribute!r}; {hint}")
+        raise Unusable(f"{kind} {spec!r}: {module_name} has no {attribute!r}; {hint}")
     found = getattr(module, attribute)
     if not (callable(found) or (ready and isinstance(found, ready))):
-        raise ValueError(f"{kind} {spec!r} is not callable: write module:name of a callable")
+        raise Unusable(f"{kind} {spec!r} is not callable: write module:name of a callable")
     return found

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the report reads verdicts without them
     from numpy.typing import ArrayLike
 
 FIVE_SIGMA = math.erfc(5 / math.sqrt(2))  # chance beyond five standard errors on either side
+ZERO = 1e-6  # predictions below it are of nothing, which only an allowance can judge
 FEWEST = 8  # networks: from fewer, Student's factor at five sigma is so large that no check can fail
 
 Agreement = Literal["agrees", "disagrees", "no theory"]
@@ -220,7 +221,8 @@ def compare_estimates(
 ) -> list[Verdict]:
     """Compare numbers whose errors are known, such as variances over networks, at every place.
 
-    A place counts if its number, error and prediction are known; no verdict where none is.
+    A place counts if its number, error and prediction are known, and if its slack is at most the largest
+    prediction (where these are not 0): a wider one would agree with anything. No verdict where none counts.
 
     Args:
         claims: Ids that the verdict answers.
@@ -240,6 +242,13 @@ def compare_estimates(
     columns = xr.broadcast(*map(xr.DataArray, (measured, error, predicted, slack)))
     numbers = np.array([column.values.ravel() for column in columns])
     numbers = numbers[:, ~np.isnan(numbers).any(0)]
+    if numbers.size == 0:
+        return []
+    effect = float(np.max(np.abs(numbers[2])))
+    vague = (numbers[3] > effect) & (effect > ZERO)
+    if vague.any():
+        tolerance_from += f"; {vague.sum()} of {vague.size} places left out, where it would exceed the effect"
+        numbers = numbers[:, ~vague]
     if numbers.size == 0:
         return []
     values, errors, expected, allowed = numbers
@@ -297,14 +306,27 @@ def observe_mean(
 
 
 def write(path: Path, verdicts: Sequence[Verdict]) -> None:
-    """Write ``verdicts.json``; numbers keep six digits so that re-runs differ only where results do."""
-    path.write_text(json.dumps([_rounded(asdict(v)) for v in verdicts], indent=1, allow_nan=True) + "\n")
+    """Write ``verdicts.json``; numbers keep six digits so that re-runs differ only where results do.
+
+    What is infinite or not a number is written as a string, ``"inf"``, ``"-inf"`` or ``"nan"``: JSON has no
+    other way, and many readers refuse the one that Python has.
+    """
+    entries = [{k: _written(v) for k, v in asdict(verdict).items()} for verdict in verdicts]
+    path.write_text(json.dumps(entries, indent=1, allow_nan=False) + "\n")
 
 
 def read(path: Path) -> list[Verdict]:
     """Read ``verdicts.json``."""
-    return [Verdict(**{**v, "claims": tuple(v["claims"])}) for v in json.loads(path.read_text())]
+    return [Verdict(**v | {"claims": tuple(v["claims"])} | _numbers(v)) for v in json.loads(path.read_text())]
 
 
-def _rounded(entry: dict[str, object]) -> dict[str, object]:
-    return {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in entry.items()}
+def _numbers(entry: dict[str, Any]) -> dict[str, float]:
+    """Those numbers of a verdict that are written as strings."""
+    names = ("predicted", "measured", "uncertainty", "tolerance")
+    return {name: float(entry[name]) for name in names if isinstance(entry[name], str)}
+
+
+def _written(value: object) -> object:
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.6g}") if math.isfinite(value) else str(value)

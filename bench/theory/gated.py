@@ -44,9 +44,9 @@ class Memory:
             "kept_per_step": jax.nn.sigmoid(bias),
             "lifetime": gated.forget_lifetime(bias),
             "e_folding": gated.forget_e_folding(bias),
-            "e_folding_typical": -1 / decay.typical,
-            "e_folding_of_mean": -1 / decay.mean,
-            "e_folding_of_mean_square": -1 / decay.mean_square,
+            "e_folding_typical": 1 / abs(decay.typical),  # all are at most 0, and inf where they are 0
+            "e_folding_of_mean": 1 / abs(decay.mean),
+            "e_folding_of_mean_square": 1 / abs(decay.mean_square),
         }
         values: dict[str, Number] = {
             "chrono_mean_lifetime": 1 + self.longest / 2,
@@ -87,6 +87,12 @@ class GatedField:
         require_count("--steps", (self.steps,), least=20)
         point = jax.jit(self._minimal if self.cell == "minimal_rnn" else self._population)()
         values: dict[str, Number] = {"weights": "drawn anew at every step"}
+        needed = 10 * (1 + float(np.exp(self.forget_bias)))
+        if self.cell != "minimal_rnn" and self.steps < needed:
+            why = (
+                f"withheld: {self.steps} steps are too few for a stationary state; write --steps {needed:.3g}"
+            )
+            return Prediction(values | {"exponent": why})
         for name, value in point.items():
             if not np.isnan(value):
                 values[name] = value.item()

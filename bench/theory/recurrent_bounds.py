@@ -14,6 +14,8 @@ from signalprop.bench.measure.names import NILPOTENT
 from signalprop.bench.theory.prediction import Number, Prediction, find_activation
 from signalprop.models.initializers import SCHEMES
 
+DIAGONAL = ("identity", "scaled_identity")  # ensembles that are one matrix, on which units stay apart
+
 
 @dataclass(frozen=True)
 class Recurrent:
@@ -46,28 +48,35 @@ class Recurrent:
             "rho": found["spectral_radius"],
             "largest": gamma * found["largest_singular_value"],
             "numerical": gamma * found["numerical_radius"],
-            "chi_1": float(np.exp(found["mean_field_exponent"])),
         }
+        if "mean_field_exponent" in found:
+            compared["chi_1"] = float(np.exp(found["mean_field_exponent"]))
         rows = [
             {"rule": RULES[name], "compared_with_1": value, "says": "explodes" if value > 1 else "vanishes"}
             for name, value in compared.items()
         ]
         must_vanish = bool(compared["largest"] < 1)
         values: dict[str, Number] = {**found, "largest_slope": gamma, "must_vanish": must_vanish}
+        if self.ensemble in DIAGONAL:
+            values["mean_field_exponent"] = "withheld: it is of random weights, and these couple no units"
         return Prediction(values, rows)
 
     def _numbers(self) -> dict[str, jax.Array]:
         """Numbers of the drawn matrix, and exponents of wide networks of its kind."""
         phi, scheme = find_activation(self.activation), ensemble(self.ensemble)
-        drawn = scheme.draw(jax.random.key(self.seed), self.width, self.width, self.gain, jnp.float64)
-        sigma_w = scheme.effective_sigma_w(self.width, self.width, self.gain)
+        factor = self.gain if not scheme.free else 1.0  # the others have no scale of their own
+        drawn = factor * scheme.draw(
+            jax.random.key(self.seed), self.width, self.width, self.gain, jnp.float64
+        )
+        sigma_w = factor * scheme.effective_sigma_w(self.width, self.width, self.gain)
         numbers = {
             "spectral_radius": recurrent.spectral_radius(drawn),
             "largest_singular_value": recurrent.largest_singular_value(drawn),
             "numerical_radius": recurrent.numerical_radius(drawn),
             "henrici_departure": recurrent.henrici_departure(drawn),
-            "mean_field_exponent": chaos.mean_field_exponent(phi, sigma_w, self.noise),
         }
+        if self.ensemble not in DIAGONAL:
+            numbers["mean_field_exponent"] = chaos.mean_field_exponent(phi, sigma_w, self.noise)
         if self.ensemble == NILPOTENT:
             numbers["nilpotent_exponent"] = recurrent.nilpotent_exponent(phi, self.gain, self.noise)
         return numbers

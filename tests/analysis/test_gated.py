@@ -167,6 +167,15 @@ def test_random_gates_decay_as_adaptive_quadrature_says_and_in_jensens_order():
     np.testing.assert_allclose(decay(3.0, 0.0), special.log_expit(3.0), rtol=1e-10)
 
 
+@pytest.mark.parametrize("bias", [-1000.0, -50.0, -30.0, -3.0, 3.0, 30.0])
+def test_gates_far_from_the_middle_decay_as_their_asymptotes_say(bias):
+    """At deviation 0 all rates are log f; at 1 and far below 0, f is e^z: E log f = b, log E f = b + 1/2."""
+    decay = jax.jit(gated.random_gate_decay)
+    np.testing.assert_allclose(decay(bias, 0.0), special.log_expit(bias), rtol=1e-10)
+    if bias <= -30:
+        np.testing.assert_allclose(decay(bias, 1.0), [bias, bias + 0.5, bias + 1], rtol=1e-10)
+
+
 def test_chrono_units_keep_what_the_integral_over_their_lifetimes_says():
     longest = 200.0
     for lag in (0.0, 1.0, 40.0, 1000.0):

@@ -211,3 +211,73 @@ def test_factors_that_do_not_chain_are_refused():
         products.log_singular_values([])
     with pytest.raises(ValueError, match=r"factors do not chain: \(3, 2\) is followed by \(3, 2\)"):
         products.scaled_product([jnp.ones((3, 2)), jnp.ones((3, 2))])
+
+
+def projection(rng, n):
+    """A projection onto fewer directions, as of layer norm: all other values are 0, the kept ones tie."""
+    basis = np.linalg.qr(rng.normal(size=(n, rng.integers(1, n))))[0]
+    return basis @ basis.T
+
+
+def permutation(rng, n):
+    return np.eye(n)[rng.permutation(n)]
+
+
+def ties(rng, n):
+    left, right = (np.linalg.qr(rng.normal(size=(n, n)))[0] for _ in range(2))
+    return left * rng.choice([1.0, 1.0, 2.0, 1e-3], n) @ right
+
+
+def low_rank(rng, n):
+    rank = rng.integers(1, n // 2)
+    return rng.normal(size=(n, rank)) @ rng.normal(size=(rank, n))
+
+
+def graded_rows(rng, n):
+    return 10.0 ** rng.uniform(-8, 8, (n, 1)) * rng.normal(size=(n, n))
+
+
+def repeated_rows(rng, n):
+    return rng.normal(size=(n, n))[rng.integers(0, n, n)]
+
+
+def rows_of_one_sign(rng, n):
+    return np.ones((n, n)) + np.diag(rng.choice([0.0, 1.0], n))
+
+
+def sparse(rng, n):
+    return rng.normal(size=(n, n)) * (rng.random((n, n)) < 0.1)
+
+
+STRUCTURED = (projection, permutation, ties, low_rank, graded_rows, repeated_rows, rows_of_one_sign, sparse)
+
+
+def assert_near(logs, matrix, eps):
+    """Every value against LAPACK in float64: to rounding, or below what the dtype resolves; none is NaN."""
+    assert not np.isnan(logs).any()
+    n, expected = len(matrix), np.linalg.svd(matrix, compute_uv=False)
+    floor = 20 * eps * n * expected[0]
+    np.testing.assert_allclose(np.exp(logs), expected, rtol=1e-4 if eps > 1e-10 else 1e-9, atol=floor)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", STRUCTURED)
+def test_every_finite_matrix_has_an_answer(kind, dtype):
+    """25 matrices of each kind, with ties, exact zeros, repeated rows and grading: 200 in all."""
+    rng = np.random.default_rng(STRUCTURED.index(kind))
+    matrices = np.array([kind(rng, 24) for _ in range(25)]).astype(dtype)
+    found = SPECTRA(jnp.asarray(matrices)[:, None])
+    for logs, matrix in zip(np.asarray(found, float), matrices.astype(float), strict=True):
+        assert_near(logs, matrix, np.finfo(dtype).eps)
+
+
+SPECTRA = jax.jit(jax.vmap(products.log_singular_values))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [256, 513])
+def test_the_jacobian_of_a_layer_norm_has_ones_and_a_zero(n, dtype):
+    matrix = (np.eye(n) - 1 / n).astype(dtype)
+    logs = np.asarray(products.log_singular_values(jnp.asarray(matrix)[None]), float)
+    assert_near(logs, matrix.astype(float), np.finfo(dtype).eps)
+    np.testing.assert_allclose(logs[:-1], 0, atol=1e-5)

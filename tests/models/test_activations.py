@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from signalprop.models.activations import ACTIVATIONS, Activation, activation
+from signalprop.models.lookup import Unusable
 
 EVERY = pytest.mark.parametrize("phi", ACTIVATIONS.values(), ids=ACTIVATIONS)
 GRID = np.linspace(-8.0, 8.0, 4001)  # holds 0, -1 and 1
@@ -113,6 +114,33 @@ def test_a_users_callable_is_imported_with_its_attributes(monkeypatch, tmp_path)
         activation("their_module:number")
     with pytest.raises(ValueError, match="cannot import 'no_such_module'"):
         activation("no_such_module:f")
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("jax.nn.softmax", "its value depends on the other units; write a function of one number"),
+        ("lambda x: x - x.mean()", "its value depends on the other units"),
+        ("numpy.tanh", "JAX cannot trace it; write it with jax.numpy"),
+        ("math.tanh", "JAX cannot trace it; write it with jax.numpy"),
+        ("lambda x: x if x > 0 else 0 * x", "JAX cannot trace it; write it with jax.numpy"),
+        ("lambda x: x.sum()", r"makes the shape \(\) of \(6,\); write an elementwise function"),
+        ("lambda x: (x > 0).astype(int)", r"returns int\d+; write .astype\(x.dtype\) at its end"),
+    ],
+)
+def test_what_is_no_activation_is_refused_in_a_line(function, words, monkeypatch, tmp_path):
+    module = f"refused_{abs(hash(function))}"
+    (tmp_path / f"{module}.py").write_text(f"import math\nimport jax\nimport numpy\nphi = {function}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(Unusable, match=f"^activation '{module}:phi': {words}") as refused:
+        activation(f"{module}:phi")
+    assert "\n" not in str(refused.value)
+    with pytest.raises(Unusable):  # also while JAX traces
+        jax.jit(lambda x: activation(f"{module}:phi")(x))(1.0)
+
+
+def test_a_callable_is_tried_while_jax_traces_too():
+    assert jax.jit(lambda x: activation("jax.numpy:cos")(x))(0.0) == 1
 
 
 def test_equal_imports_are_equal_so_that_nothing_is_compiled_twice():

@@ -122,7 +122,7 @@ def _density(at: xr.Dataset) -> Figure:
     """Densities of s over its root mean square at a few depths, all networks together."""
     figure, axes = _panels(at, sharey=True)
     families = at["weights"].values
-    depths = [d for d in (2, 8, 32, 128) if d in at["depth"].values] or [int(at["depth"][-1])]
+    depths = shown_depths(at["depth"].values.tolist())
     colours = mpl.colormaps[draw.SEQUENTIAL](np.linspace(0, 0.85, len(depths)))
     log_s = ((at["log_singular_values"] - at["log_mean_square"] / 2) / LN10).sel(depth=depths)
     for row, family in zip(axes, families, strict=True):
@@ -145,6 +145,14 @@ def _density(at: xr.Dataset) -> Figure:
     axes[0, 0].set_ylim(bottom=4e-3)
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
+
+
+def shown_depths(depths: list[int]) -> list[int]:
+    """2, 8, 32 and 128 if most of them were measured, else up to four of those that were, evenly chosen."""
+    usual: list[int] = [d for d in (2, 8, 32, 128) if d in depths]
+    if len(usual) > 2:
+        return usual
+    return [depths[i] for i in np.unique(np.linspace(0, len(depths) - 1, 4).round().astype(int))]
 
 
 def _wide_limit(panel: Axes, name: str, family: str, depth: int, colour: Any) -> None:

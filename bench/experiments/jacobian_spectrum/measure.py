@@ -34,7 +34,7 @@ def grid(settings: Settings) -> Grid:
         static={},
         traced={"scale": scales},
         seeds=settings.seeds,
-        constants=constants | {"critical": critical_scales(settings.activation)},
+        constants=constants | {"critical": critical_scales(settings.activation, bool(settings.multiple))},
         coords={
             "scale": names,
             "weights": settings.weights,
@@ -59,24 +59,32 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
 
 
 @cache
-def critical_scales(names: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
+def critical_scales(names: tuple[str, ...], needed: bool = True) -> tuple[tuple[float, float], ...]:
     """Critical sigma_w of each activation, with the sigma_b that keeps its length at the fixed point.
 
+    Args:
+        names: Activations.
+        needed: Whether a scale is a multiple of it; if not, both are 0 where there is none.
+
     Raises:
-        InputError: If the activation has no critical point at the length 0.
+        InputError: If one is needed and the activation has no critical point at the length 0.
     """
 
     def biased(index: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
         phi = chosen(names, index)
         sigma_w = meanfield.critical_sigma_w(phi, q)
-        return sigma_w, q - meanfield.length_map(phi, q, sigma_w, 0.0)
+        exists = (q > 0) | meanfield.has_slope_at_zero(phi)
+        return jnp.where(exists, sigma_w, jnp.nan), q - meanfield.length_map(phi, q, sigma_w, 0.0)
 
     q_star = jnp.array([Q_STAR.get(name, 0.0) for name in names])
     found = np.array(jax.jit(jax.vmap(biased))(jnp.arange(len(names)), q_star)).T
-    for name, (sigma_w, variance) in zip(names, found, strict=True):
-        if not (np.isfinite(sigma_w) and variance > -1e-9):
-            raise InputError(f"activation: {name} has no critical point at q = 0; leave it out")
-    return tuple((float(sigma_w), float(np.sqrt(max(variance, 0.0)))) for sigma_w, variance in found)
+    exists = np.isfinite(found[:, 0]) & (found[:, 1] > -1e-9)
+    for name in np.array(names)[~exists]:
+        if needed:
+            hint = "leave it out, or write scales as they are: --multiple --sigma-w 1 2"
+            raise InputError(f"--activation: {name} has no critical point at q = 0; {hint}")
+    sigma_w, sigma_b = np.where(exists, [found[:, 0], np.sqrt(np.maximum(found[:, 1], 0))], 0.0)
+    return tuple(zip(sigma_w.tolist(), sigma_b.tolist(), strict=True))
 
 
 class Case(NamedTuple):

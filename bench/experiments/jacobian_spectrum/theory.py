@@ -24,7 +24,7 @@ def theory(settings: Settings) -> xr.Dataset:
     """Predictions for every activation, weight family and scale, at the measured depths or at all layers."""
     labels, width = grid(settings).labels(), settings.width
     families = cast(tuple[freeprob.Weights, ...], settings.weights)
-    critical, sigma_b = np.array(critical_scales(settings.activation)).T
+    critical, sigma_b = np.array(critical_scales(settings.activation, bool(settings.multiple))).T
     sigma_w = critical[:, None] * labels["multiple"][1] + labels["absolute"][1]
     log_chi, ratio = layer_moments(settings.activation, sigma_w, sigma_b, settings.depth[-1])
     at, scales = np.array(settings.depth) - 1, ("activation", "scale")

@@ -14,8 +14,11 @@ arXiv 1611.01232). The mean of a logarithm lies below the logarithm of the mean:
 taken at the length that theory gives each layer of the window, so that slow transients, relu without a fixed
 point (sigma_b > 0), and gelu, which on part of its critical line is unstable in length, are predicted too.
 
+The expansion in 1/N says nothing where its first term is large: such settings are measured and not judged.
+
 The plane is drawn over sigma_w on a logarithmic axis, on which Schoenholz's sigma_w^2 gives the same picture.
-Each activation has its own range: sigma_w is set as a multiple of the critical one at sigma_b = 0.
+Each activation has its own range: sigma_w is set as a multiple of the critical one at sigma_b = 0, or as it
+is, for all of them.
 """
 
 from dataclasses import dataclass
@@ -36,7 +39,9 @@ class Settings:
     activation: tuple[str, ...] = ("tanh", "sigmoid")
     """Activations, one compilation each."""
     ratio: tuple[float, ...] = (0.1, 0.4, 0.7, 0.9, 1.1, 1.4, 2.0, 3.0)
-    """Weight scales, as multiples of the activation's critical sigma_w at sigma_b = 0."""
+    """Weight scales, as multiples of the activation's critical sigma_w at sigma_b = 0 (of 1 without one)."""
+    sigma_w: tuple[float, ...] = ()
+    """Weight scales as they are; if given, they stand in place of the ratios."""
     sigma_b: tuple[float, ...] = (0.0, 0.2236, 0.5, 1.0)
     """Standard deviations of the biases."""
     data: tuple[str, ...] = ("gaussian",)
@@ -57,11 +62,13 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
         require_known("activation", self.activation, ACTIVATIONS)
-        require_scale("ratio", self.ratio)
+        require_scale("ratio", (*self.ratio, *self.sigma_w))
         require_scale("sigma_b", self.sigma_b)
         require_count("seeds", [self.seeds], 2)
-        if min(self.ratio) == 0 or list(self.ratio) != sorted(set(self.ratio)):
-            raise ValueError(f"ratio: got {self.ratio}; write increasing scales above 0")
+        scales = self.sigma_w or self.ratio
+        if 0 in scales or list(scales) != sorted(set(scales)):
+            name = "sigma_w" if self.sigma_w else "ratio"
+            raise ValueError(f"{name}: got {scales}; write increasing scales above 0")
         if self.depth < sum(self.skip) + 3:
             raise ValueError(f"depth: got {self.depth}; write at least {sum(self.skip) + 3}")
 

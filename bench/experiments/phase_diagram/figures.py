@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signalprop.bench.experiments.phase_diagram.verdicts import REACHED, SETTLED, measured_critical
+from signalprop.bench.experiments.phase_diagram.verdicts import REACHED, SETTLED, zeros
 from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record import figures as draw
 from signalprop.bench.record.tables import tidy
@@ -33,12 +33,16 @@ def table(result: xr.Dataset) -> pd.DataFrame:
         "log_q": result["log_q"].mean("seed"),
         "log_q_predicted": result["log_q_predicted"],
     }
+    found = zeros(result)
+    if len(found):
+        at_zero = found.set_index(["activation", "sigma_b"]).to_xarray()
+        columns |= {name: at_zero[name] for name in ("measured_zero", "predicted_zero")}
     return tidy(columns)
 
 
 def _plane(result: xr.Dataset) -> Figure:
     figure, panels = _panels(result, r"$\sigma_b$", 2.9)
-    crossings = measured_critical(result)
+    crossings = zeros(result)
     for name, axes in panels.items():
         at = _activation(result, name)
         mesh = _theory_plane(axes, at)
@@ -69,7 +73,7 @@ def _panels(result: xr.Dataset, ylabel: str, height: float) -> tuple[Figure, dic
         low, high = float(sigma_w.min()), float(sigma_w.max())
         ticks = [m * 10.0**e for e in range(-2, 4) for m in (1, 2, 5)]
         ticks = [t for t in ticks if 0.98 * low <= t <= 1.02 * high]
-        axes.set(xscale="log", xlabel=r"$\sigma_w$")
+        axes.set(xscale="log", xlabel=r"$\sigma_w$", xlim=(low, high))
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axes.set_xticks([], minor=True)
     return figure, panels
@@ -96,7 +100,7 @@ def _theory_plane(axes: Axes, at: xr.Dataset) -> Any:
 
 def _crossings(axes: Axes, own: pd.DataFrame) -> None:
     axes.errorbar(
-        own["measured"], own["sigma_b"], xerr=own["error"], fmt="D", color="k", markersize=4,
+        own["measured_zero"], own["sigma_b"], xerr=own["error"], fmt="D", color="k", markersize=4,
         markerfacecolor="gold", elinewidth=0.8, zorder=4, clip_on=False, label="measured zero of the growth",
     )  # fmt: skip
 

@@ -24,7 +24,7 @@ def grid(settings: Settings) -> Grid:
     """One compilation per activation; all scales share their draws."""
     return Grid(
         static={"activation": settings.activation},
-        traced={"ratio": settings.ratio, "sigma_b": settings.sigma_b},
+        traced={"ratio": scales(settings), "sigma_b": settings.sigma_b},
         seeds=settings.seeds,
         constants={k: getattr(settings, k) for k in ("data", "width", "depth", "skip", "dtype")}
         | {"unit": {name: unit(name, settings) for name in settings.activation}},
@@ -57,8 +57,15 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     return {name: jnp.where(lost, jnp.nan, values) for name, values in found.items()}
 
 
+def scales(settings: Settings) -> tuple[float, ...]:
+    """Weight scales, in units of `unit`."""
+    return settings.sigma_w or settings.ratio
+
+
 def unit(name: str, settings: Settings) -> float:
-    """The sigma_w that a ratio of 1 stands for: critical at sigma_b = 0, or 1 where nothing is critical."""
+    """The sigma_w that a ratio of 1 means: critical at sigma_b = 0, or 1 where nothing is or if so asked."""
+    if settings.sigma_w:
+        return 1.0
     critical = float(critical_table(name, lines(settings))[0])
     return critical if np.isfinite(critical) else 1.0
 

@@ -13,7 +13,14 @@ import xarray as xr
 from signalprop.analysis import meanfield
 from signalprop.analysis.growth import layer_growth
 from signalprop.bench.experiments.phase_diagram import Settings
-from signalprop.bench.experiments.phase_diagram.measure import critical_table, grid, lines, unit, window
+from signalprop.bench.experiments.phase_diagram.measure import (
+    critical_table,
+    grid,
+    lines,
+    scales,
+    unit,
+    window,
+)
 from signalprop.models.activations import Activation, activation
 
 MAP = (32, 18)  # points of the drawn plane
@@ -21,7 +28,7 @@ MAP = (32, 18)  # points of the drawn plane
 
 def theory(settings: Settings) -> xr.Dataset:
     """Growth over the window at every point and on a finer plane, and the critical line."""
-    ratio = np.geomspace(min(settings.ratio), max(settings.ratio), MAP[0])
+    ratio = np.geomspace(min(scales(settings)), max(scales(settings)), MAP[0])
     sigma_b = np.linspace(0, max(settings.sigma_b), MAP[1])
     labels = {k: v for k, v in grid(settings).labels().items() if k in ("activation", "ratio", "sigma_b")}
     coords = {**labels, "ratio_map": ratio, "sigma_b_map": sigma_b, "sigma_b_line": list(lines(settings))}
@@ -34,7 +41,7 @@ def theory_of(name: str, settings: Settings, coords: Mapping[str, Any]) -> xr.Da
     """Theory of one activation: one compilation for the points, the plane and the critical line."""
     critical = critical_table(name, lines(settings))
     places = [
-        np.meshgrid(unit(name, settings) * np.array(settings.ratio), settings.sigma_b, indexing="ij"),
+        np.meshgrid(unit(name, settings) * np.array(scales(settings)), settings.sigma_b, indexing="ij"),
         np.meshgrid(unit(name, settings) * coords["ratio_map"], coords["sigma_b_map"], indexing="ij"),
         [np.nan_to_num(critical, nan=1.0), np.array(coords["sigma_b_line"])],
     ]
@@ -44,11 +51,12 @@ def theory_of(name: str, settings: Settings, coords: Mapping[str, Any]) -> xr.Da
     cuts = np.cumsum([np.size(p[0]) for p in places])[:-1]
     (chi, on_map, on_line), shift, drift, log_q = (np.split(column, cuts) for column in columns)
     plane = ("ratio", "sigma_b")
-    shape = tuple(len(getattr(settings, axis)) for axis in plane)
+    shape = (len(scales(settings)), len(settings.sigma_b))
     return xr.Dataset(
         {
             "unit": unit(name, settings),
             "growth_predicted": (plane, (chi - shift[0] / settings.width).reshape(shape)),
+            "finite_width_shift": (plane, (shift[0] / settings.width).reshape(shape)),
             "log_chi_1": (plane, chi.reshape(shape)),
             "drift": (plane, drift[0].reshape(shape)),
             "log_q_predicted": (plane, log_q[0].reshape(shape)),

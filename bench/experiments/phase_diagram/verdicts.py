@@ -13,7 +13,8 @@ from signalprop.bench.record.verdict import Verdict, compare, judge, sampling_fa
 SLOPE = (0.03, 0.05)  # agreed accuracy of a growth rate: absolute, relative
 POOLE, SCHOENHOLZ = "Poole et al. (2016), arXiv 1606.05340", "Schoenholz et al. (2017), arXiv 1611.01232"
 SETTLED = 0.02  # largest change of log chi_1 within the window where the forward window may differ
-REACHED = 0.2  # largest |log chi_1| on the critical line where q = 1 at the input leads to it
+REACHED = 0.02  # largest |log chi_1| on the critical line where q = 1 at the input leads to it
+LARGEST_SHIFT = 0.2  # nat per layer: beyond it the next order in 1/N, about its square, exceeds the accuracy
 
 
 def verdicts(result: xr.Dataset) -> list[Verdict]:
@@ -34,12 +35,12 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
         *_critical(result),
         *_rates(
             result, ["C19"],
-            f"With {float(ratio.max()):g} times the critical weights gradients explode, log chi_1 per layer",
+            f"With {_weights(result, -1)} gradients explode, log chi_1 per layer",
             where=(growth > 0) & (ratio == ratio.max()),
         ),
         *_rates(
             result, ["C20"],
-            f"With {float(ratio.min()):g} times the critical weights gradients vanish, log chi_1 per layer",
+            f"With {_weights(result, 0)} gradients vanish, log chi_1 per layer",
             where=(growth < 0) & (ratio == ratio.min()), claim="right after repair",
             correction="In deep networks gradients of every activation vanish if sigma_w is too small.",
         ),
@@ -47,6 +48,19 @@ def verdicts(result: xr.Dataset) -> list[Verdict]:
     if "sigmoid" in result["activation"]:
         found += _sigmoid(result.sel(activation=["sigmoid"]))
     return found
+
+
+def _weights(result: xr.Dataset, place: int) -> str:
+    """The smallest or largest weights in words: by their ratio, if that is one to critical weights."""
+    critical, ratio = result["critical_sigma_w"].sel(sigma_b_line=0.0), float(result["ratio"][place])
+    if bool((abs(result["unit"] / critical - 1) < 1e-6).all()):
+        return f"{ratio:g} times the critical weights"
+    return f"the {'largest' if place else 'smallest'} sigma_w, {ratio:g}"
+
+
+def in_range(result: xr.Dataset) -> xr.DataArray:
+    """Settings at which the expansion in 1/N holds, its first term being small."""
+    return abs(result["finite_width_shift"]) <= LARGEST_SHIFT
 
 
 def _rates(
@@ -58,8 +72,12 @@ def _rates(
     name: str = "growth",
     **standing: Any,
 ) -> list[Verdict]:
-    """Compare measured rates with theory at the points of a mask."""
-    predicted = result["growth_predicted"]
+    """Compare measured rates with theory at the points of a mask, as far as it says anything."""
+    predicted = result["growth_predicted"].where(where)
+    known, outside = int(predicted.count()), int(predicted.where(~in_range(result)).count())
+    if outside:
+        statement += f" ({outside} of {known} settings are outside the range of the theory in 1/N)"
+    predicted = predicted.where(in_range(result))
     return compare(
         claims, statement, f"{POOLE}; {SCHOENHOLZ}", result[name].where(where), predicted,
         slack=(SLOPE[1] * abs(predicted)).clip(min=SLOPE[0]),
@@ -68,29 +86,34 @@ def _rates(
 
 
 def _signs(result: xr.Dataset) -> list[Verdict]:
-    clear = abs(result["growth_predicted"]) > 0.1
-    if not clear.any():
+    predicted = result["growth_predicted"]
+    clear, measured = in_range(result) & (abs(predicted) > 0.1), result["growth"].mean("seed")
+    seen = clear & measured.notnull()
+    if not seen.any():
         return []
-    same = np.sign(result["growth"].mean("seed")) == np.sign(result["growth_predicted"])
+    lost = int((clear & measured.isnull()).sum())
     verdict = judge(
         ["C1"],
-        "Share of the settings with |log chi_1| > 0.1 whose gradients vanish if chi_1 < 1 and explode if not",
-        f"{POOLE}; {SCHOENHOLZ}", measured=float(same.where(clear).mean()), predicted=1.0, tolerance=0.0,
+        "Share of the settings with |log chi_1| > 0.1 whose gradients vanish if chi_1 < 1 and explode if not"
+        f"{f' ({lost} more lost the signal of every network)' if lost else ''}",
+        f"{POOLE}; {SCHOENHOLZ}", predicted=1.0, tolerance=0.0,
+        measured=float((np.sign(measured) == np.sign(predicted)).where(seen).mean()),
         tolerance_from="every setting counts",
     )  # fmt: skip
     return [verdict]
 
 
 def _critical(result: xr.Dataset) -> list[Verdict]:
-    found = measured_critical(result)
+    found = zeros(result)
     if found.empty:
         return []
     factor = sampling_factor(len(found), result.sizes["seed"])
     verdict = judge(
         ["C2"],
-        "The critical sigma_w, at which the gradient neither grows nor shrinks, depends on activation and "
-        f"sigma_b: {', '.join(found['activation'].unique())}",
-        f"{POOLE}; {SCHOENHOLZ}", measured=found["measured"], predicted=found["critical"],
+        "The critical sigma_w, at which the gradient neither grows nor shrinks (zero of the growth between "
+        "settings, measured and predicted), depends on activation and sigma_b: "
+        f"{', '.join(found['activation'].unique())}",
+        f"{POOLE}; {SCHOENHOLZ}", measured=found["measured_zero"], predicted=found["predicted_zero"],
         uncertainty=found["error"], tolerance=SLOPE[0] / found["slope"] + factor * found["error"],
         tolerance_from="0.03 in the growth rate and five standard errors over networks",
     )  # fmt: skip
@@ -128,28 +151,25 @@ def _far_from_zero(at: xr.Dataset) -> str:
     )
 
 
-def measured_critical(result: xr.Dataset) -> pd.DataFrame:
-    """Where measured gradients keep their size, beside the critical line, by activation and sigma_b.
+def zeros(result: xr.Dataset) -> pd.DataFrame:
+    """Where gradients keep their size, by activation and sigma_b: measured, and predicted in the same way.
 
-    Theory's growth at the same points tells how far interpolation, finite width and the transient shift the
-    crossing; that is taken off. Where q = 1 at the input does not lead to the line, nothing is compared.
+    Both are the first zero of the growth along a line between the settings, so both bend as these are apart.
+    Left out where either has none or the theory is out of range.
     """
     rows = []
     growth, error = result["growth"].mean(("seed", "input")), standard_error(result["growth"].mean("input"))
+    theory = result["growth_predicted"].where(in_range(result))
     for name, sigma_b in product(result["activation"].values, result["sigma_b"].values):
         at = {"activation": name, "sigma_b": sigma_b}
-        line = result.sel(activation=name, sigma_b_line=sigma_b)
-        log_sigma_w = np.log(result["ratio"].values * float(line["unit"]))
+        log_sigma_w = np.log(result["ratio"].values * float(result["unit"].sel(activation=name)))
         measured = crossing(log_sigma_w, growth.sel(at).values)
-        predicted = crossing(log_sigma_w, result["growth_predicted"].sel(at).values)
-        if not (measured and predicted and abs(float(line["log_chi_1_line"])) < REACHED):
-            continue
-        place, slope, before = measured
-        critical = float(line["critical_sigma_w"])
-        shifted = critical * np.exp(place - predicted[0])
-        spread = float(error.sel(at)[before : before + 2].max()) / slope
-        found = {"critical": critical, "measured": shifted, "error": shifted * spread}
-        rows.append({**at, **found, "slope": slope / shifted})
+        predicted = crossing(log_sigma_w, theory.sel(at).values)
+        if measured and predicted:
+            place, slope, before = measured
+            zero, spread = float(np.exp(place)), float(error.sel(at)[before : before + 2].max()) / slope
+            both = {"measured_zero": zero, "predicted_zero": float(np.exp(predicted[0]))}
+            rows.append({**at, **both, "error": zero * spread, "slope": slope / zero})
     return pd.DataFrame(rows)
 
 

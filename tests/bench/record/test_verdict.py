@@ -1,5 +1,7 @@
 """Judging measurements."""
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -64,9 +66,19 @@ def test_verdicts_survive_the_file(tmp_path) -> None:
     written = [
         one(measured=1.0, predicted=1.0, tolerance=0.1),
         verdict.observe(["A2"], "Seen.", "-", measured=2.0),
+        one(measured=np.inf, predicted=-np.inf, tolerance=np.inf),
     ]
     verdict.write(tmp_path / "verdicts.json", written)
     assert verdict.read(tmp_path / "verdicts.json") == written
+
+
+def test_numbers_that_json_does_not_have_are_strings(tmp_path) -> None:
+    verdict.write(tmp_path / "verdicts.json", [one(measured=np.nan, predicted=np.inf, tolerance=0.1)])
+    text = (tmp_path / "verdicts.json").read_text()
+    (entry,) = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert (entry["measured"], entry["predicted"]) == ("nan", "inf")
+    (found,) = verdict.read(tmp_path / "verdicts.json")
+    assert np.isnan(found.measured)
 
 
 def test_means_are_compared_where_all_networks_and_the_prediction_are_known() -> None:

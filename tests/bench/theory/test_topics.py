@@ -92,3 +92,32 @@ def test_slopes_of_zero_leave_only_the_atom_at_zero():
     prediction = find_options("spectrum")(activation="binary_step").predict()
     assert prediction.values["share_at_zero"] == 1
     assert prediction.table is None
+
+
+def values(topic, **given):
+    return find_options(topic)(**given).predict().values
+
+
+@pytest.mark.parametrize(("ensemble", "at_1"), [("identity", 1.0), ("he_normal", None), ("orthogonal", 1.0)])
+def test_the_gain_acts_on_every_ensemble(ensemble, at_1):
+    one, other = (values("recurrent", ensemble=ensemble, gain=g)["spectral_radius"] for g in (1.0, 0.9772))
+    assert at_1 is None or one == pytest.approx(at_1, rel=1e-6)
+    assert other == pytest.approx(0.9772 * one, rel=1e-6)
+
+
+@pytest.mark.parametrize("ensemble", ["identity", "scaled_identity"])
+def test_the_mean_field_of_random_weights_is_withheld_where_units_stay_apart(ensemble):
+    prediction = find_options("recurrent")(ensemble=ensemble, activation="relu", gain=0.9772).predict()
+    assert "withheld" in prediction.values["mean_field_exponent"]
+    assert "chi_1 > 1 explodes" not in list(prediction.table["rule"])
+
+
+def test_a_gate_that_never_forgets_keeps_for_ever_and_one_that_always_does_for_an_instant():
+    table = find_options("memory")(forget_bias=(1000.0, -50.0, -30.0), noise=0.0).predict().table
+    for name in ("e_folding_typical", "e_folding_of_mean", "e_folding_of_mean_square"):
+        np.testing.assert_allclose(table[name], [np.inf, 0.02, 1 / 30], rtol=1e-9)
+
+
+def test_a_population_that_has_not_settled_gives_no_exponent():
+    assert "write --steps 2.69e+44" in values("gated", forget_bias=100.0, steps=20)["exponent"]
+    assert isinstance(values("gated", forget_bias=0.0, steps=20, units=50)["exponent"], float)
