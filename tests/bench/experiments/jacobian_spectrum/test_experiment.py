@@ -1,5 +1,6 @@
 """The measured spectra are those of the network, and any part of a result can be judged and drawn."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -16,6 +17,7 @@ from signalprop.bench import pipeline
 from signalprop.bench.engine import store
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import jacobian_spectrum as js
+from signalprop.bench.experiments.jacobian_spectrum.figures import shown_depths
 from signalprop.bench.experiments.jacobian_spectrum.measure import critical_scales
 from signalprop.bench.record import figures
 from signalprop.bench.record.verdict import Outcome
@@ -106,3 +108,24 @@ def test_the_signal_of_a_homogeneous_network_is_never_lost_and_scale_only_shifts
 def test_settings_that_cannot_be_run_are_refused(change: dict[str, tuple[str, ...]], message: str) -> None:
     with pytest.raises(InputError, match=message):
         js.Settings(**change)
+
+
+@pytest.mark.parametrize(
+    ("measured", "shown"),
+    [
+        ([1, 2, 4, 8, 16, 32], [2, 8, 32]),
+        ([2, 4, 16], [2, 4, 16]),
+        ([4, 16, 64], [4, 16, 64]),
+        ([7], [7]),
+        ([1, 3, 5, 9, 17, 33, 65], [1, 5, 17, 65]),
+    ],
+)
+def test_the_density_is_drawn_at_the_depths_that_were_asked_for(measured, shown) -> None:
+    assert shown_depths(measured) == shown
+
+
+def test_an_activation_without_a_critical_point_needs_scales_as_they_are() -> None:
+    step = replace(SMALL, activation=("binary_step",))
+    with pytest.raises(InputError, match=r"binary_step has no critical point .* --multiple --sigma-w"):
+        js.EXPERIMENT.grid(step)
+    assert js.EXPERIMENT.grid(replace(step, multiple=())).constants["critical"] == ((0.0, 0.0),)

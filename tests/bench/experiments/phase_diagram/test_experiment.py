@@ -6,9 +6,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 from signalprop.bench import pipeline
+from signalprop.bench.engine import store
 from signalprop.bench.experiments import phase_diagram as experiment
 from signalprop.bench.experiments.phase_diagram.measure import (
     CLOSE,
@@ -17,7 +19,7 @@ from signalprop.bench.experiments.phase_diagram.measure import (
     separation,
     unit,
 )
-from signalprop.bench.experiments.phase_diagram.verdicts import crossing
+from signalprop.bench.experiments.phase_diagram.verdicts import crossing, zeros
 from signalprop.models.activations import ACTIVATIONS
 from signalprop.models.mlp import MLP
 
@@ -100,8 +102,64 @@ def test_figures_and_table_are_written(outcome):
     assert len(rows) == 1 + 4 * 2
 
 
+OWN = """
+import jax.numpy as jnp
+from jax.scipy.special import erf
+def phi(x):
+    return x * erf(x) / (1 + jnp.abs(x))
+phi.kinks = (0.0,)
+"""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A small run of a user's activation without a slope at zero, at absolute scales."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "acts_of_phase_diagram.py").write_text(OWN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        settings = replace(
+            SMALL, activation=("acts_of_phase_diagram:phi",), sigma_w=(1.0, 2.0, 2.25, 2.5, 2.75, 3.0),
+            sigma_b=(0.0, 0.1),
+        )  # fmt: skip
+        return settings, pipeline.run(experiment.EXPERIMENT, settings, folder)
+
+
+def test_a_users_activation_without_a_critical_point_has_its_phases_found_at_absolute_scales(own):
+    settings, found = own
+    assert not found.disagreements, found.disagreements
+    share = next(v for v in found.verdicts if v.statement.startswith("Share of the settings"))
+    assert (share.measured, share.agreement) == (1.0, "agrees")
+    assert "1 more lost the signal of every network" in share.statement  # at sigma_b = 0 and small weights
+    assert any("With the largest sigma_w, 3 gradients explode" in v.statement for v in found.verdicts)
+    assert unit("acts_of_phase_diagram:phi", settings) == 1
+
+
+def test_the_zero_that_is_judged_is_the_raw_crossing_and_not_the_critical_line(own):
+    """At sigma_b = 0.1 gradients keep their size at 2.49; the short branch of the line is at 3.09."""
+    at = zeros(store.load(own[1].run)).set_index("sigma_b").loc[0.1]
+    assert at["measured_zero"] == pytest.approx(2.489, abs=5 * at["error"] + 0.02)
+    assert at["predicted_zero"] == pytest.approx(2.489, abs=0.02)
+    table = pd.read_csv(own[1].folder / "phase-diagram.csv")
+    assert set(table.loc[table["sigma_b"] == 0.1, "measured_zero"].round(4)) == {
+        round(float(at["measured_zero"]), 4)
+    }
+
+
+def test_settings_where_the_expansion_in_width_fails_are_counted_and_not_judged(outcome):
+    result = store.load(outcome.run)
+    shift = result["finite_width_shift"].copy()
+    shift[dict.fromkeys(shift.dims, 0)] = 0.3
+    wrong = result["growth_predicted"].where(shift != 0.3, -1e9)
+    verdicts = experiment.EXPERIMENT.verdicts(result.assign(finite_width_shift=shift, growth_predicted=wrong))
+    assert not [v for v in verdicts if v.agreement == "disagrees"]
+    assert "(1 of 8 settings are outside the range of the theory in 1/N)" in verdicts[0].statement
+
+
 def test_settings_that_leave_no_layers_are_refused():
     with pytest.raises(ValueError, match="depth: got 9; write at least 11"):
         replace(SMALL, depth=9)
+    with pytest.raises(ValueError, match=r"sigma_w: got \(2.0, 1.0\); write increasing scales above 0"):
+        replace(SMALL, sigma_w=(2.0, 1.0))
     with pytest.raises(ValueError, match="did you mean tanh"):
         replace(SMALL, activation=("tanhh",))
