@@ -1,6 +1,7 @@
 """The whole line of one experiment: settings, sweep, store, then figures, table and verdicts."""
 
 import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,14 +26,12 @@ def run_path(out: Path, experiment: Experiment, settings: Any) -> Path:
     return out / "runs" / f"{experiment.name}-{store.identity(experiment.name, settings)}.zarr"
 
 
-def result_folder(out: Path, experiment: Experiment, settings: Any) -> Path:
-    """Where figures and verdicts go: committed sizes directly under ``out``, others in their own folder."""
-    size = size_name(experiment, settings)
+def result_folder(experiment: Experiment, settings: Any, path: Path) -> Path:
+    """Where a run's figures and verdicts go: committed sizes beside ``runs``, others in their own folder."""
+    size, out = size_name(experiment, settings), path.parent.parent
     if size in ("standard", "full"):
         return out / experiment.name
-    if size == "quick":
-        return out / "quick" / experiment.name
-    return out / "custom" / f"{experiment.name}-{store.identity(experiment.name, settings)}"
+    return out / "quick" / experiment.name if size == "quick" else out / "custom" / path.stem
 
 
 def run(
@@ -64,7 +63,7 @@ def finish(experiment: Experiment, settings: Any, out: Path) -> Outcome | None:
     path = run_path(out, experiment, settings)
     if not store.is_finished(path):
         return None
-    folder = result_folder(out, experiment, settings)
+    folder = result_folder(experiment, settings, path)
     verdicts = _drawn(experiment, path, folder) or draw(experiment, path, folder)
     return Outcome(path, folder, verdicts)
 
@@ -93,6 +92,27 @@ def draw(experiment: Experiment, path: Path, folder: Path) -> list[Verdict]:
             (fresh / file).replace(folder / file)
         (fresh / "note").replace(_note(path))
     return verdicts
+
+
+def redraw(
+    experiment: Experiment, path: Path, folder: Path, kinds: Sequence[str], width: float, dpi: int
+) -> list[Path]:
+    """Write the figures of a stored run in other formats or of another size, for a paper or a talk.
+
+    Args:
+        experiment: What was measured.
+        path: The run.
+        folder: Where to write.
+        kinds: ``png``, ``svg``, ``pdf``.
+        width: In inches.
+        dpi: Dots per inch of a PNG, and of what other formats keep as pixels.
+    """
+    from signalprop.bench.record import figures
+
+    result = store.load(path)
+    with figures.style(width, dpi):
+        drawn = experiment.figures(result)
+        return [file for name, one in drawn.items() for file in figures.save(one, folder, name, kinds)]
 
 
 def _drawn(experiment: Experiment, path: Path, folder: Path) -> list[Verdict]:

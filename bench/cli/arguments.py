@@ -74,12 +74,21 @@ class Reproduce:
 
 @dataclass(frozen=True)
 class Figures:
-    """Redraw figures and verdicts from stored results; nothing is recomputed."""
+    """Redraw figures and verdicts from stored results; nothing is recomputed.
+
+    With --format, --width or --dpi only the figures are drawn, into the folder print beside the others.
+    """
 
     names: Names = ()
-    """Experiments; all if none is named."""
+    """Experiments, or the stores of single runs (results/runs/NAME-....zarr); all if none is named."""
     out: Path = Path("results")
     """Folder of stores, figures and verdicts."""
+    format: tuple[Literal["png", "svg", "pdf"], ...] = ()
+    """Formats for a paper or a talk; fonts of PDF are TrueType."""
+    width: float = 0.0
+    """Inches; 3.4 is a column of many journals. As on the page if left out."""
+    dpi: int = 0
+    """Dots per inch of a PNG. As on the page if left out."""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 import builtins
 import dataclasses
 import json
+import math
 import os
 import sys
+import warnings
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +45,15 @@ def run(options: arguments.Run, axes: Sequence[str]) -> int:
     return _exit_code(_run_all(tasks, options), options.strict)
 
 
+def run_help(name: str) -> int:
+    """``signalprop run NAME --help``: the settings of an experiment, which are options too."""
+    from signalprop.bench.experiments import QUESTIONS, find
+
+    print(f"{QUESTIONS[name]}\n\nIts settings, beside the options of every run (signalprop run --help):\n")
+    _settings(find(name), "quick", ["--help"])
+    return 0
+
+
 def reproduce(options: arguments.Reproduce) -> int:
     """``signalprop reproduce``."""
     _check_names(options.only)
@@ -60,26 +71,66 @@ def reproduce(options: arguments.Reproduce) -> int:
 
 def figures(options: arguments.Figures) -> int:
     """``signalprop figures``."""
-    _check_names(options.names)
+    for name, value in (("--width", options.width), ("--dpi", options.dpi)):
+        if not (math.isfinite(value) and value >= 0):
+            raise InputError(f"{name}: got {value}; write a number above 0")
+    paths = _stored(options)
     machine.start("cpu")
     from signalprop.bench import pipeline
-    from signalprop.bench.experiment import SIZES
-    from signalprop.bench.experiments import find
     from signalprop.bench.record.verdict import Outcome
 
-    drawn = 0
-    for experiment in map(find, options.names or EXPERIMENTS):
-        for size in SIZES:
-            settings = experiment.sizes[size]
-            path = pipeline.run_path(options.out, experiment, settings)
-            if path.exists():
-                folder = pipeline.result_folder(options.out, experiment, settings)
+    failed = []
+    for path in paths:
+        try:
+            experiment, settings = _run_of(path)
+            folder = pipeline.result_folder(experiment, settings, path)
+            if options.format or options.width or options.dpi:
+                from signalprop.bench.record import figures as house
+
+                look = (options.width or house.WIDTH, options.dpi or house.STYLE["savefig.dpi"])
+                to, kinds = folder / "print", options.format or house.KINDS
+                with warnings.catch_warnings(record=True) as said:
+                    warnings.simplefilter("always")
+                    drawn = pipeline.redraw(experiment, path, to, kinds, *look)
+                tight = any("constrained_layout not applied" in str(one.message) for one in said)
+                hint = "; not all fit in this width, write a larger --width" * tight
+                console.print(f"{experiment.name}: {len(drawn)} files in {to}{hint}")
+            else:
                 verdicts = pipeline.draw(experiment, path, folder)
                 _say_outcome(experiment.name, Outcome(path, folder, verdicts))
-                drawn += 1
-    if not drawn:
+        except StoreError as error:
+            failed.append(path)
+            _complain(str(error))
+    if failed and len(failed) == len(paths):
+        raise StoreError("nothing was drawn")
+    return 1 if failed else 0
+
+
+def _stored(options: arguments.Figures) -> builtins.list[Path]:
+    """The runs that are meant: of the named experiments, or the named stores; all if none is named."""
+    stores = [Path(name) for name in options.names if name.endswith(".zarr")]
+    named = [name for name in options.names if not name.endswith(".zarr")]
+    _check_names(named)
+    runs = sorted((options.out / "runs").glob("*.zarr"))
+    if named or not stores:
+        stores += [p for p in runs if p.stem.rpartition("-")[0] in (named or EXPERIMENTS)]
+    if not stores:
         raise StoreError(f"no stored run under {options.out / 'runs'}; start with: signalprop reproduce")
-    return 0
+    return stores
+
+
+def _run_of(path: Path) -> tuple[Any, Any]:
+    """The experiment and the settings of a stored run."""
+    from signalprop.bench.engine import store
+    from signalprop.bench.experiments import find
+
+    name, stored = store.described(path)
+    experiment = find(name)
+    kind = type(experiment.sizes["quick"])
+    try:
+        return experiment, kind(**stored)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"{path} has settings that cannot be used now ({error}); run it again") from error
 
 
 def report(options: arguments.Report) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 from signalprop.bench.cli.arguments import COMMANDS, Run, parse, parse_known
 from signalprop.bench.engine.errors import InputError, Interrupted, StoreError, nearest
+from signalprop.bench.experiments import EXPERIMENTS
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,6 +53,8 @@ def dispatch(args: list[str]) -> int:
         raise InputError(f"no command {name!r}; {nearest(name, COMMANDS)}")
     from signalprop.bench.cli import commands
 
+    if name == "run" and {"-h", "--help"} & {*rest} and (about := [w for w in rest if w in EXPERIMENTS]):
+        return commands.run_help(about[0])
     if name == "run":
         options, axes = parse_known(Run, rest, prog="signalprop run")
         return commands.run(options, axes)

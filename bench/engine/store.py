@@ -203,6 +203,21 @@ def edited(path: Path, settings: Any) -> tuple[str, ...]:
     return tuple(sorted(files))
 
 
+def described(path: Path) -> tuple[str, dict[str, Any]]:
+    """Which experiment a run is of, and its settings by name.
+
+    Raises:
+        StoreError: If there is no store, or it has another schema.
+    """
+    attrs = _open(path, "r").attrs
+    return str(attrs["experiment"]), {k: _tupled(v) for k, v in json.loads(str(attrs["settings"])).items()}
+
+
+def _tupled(value: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
+
+
 def is_finished(path: Path) -> bool:
     """Whether every chunk of the run is marked."""
     return bool(np.asarray(_open(path, "r")[MARKER][...]).all())  # type: ignore[index]

@@ -21,14 +21,20 @@ from signalprop.analysis.statistics import share_interval
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h", "d", "8", "H")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+KINDS = ("png", "svg")
+UNDATED: dict[str, dict[str, None]] = {  # what would differ from one writing to the next
+    ".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None},
+}  # fmt: skip
 SEQUENTIAL, DIVERGING = "viridis", "vlag"
 WIDTH = 7.2  # inches: two columns of a paper
 
 STYLE: dict[Any, Any] = {
+    "figure.figsize": (WIDTH, WIDTH / 2),
     "figure.dpi": 110,
     "savefig.dpi": 160,
     "svg.fonttype": "none",
     "svg.hashsalt": "signalprop",
+    "pdf.fonttype": 42,  # TrueType: many publishers refuse Type 3
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.labelsize": 8.5,
@@ -47,25 +53,36 @@ STYLE: dict[Any, Any] = {
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Draw in the house style inside this context; nothing global changes outside it."""
+def style(width: float = WIDTH, dpi: int = STYLE["savefig.dpi"]) -> Iterator[None]:
+    """Draw in the house style inside this context; nothing global changes outside it.
+
+    Args:
+        width: Of every figure, in inches. In narrow ones panels and legends have fewer columns.
+        dpi: Dots per inch of what is written as pixels.
+    """
     with mpl.rc_context(), sns.axes_style("ticks", {"axes.grid": True}):
-        mpl.rcParams.update(STYLE)
+        mpl.rcParams.update({**STYLE, "figure.figsize": (width, width / 2), "savefig.dpi": dpi})
         with plt.ioff():
             yield
+
+
+def _fitting(columns: int) -> int:
+    """As many columns as the width of the figures has room for, if the house's has for all of them."""
+    return max(1, round(columns * min(1.0, float(mpl.rcParams["figure.figsize"][0]) / WIDTH)))
 
 
 def canvas(
     rows: int = 1, columns: int = 1, *, height: float = 2.6, **subplots: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of the suite's width with an array of axes, each row ``height`` inches."""
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height * rows), squeeze=False, **subplots)
+    """A figure of the style's width with an array of axes, each row ``height`` inches."""
+    size = (mpl.rcParams["figure.figsize"][0], height * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **subplots)
     return figure, axes
 
 
 def panels(names: Sequence[str], columns: int = 3, **more: Any) -> tuple[Figure, dict[str, Axes]]:
     """A figure with one titled panel per name, at most ``columns`` in a row; ``more`` as of ``canvas``."""
-    columns = min(columns, len(names))
+    columns = _fitting(min(columns, len(names)))
     figure, grid = canvas(-(-len(names) // columns), columns, **more)
     for spare in grid.ravel()[len(names) :]:
         spare.set_visible(False)
@@ -82,7 +99,9 @@ def legend(figure: Figure, *axes: Axes, where: str = "lower", **more: Any) -> No
         handles, labels = one.get_legend_handles_labels()
         found = dict(zip(labels, handles, strict=True)) | found
     place: Any = "outside right center" if where == "right" else f"outside {where} center"
-    figure.legend(list(found.values()), list(found), loc=place, **more)
+    figure.legend(
+        list(found.values()), list(found), loc=place, **more | {"ncols": _fitting(more.get("ncols", 1))}
+    )
 
 
 def series(names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -136,13 +155,12 @@ def shares(
     measured(axes, x, number / total, np.abs(ends - number / total), look, **more)
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PNG and SVG, laid out once; the same figure gives the same bytes."""
+def save(figure: Figure, folder: Path, name: str, kinds: Sequence[str] = KINDS) -> list[Path]:
+    """Write a figure in every format, laid out once; the same figure gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
-    with mpl.rc_context(STYLE):
-        figure.savefig(paths[0], metadata={"Software": None})
+    paths = [folder / f"{name}.{kind}" for kind in kinds]
+    for path in paths:
+        figure.savefig(path, metadata=UNDATED[path.suffix])
         figure.set_layout_engine("none")
-        figure.savefig(paths[1], metadata={"Date": None})
     plt.close(figure)
     return paths

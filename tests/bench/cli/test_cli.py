@@ -74,6 +74,40 @@ def test_a_run_of_own_axes_leaves_figures_verdicts_and_a_table(capsys, tmp_path)
     assert "verdicts agree" in out
     (folder,) = (tmp_path / "custom").iterdir()
     assert {p.suffix for p in folder.iterdir()} == {".png", ".svg", ".csv", ".json"}
+    code, out, err = said(capsys, "figures", "--out", str(tmp_path), "--format", "pdf", "--width", "3.4")
+    assert code == 0, err
+    assert "2 files in" in out
+    assert "not all fit in this width" in out  # a plane with a bar beside another panel
+    printed = [*(folder / "print").iterdir()]
+    assert {p.suffix for p in printed} == {".pdf"}
+    assert not [p for p in printed if b"/Type3" in p.read_bytes()], "fonts that publishers refuse"
+    (run,) = (tmp_path / "runs").glob("*.zarr")
+    code, out, err = said(capsys, "figures", str(run))
+    assert code == 0, err
+    assert "verdicts agree" in out
+
+
+def test_the_settings_of_an_experiment_are_the_help_of_its_run(capsys) -> None:
+    code, out, _ = said(capsys, "run", "phase-diagram", "--help")
+    assert code == 0
+    assert "Which initializations make gradients vanish" in out
+    assert "--sigma-w" in out
+    assert "Networks per setting. (default: 16)" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--width", "-1"], "--width: got -1.0; write a number above 0"),
+        (["--format", "jpg"], "--format"),
+        (["phase-diagramm"], "did you mean phase-diagram?"),
+        (["nowhere/x-1.zarr"], "is not a result of signalprop"),
+    ],
+)
+def test_figures_that_cannot_be_drawn_say_why(capsys, words, message) -> None:
+    code, _, err = said(capsys, "figures", *words)
+    assert code in (1, 2)
+    assert message in err
 
 
 def test_a_dry_run_writes_nothing(capsys, tmp_path) -> None:
