@@ -31,7 +31,7 @@ def run(options: arguments.Run, axes: Sequence[str]) -> int:
     """``signalprop run``."""
     if not options.names:
         raise InputError(f"run: got no experiment; write at least one of {', '.join(EXPERIMENTS)}")
-    _check_names(options.names)
+    check_names(options.names)
     shard = _shard(options.shard)
     from signalprop.bench.experiments import find
 
@@ -42,7 +42,7 @@ def run(options: arguments.Run, axes: Sequence[str]) -> int:
             _show_plan(experiment, settings)
         return 0
     tasks = [steps.Task(e.name, settings, options.out, shard, options.fresh) for e, settings in chosen]
-    return _exit_code(_run_all(tasks, options), options.strict)
+    return exit_code(run_all(tasks, options), options.strict)
 
 
 def run_help(name: str) -> int:
@@ -56,17 +56,17 @@ def run_help(name: str) -> int:
 
 def reproduce(options: arguments.Reproduce) -> int:
     """``signalprop reproduce``."""
-    _check_names(options.only)
+    check_names(options.only)
     from signalprop.bench.record import report as page
 
     names = options.only or EXPERIMENTS
     tasks = [steps.Task(name, options.size, options.out, fresh=options.fresh) for name in names]
-    ended = _run_all(tasks, options)
+    ended = run_all(tasks, options)
     folder = options.out / "quick" if options.size == "quick" else options.out
     if any((folder / name / "verdicts.json").exists() for name in EXPERIMENTS):
         for path in page.write(folder):
             console.print(f"wrote {path}")
-    return _exit_code(ended, options.strict)
+    return exit_code(ended, options.strict)
 
 
 def figures(options: arguments.Figures) -> int:
@@ -110,7 +110,7 @@ def _stored(options: arguments.Figures) -> builtins.list[Path]:
     """The runs that are meant: of the named experiments, or the named stores; all if none is named."""
     stores = [Path(name) for name in options.names if name.endswith(".zarr")]
     named = [name for name in options.names if not name.endswith(".zarr")]
-    _check_names(named)
+    check_names(named)
     runs = sorted((options.out / "runs").glob("*.zarr"))
     if named or not stores:
         stores += [p for p in runs if p.stem.rpartition("-")[0] in (named or EXPERIMENTS)]
@@ -222,7 +222,8 @@ def _platform(device: str) -> str | None:
     return None if device == "best" else device
 
 
-def _check_names(names: Sequence[str]) -> None:
+def check_names(names: Sequence[str]) -> None:
+    """Raise InputError for the first name that no experiment has."""
     from signalprop.bench.engine.errors import nearest
 
     for name in names:
@@ -242,7 +243,7 @@ def _shard(text: str) -> tuple[int, int] | None:
     return (int(first), int(step)) if int(step) > 1 else None
 
 
-def _run_all(
+def run_all(
     tasks: Sequence[steps.Task], options: arguments.Run | arguments.Reproduce
 ) -> Sequence[steps.Finished]:
     """Run experiments in a pool of workers; a process of a pod of accelerators works itself."""
@@ -261,7 +262,7 @@ def _run_all(
     return ended
 
 
-def _exit_code(ended: Sequence[steps.Finished], strict: bool) -> int:
+def exit_code(ended: Sequence[steps.Finished], strict: bool) -> int:
     """0, or 1 if ``strict`` and a verdict disagrees.
 
     Raises:
