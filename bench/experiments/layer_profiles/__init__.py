@@ -12,8 +12,9 @@ Theory: an infinitely wide layer multiplies |delta|^2 by sigma_w^2 E phi'(sqrt(q
 arXiv 1611.01232). The logarithm of that factor fluctuates at width N. For Gaussian relu networks its law is
 exact (Hanin & Nica, arXiv 1812.05994); `analysis.fluctuations` extends mean and variance to any activation,
 and to orthogonal weights, to first order in 1/N. Where lengths are unstable, as with gelu and silu at He
-weights, fluctuations grow with depth and only the wide profile is given. The identity mixes no units and has
-no prediction. Pictures after Glorot & Bengio (2010), figures 6 to 8, and the activation statistics of CS231n.
+weights, fluctuations grow with depth and only the wide profile is given. Identity matrices mix no units, and
+smart_tanh's 15 weights per unit are too few for a sum to be Gaussian: they have no prediction. Pictures after
+Glorot & Bengio (2010), figures 6 to 8, and the activation statistics of CS231n.
 """
 
 from dataclasses import dataclass

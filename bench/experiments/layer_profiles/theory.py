@@ -16,12 +16,13 @@ from signalprop.models.activations import activation
 from signalprop.models.initializers import scheme
 
 TO_DECADES = 1 / (2 * math.log(10))  # natural log of a square -> log10 of a norm
+NOT_DENSE = {"identity", "scaled_identity", "smart_tanh"}  # mix no units, or 15 each
 LARGEST_INDIRECT = 0.5  # nat: beyond it the expansion in 1/N says nothing
 EXACT = {"relu": finitewidth.log_gain, "linear": finitewidth.linear_log_gain}
 
 
 def theory(settings: Settings) -> xr.Dataset:
-    """Wide profiles, and totals at this width; nothing for the identity, which mixes no units."""
+    """Wide profiles, and totals at this width; nothing where weights are not dense and random."""
     width, depth = settings.width, max(settings.depth)
     free = settings.weight_std * math.sqrt(width)
     scales = np.array([scheme(name).effective_sigma_w(width, width, free) for name in settings.scheme])
@@ -35,7 +36,7 @@ def theory(settings: Settings) -> xr.Dataset:
         orthogonal = "orthogonal" in name
         exact = EXACT.get(phi) if not orthogonal else None
         found = profile_and_totals(moments, width, settings.depth, orthogonal, exact)
-        return found * np.nan if name == "identity" else found
+        return found * np.nan if name in NOT_DENSE else found
 
     rows = []
     for phi, of_phi in zip(settings.activation, jax.device_get(moments(scales)), strict=True):

@@ -1,5 +1,6 @@
 """Gradients of random networks, layer by layer, against autodiff, float64 and the infinitely wide limit."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -12,6 +13,7 @@ from signalprop.bench import pipeline
 from signalprop.bench.engine import store
 from signalprop.bench.experiments import layer_profiles
 from signalprop.bench.experiments.layer_profiles import EXPERIMENT, Settings, profiles
+from signalprop.bench.experiments.layer_profiles.theory import theory
 from signalprop.bench.measure import data
 from signalprop.bench.record.verdict import Outcome
 from signalprop.models.activations import activation
@@ -122,3 +124,13 @@ def test_the_wide_profile_is_that_of_mean_field_theory() -> None:
         profile = partial(meanfield.gradient_profile, activation(name), sigma_b=0.0, q_0=1.0, depth=12)
         wide = jax.jit(lambda s, profile=profile: profile(sigma_w=s))(2**0.5)
         np.testing.assert_allclose(predicted.sel(activation=name), wide, atol=1e-9)
+
+
+def test_the_mean_field_of_dense_weights_says_nothing_of_others() -> None:
+    """Units that stay apart saturate for good at large weights, where dense weights explode."""
+    schemes = ("gaussian", "identity", "scaled_identity", "smart_tanh")
+    found = theory(replace(SMALL, activation=("tanh",), scheme=schemes))
+    known = found["total_decades_predicted"].notnull().any(("activation", "depth"))
+    assert dict(zip(schemes, known.values.tolist(), strict=True)) == {
+        "gaussian": True, "identity": False, "scaled_identity": False, "smart_tanh": False,
+    }  # fmt: skip
