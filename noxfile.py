@@ -34,8 +34,8 @@ def group(name: str) -> tuple[str, ...]:
 
 
 def pinned(session: nox.Session, *requirements: str) -> None:
-    """Install requirements at the versions that constraints.txt records; Python compiles what it imports."""
-    session.install("--no-compile", "-c", "constraints.txt", *requirements)
+    """Install requirements at the versions that constraints.txt records."""
+    session.install("-c", "constraints.txt", *requirements)
 
 
 def rebuilt(session: nox.Session, *requirements: str) -> None:

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -38,6 +39,7 @@ def provenance(experiment: Experiment, settings: Any, device_kind: str) -> dict[
         "dirty": int(dirty),
         "versions": json.dumps(machine.versions()),
         "device_kind": device_kind,
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),  # how lightly programs were compiled
     }
 
 
