@@ -77,7 +77,8 @@ def log_singular_values(
     Returns:
         The logarithms in descending order, as many as the smallest dimension met; -inf beyond the structural
         rank (the smallest number of non-zero rows or columns of a factor), never through underflow; of rows
-        that depend on each other, rounding or -inf. All NaN if a factor is not finite.
+        that depend on each other, rounding or -inf. All NaN if a factor is not finite or the rotations
+        did not converge.
 
     Raises:
         ValueError: If there is no factor, or neighbouring shapes do not fit.

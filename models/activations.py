@@ -153,11 +153,9 @@ def _why_unusable(function: Callable[[Array], Array]) -> str:
         return f"makes the shape {together.shape} of {at.shape}; write an elementwise function"
     if not jnp.issubdtype(together.dtype, jnp.floating):
         return f"returns {together.dtype}; write .astype(x.dtype) at its end"
-    return (
-        ""
-        if _acts_alone(function)
-        else "its value depends on the other units; write a function of one number"
-    )
+    if not _acts_alone(function):
+        return "its value depends on the other units; write a function of one number"
+    return ""
 
 
 def _acts_alone(function: Callable[[Array], Array]) -> bool:
