@@ -23,8 +23,9 @@ from jaxtyping import Array, ArrayLike, Float
 
 from signalprop.analysis import meanfield
 from signalprop.analysis.compiled import compiled
-from signalprop.analysis.gaussian import Elementwise, derivative, kinks_of, nodes, resolvable
+from signalprop.analysis.gaussian import Elementwise, derivative, nodes, resolvable
 from signalprop.analysis.roots import first_crossing
+from signalprop.analysis.smoothness import breaks_of
 
 Weights = Literal["gaussian", "orthogonal"]
 Scalar = Float[ArrayLike, ""]
@@ -99,7 +100,7 @@ def mean_field_spectrum(
     _require_family(weights)
     dtype = jnp.result_type(0.0, x, g, q)
     x, g, q = (jnp.asarray(value, dtype) for value in (x, g, q))
-    points, shares = nodes(resolvable(q), kinks_of(phi))
+    points, shares = nodes(resolvable(q), breaks_of(phi))
     log_d = 2 * jnp.log(jnp.abs(derivative(phi, points)))
     live = log_d > -jnp.inf
     steepest = jnp.max(log_d)

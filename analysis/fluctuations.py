@@ -29,8 +29,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from signalprop.analysis.compiled import compiled
-from signalprop.analysis.gaussian import Elementwise, derivative, expectation, kinks_of
+from signalprop.analysis.gaussian import Elementwise, derivative, expectation
 from signalprop.analysis.meanfield import Scalar
+from signalprop.analysis.smoothness import breaks_of
 
 
 class LayerMoments(NamedTuple):
@@ -118,7 +119,7 @@ def _moments(phi: Elementwise, log_q: Array, sigma_w: Array) -> tuple[Array, Lay
         return jnp.stack([f, d, *products, f * he_2, d * he_2, f * he_4, d * he_4, s * d, y, y * he_2], -1)
 
     mean, noise, slope, curvature, (radial, y, y_slope) = jnp.split(
-        expectation(integrand, q, kinks_of(phi)), [2, 6, 8, 10]
+        expectation(integrand, q, breaks_of(phi)), [2, 6, 8, 10]
     )
     safe = jnp.where(mean > 0, mean, 1)
     variance = mean[0] - y**2

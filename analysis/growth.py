@@ -14,9 +14,10 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from signalprop.analysis.compiled import compiled
-from signalprop.analysis.gaussian import Elementwise, derivative, expectation, kinks_of, pair_expectation
+from signalprop.analysis.gaussian import Elementwise, derivative, expectation, pair_expectation
 from signalprop.analysis.meanfield import Scalar, chi_1, correlation_map, derivative_moment, length_map
 from signalprop.analysis.roots import first_crossing
+from signalprop.analysis.smoothness import breaks_of, pair_breaks_of
 from signalprop.analysis.spherical import pair_average
 
 _DECAY = np.polynomial.laguerre.laggauss(48)
@@ -238,12 +239,14 @@ def post_batch_norm(
     """
     _check(batch_size)
     b, r, q = batch_size, -1 / (batch_size - 1), jnp.asarray(sigma_in) ** 2
-    scale, kinks = jnp.asarray(sigma_out) ** 2, kinks_of(phi)
-    f = scale * pair_expectation(lambda x, y: (phi(x) - phi(y)) ** 2 / 2, q, q, r, kinks)
-    chi = scale * q * expectation(lambda x: derivative(phi, x) ** 2, q, kinks)
+    scale, breaks = jnp.asarray(sigma_out) ** 2, pair_breaks_of(phi)
+    f = scale * pair_expectation(lambda x, y: (phi(x) - phi(y)) ** 2 / 2, q, q, r, *breaks)
+    chi = scale * q * expectation(lambda x: derivative(phi, x) ** 2, q, breaks_of(phi))
     if np.isinf(b):
         return (1 + chi) / (1 + f)
-    pair = scale * q * pair_expectation(lambda x, y: derivative(phi, x) * derivative(phi, y), q, q, r, kinks)
+    pair = (
+        scale * q * pair_expectation(lambda x, y: derivative(phi, x) * derivative(phi, y), q, q, r, *breaks)
+    )
     gain = chi - (chi - pair) / b
     half = b / f / 2
     rate = half + (b - 3) / 2
@@ -257,10 +260,10 @@ def post_batch_norm(
 def batch_gains(phi: Elementwise, batch_size: float = np.inf) -> BatchGains:
     """Averages of phi and phi' over a normalized batch of ``batch_size``, at least 4; see `BatchGains`."""
     _check(batch_size)
-    b, kinks = batch_size, kinks_of(phi)
+    b = batch_size
     if np.isinf(b):
         mean, square, slope = expectation(
-            lambda x: jnp.stack([phi(x), phi(x) ** 2, derivative(phi, x) ** 2], -1), 1.0, kinks
+            lambda x: jnp.stack([phi(x), phi(x) ** 2, derivative(phi, x) ** 2], -1), 1.0, breaks_of(phi)
         )
         return BatchGains(square, square - mean**2, slope, jnp.zeros_like(slope))
 
@@ -269,7 +272,8 @@ def batch_gains(phi: Elementwise, batch_size: float = np.inf) -> BatchGains:
         terms = f**2, (f - g) ** 2 / 2, d**2, d * e, (x * d) ** 2, x * y * d * e
         return jnp.stack(jnp.broadcast_arrays(*terms))
 
-    square, spread, slope, slopes, radial, radials = pair_average(integrand, int(b), kinks)
+    kinks, edges = pair_breaks_of(phi)
+    square, spread, slope, slopes, radial, radials = pair_average(integrand, int(b), kinks + edges)
     within = (1 - 1 / b) * slope + (slopes - radial + radials) / b
     return BatchGains(square, spread, within, slope - radial / (b - 1) - within)
 

@@ -8,6 +8,7 @@ many points of `fixed_point` on a CPU, `jax.lax.map` is several times faster tha
 Slopes use the classical derivative of phi, as back-propagation does: for a step function it is 0.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,13 +22,18 @@ from signalprop.analysis.gaussian import (
     Elementwise,
     derivative,
     expectation,
-    kinks_of,
+    expectation_error,
     pair_expectation,
+    pair_expectation_error,
     resolvable,
 )
 from signalprop.analysis.roots import first_crossing
+from signalprop.analysis.smoothness import breaks_of, jumps_of, pair_breaks_of
 
 Scalar = Real[ArrayLike, ""]
+
+LARGEST_ERROR = 1e-6
+"""Estimated relative error of its averages up to which a fixed point counts as found; 1e-3 in float32."""
 
 
 class FixedPoint(NamedTuple):
@@ -41,16 +47,18 @@ class FixedPoint(NamedTuple):
     xi_c: Float[Array, "..."]
     xi_grad: Float[Array, "..."]
     stable: Bool[Array, "..."]
+    error: Float[Array, "..."]
     converged: Bool[Array, "..."]
 
 
 class CriticalPoint(NamedTuple):
-    """Point of the critical line chi_1 = 1; NaN where `exists` is false."""
+    """Point of the critical line chi_1 = 1; NaN where `exists` is false. Its `error`: `quadrature_error`."""
 
     sigma_w: Float[Array, "..."]
     sigma_b: Float[Array, "..."]
     q_star: Float[Array, "..."]
     chi_q: Float[Array, "..."]
+    error: Float[Array, "..."]
     exists: Bool[Array, "..."]
 
 
@@ -68,7 +76,7 @@ def length_map(phi: Elementwise, q: Scalar, sigma_w: Scalar, sigma_b: Scalar) ->
         The length; NaN for negative q, inf or NaN where phi(z)^2 leaves the dtype's range.
     """
     q, sigma_w, sigma_b = _floats(q, sigma_w, sigma_b)
-    return sigma_w**2 * expectation(lambda x: phi(x) ** 2, q, kinks_of(phi)) + sigma_b**2
+    return sigma_w**2 * expectation(lambda x: phi(x) ** 2, q, breaks_of(phi)) + sigma_b**2
 
 
 @compiled("phi")
@@ -94,7 +102,7 @@ def correlation_map(
         The correlation; NaN where a next length is 0.
     """
     c, q_a, q_b, sigma_w, sigma_b = _floats(c, q_a, q_b, sigma_w, sigma_b)
-    distance = pair_expectation(lambda a, b: (phi(a) - phi(b)) ** 2, q_a, q_b, c, kinks_of(phi))
+    distance = pair_expectation(_squared_difference(phi), q_a, q_b, c, *pair_breaks_of(phi))
     next_a, next_b = (length_map(phi, q, sigma_w, sigma_b) for q in (q_a, q_b))
     covariance = (next_a + next_b - sigma_w**2 * distance) / 2
     return jnp.clip(covariance / jnp.sqrt(next_a * next_b), -1, 1)
@@ -102,12 +110,23 @@ def correlation_map(
 
 @compiled("phi")
 def correlation_slope(phi: Elementwise, c: Scalar, q: Scalar, sigma_w: Scalar) -> Float[Array, ""]:
-    """Slope of the correlation map at lengths q: sigma_w^2 E phi'(u_a) phi'(u_b); at c = 1 it is chi_1."""
+    """Slope of the correlation map at lengths q: sigma_w^2 E phi'(u_a) phi'(u_b); at c = 1 it is chi_1.
+
+    Where phi itself jumps it is the slope of the map, to 1e-6, in which back-propagation has no part; inf at
+    c = 1.
+    """
     c, q, sigma_w = _floats(c, q, sigma_w)
-    product = pair_expectation(
-        lambda a, b: derivative(phi, a) * derivative(phi, b), resolvable(q), resolvable(q), c, kinks_of(phi)
-    )
-    return sigma_w**2 * product
+    length, breaks = resolvable(q), pair_breaks_of(phi)
+    if jumps_of(phi):
+
+        def distance(c: Array) -> Array:
+            return pair_expectation(_squared_difference(phi), length, length, c, *breaks)
+
+        h = 0.02 * (1 - jnp.abs(c))
+        far, near = (distance(c + k * h) - distance(c - k * h) for k in (2, 1))
+        return sigma_w**2 / (2 * length) * jnp.where(h > 0, (far - 8 * near) / (12 * h), jnp.inf)
+    product = lambda a, b: derivative(phi, a) * derivative(phi, b)  # noqa: E731
+    return sigma_w**2 * pair_expectation(product, length, length, c, *breaks)
 
 
 @compiled("phi", "order")
@@ -117,7 +136,7 @@ def derivative_moment(phi: Elementwise, q: Scalar, order: int = 1) -> Float[Arra
     Beyond the dtype's resolution of phi' it is the limit of small or large q.
     """
     (q,) = _floats(q)
-    return expectation(lambda x: derivative(phi, x) ** (2 * order), resolvable(q), kinks_of(phi))
+    return expectation(lambda x: derivative(phi, x) ** (2 * order), resolvable(q), breaks_of(phi))
 
 
 @compiled("phi")
@@ -139,15 +158,27 @@ def chi_q(phi: Elementwise, q: Scalar, sigma_w: Scalar) -> Float[Array, ""]:
     """
     q, sigma_w = _floats(q, sigma_w)
     q = resolvable(q)
-    return sigma_w**2 * expectation(lambda x: x * phi(x) * derivative(phi, x), q, kinks_of(phi)) / q
+    return sigma_w**2 * expectation(lambda x: x * phi(x) * derivative(phi, x), q, breaks_of(phi)) / q
+
+
+@compiled("phi")
+def quadrature_error(phi: Elementwise, q: Scalar) -> Float[Array, ""]:
+    """Estimated relative error of E phi^2, E phi'^2 and E u phi phi' at the length q, the largest of them."""
+    (q,) = _floats(q)
+
+    def integrands(x: Array) -> Array:
+        value, slope = jax.jvp(phi, (x,), (jnp.ones_like(x),))
+        return jnp.stack([value**2, slope**2, x * value * slope], -1)
+
+    return jnp.max(expectation_error(integrands, resolvable(q), breaks_of(phi)))
 
 
 def depth_scale(chi: Scalar) -> Float[Array, ""]:
-    """Number of layers -1 / log(chi) over which a deviation changes by e.
+    """Number of layers -1 / log(abs(chi)) over which a deviation changes by e.
 
-    Negative for growth; inf where chi is 1 to rounding.
+    Negative for growth; inf where chi is 1 to rounding. A deviation whose chi is negative alternates.
     """
-    (chi,) = _floats(chi)
+    chi = jnp.abs(*_floats(chi))
     marginal = jnp.abs(chi - 1) <= 16 * float(np.finfo(chi.dtype).eps)
     return jnp.where(marginal, jnp.inf, -1 / jnp.log(jnp.where(marginal, 0.5, chi)))
 
@@ -216,19 +247,19 @@ def correlation_fixed_point(
     length = resolvable(q)
 
     def excess(c: Array, _: None) -> Array:
-        difference = pair_expectation(lambda a, b: (phi(a) - phi(b)) ** 2, length, length, c, kinks_of(phi))
+        difference = pair_expectation(_squared_difference(phi), length, length, c, *pair_breaks_of(phi))
         return sigma_w**2 * difference / (2 * length * (1 - c)) - 1
 
     def solve() -> tuple[Array, Array]:
         import optimistix as optx
 
         solver: optx.AbstractRootFinder[Any, Any, Any, Any] = optx.Newton(rtol=eps**0.75, atol=eps**0.75)
-        options = {"lower": jnp.zeros_like(q), "upper": jnp.full_like(q, upper)}
+        options = {"lower": jnp.full_like(q, -0.01), "upper": jnp.full_like(q, upper)}  # c* may be 0 exactly
         start = jnp.full_like(q, 0.5)
         solution: optx.Solution[Any, Any] = optx.root_find(
             excess, solver, start, options=options, max_steps=64, throw=False
         )
-        return solution.value, jnp.asarray(solution.result == optx.RESULTS.successful)
+        return jnp.maximum(solution.value, 0), jnp.asarray(solution.result == optx.RESULTS.successful)
 
     chaotic = excess(jnp.full_like(q, upper), None) > max(256 * eps, 1e-10)
     c_star, converged = lax.cond(chaotic, solve, lambda: (jnp.ones_like(q), jnp.asarray(True)))
@@ -246,19 +277,28 @@ def fixed_point(phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar 
         q_0: Length of the first layer's pre-activations; it chooses among several fixed points.
 
     Returns:
-        q_star, converged: see `length_fixed_point` and `correlation_fixed_point`.
+        q_star: see `length_fixed_point`.
         c_star: 1 in the ordered phase, below 1 in the chaotic phase; NaN without a finite q_star.
         chi_1, chi_q: At q_star; their limits for small or large q where q_star is 0 or inf.
         xi_q, xi_c, xi_grad: see `depth_scales`; xi_q and xi_c are NaN without a finite q_star.
         stable: Whether q_star is finite and chi_q <= 1 to rounding. A finite q_star is unstable only when q_0
             was put on it: on GELU's and SiLU's low branch of the critical line any other start leaves.
+        error: Estimated relative error of the averages behind these numbers, see `quadrature_error`; of
+            an activation that does not declare its kinks, also of the average over two inputs at c_star.
+        converged: Whether a finite q_star and its c_star were found, and the error is below `LARGEST_ERROR`.
     """
     sigma_w, sigma_b, q_0 = _floats(sigma_w, sigma_b, q_0)
     q_star, length_found = length_fixed_point(phi, sigma_w, sigma_b, q_0)
     c_star, correlation_found = correlation_fixed_point(phi, q_star, sigma_w)
     xi_q, xi_c, xi_grad = depth_scales(phi, q_star, c_star, sigma_w)
     slope = chi_q(phi, q_star, sigma_w)
-    marginal = 1 + float(np.finfo(q_star.dtype).eps) ** 0.5
+    eps = float(np.finfo(q_star.dtype).eps)
+    marginal = 1 + eps**0.5
+    error = quadrature_error(phi, q_star)
+    if getattr(phi, "kinks", None) is None:
+        length, breaks = resolvable(q_star), pair_breaks_of(phi)
+        pair = pair_expectation_error(_squared_difference(phi), length, length, c_star, *breaks)
+        error = jnp.maximum(error, jnp.where(c_star < 1, pair, 0))
     return FixedPoint(
         q_star=q_star,
         c_star=c_star,
@@ -268,7 +308,8 @@ def fixed_point(phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar 
         xi_c=jnp.where(length_found, xi_c, jnp.nan),
         xi_grad=xi_grad,
         stable=length_found & (slope <= marginal),
-        converged=length_found & correlation_found,
+        error=error,
+        converged=length_found & correlation_found & (error < max(LARGEST_ERROR, 1e4 * eps)),
     )
 
 
@@ -301,7 +342,7 @@ def critical_line(phi: Elementwise, q: Scalar) -> CriticalPoint:
     excess = _critical_excess(phi, q)
     exists = excess >= -256 * float(np.finfo(q.dtype).eps)
     sigma_b = jnp.sqrt(jnp.maximum(excess, 0) * q)
-    return _where_it_exists(CriticalPoint(sigma_w, sigma_b, q, chi_q(phi, q, sigma_w), exists))
+    return _critical(phi, sigma_w, sigma_b, q, exists)
 
 
 @compiled("phi")
@@ -332,7 +373,7 @@ def critical_point(phi: Elementwise, sigma_b: Scalar) -> CriticalPoint:
     at_zero = (sigma_b == 0) & (above(points[0]) >= -noise) & has_slope_at_zero(phi, sigma_b.dtype)
     q = jnp.where(at_zero, 0, jnp.exp(log_q))
     sigma_w, exists = critical_sigma_w(phi, q), found | at_zero
-    return _where_it_exists(CriticalPoint(sigma_w, sigma_b, q, chi_q(phi, q, sigma_w), exists))
+    return _critical(phi, sigma_w, sigma_b, q, exists)
 
 
 def critical_table(phi: Elementwise, sigma_b: Real[ArrayLike, " n"]) -> CriticalPoint:
@@ -404,19 +445,25 @@ def gradient_profile(
     return jnp.append(jnp.cumsum(decades[::-1])[::-1], 0)
 
 
+def _squared_difference(phi: Elementwise) -> Callable[[Array, Array], Array]:
+    """(phi(a) - phi(b))^2, whose mean holds 1 - c without cancellation."""
+    return lambda a, b: (phi(a) - phi(b)) ** 2
+
+
 _LOG_RANGE = (float(np.log(1e-30)), float(np.log(1e30)))
 
 
 def _critical_excess(phi: Elementwise, q: Array) -> Array:
     """sigma_b^2 / q on the critical line."""
-    ratio = expectation(lambda x: phi(x) ** 2, q, kinks_of(phi)) / derivative_moment(phi, q)
+    ratio = expectation(lambda x: phi(x) ** 2, q, breaks_of(phi)) / derivative_moment(phi, q)
     return 1 - ratio / q
 
 
-def _where_it_exists(point: CriticalPoint) -> CriticalPoint:
-    """The point with NaN in place of its numbers if it does not exist."""
-    masked = [jnp.where(point.exists, value, jnp.nan) for value in point[:-1]]
-    return CriticalPoint(masked[0], masked[1], masked[2], masked[3], point.exists)
+def _critical(phi: Elementwise, sigma_w: Array, sigma_b: Array, q: Array, exists: Array) -> CriticalPoint:
+    """The point, with NaN in place of its numbers if it does not exist."""
+    numbers = (sigma_w, sigma_b, q, chi_q(phi, q, sigma_w), quadrature_error(phi, q))
+    masked = [jnp.where(exists, value, jnp.nan) for value in numbers]
+    return CriticalPoint(masked[0], masked[1], masked[2], masked[3], masked[4], exists)
 
 
 def _floats(*values: ArrayLike) -> tuple[Array, ...]:

@@ -20,8 +20,9 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from signalprop.analysis.eigenvalues import eigenvalues
-from signalprop.analysis.gaussian import Elementwise, derivative, kinks_of, pair_expectation
+from signalprop.analysis.gaussian import Elementwise, derivative, pair_expectation
 from signalprop.analysis.products import append_scaled, start_scaled
+from signalprop.analysis.smoothness import pair_breaks_of
 
 Matrix = Float[ArrayLike, "n n"]
 Scalar = Float[Array, ""]
@@ -348,12 +349,12 @@ def nilpotent_exponent(phi: Elementwise, gain: Real[ArrayLike, ""], noise: Real[
         The exponent, p to 1e-9 in at most 500 iterations; -inf without input, or if phi is linear.
     """
     gain, noise = jnp.asarray(gain, jnp.result_type(0.0, gain, noise)), jnp.asarray(noise)
-    kinks = kinks_of(phi)
+    breaks = pair_breaks_of(phi)
 
     def apart(f: Elementwise, p: Array) -> Array:
         q = p + noise**2
         c = jnp.where(q == 0, 1, p / jnp.where(q == 0, 1, q))
-        return gain**2 * pair_expectation(lambda a, b: (f(a) - f(b)) ** 2, q, q, c, kinks)
+        return gain**2 * pair_expectation(lambda a, b: (f(a) - f(b)) ** 2, q, q, c, *breaks)
 
     def unfinished(state: tuple[Array, Array, Array]) -> Array:
         p, before, count = state

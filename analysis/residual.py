@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from signalprop.analysis.gaussian import Elementwise, derivative, expectation, kinks_of
+from signalprop.analysis.gaussian import Elementwise, derivative, expectation
 from signalprop.analysis.growth import Profile
 from signalprop.analysis.meanfield import Scalar
+from signalprop.analysis.smoothness import breaks_of
 
 
 def one_layer(
@@ -63,7 +64,7 @@ def _branch_moments(phi: Elementwise, q: Array) -> tuple[Array, Array, Array]:
         t = z * slope
         return jnp.stack([t, y, t * t, t * y, t * y, y * y, slope**2], -1)
 
-    mean, square, slope = jnp.split(expectation(integrand, q, kinks_of(phi)), [2, 6])
+    mean, square, slope = jnp.split(expectation(integrand, q, breaks_of(phi)), [2, 6])
     return mean, square.reshape(2, 2) - jnp.outer(mean, mean), slope[0]
 
 

@@ -27,7 +27,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Bool, Complex, Float
 
 from signalprop.analysis.compiled import compiled
-from signalprop.analysis.gaussian import Elementwise, derivative, kinks_of, nodes, resolvable
+from signalprop.analysis.gaussian import Elementwise, derivative, nodes, resolvable
+from signalprop.analysis.smoothness import breaks_of, kinks_of
 
 RUNGS = 256  # steps down the imaginary axis
 STEP = float(np.log(10) * 0.4)  # largest ratio of successive angles, as a logarithm
@@ -69,7 +70,7 @@ class Image(NamedTuple):
 def layer(phi: Elementwise, sigma_w: Float[ArrayLike, ""], q: Float[ArrayLike, ""]) -> Layer:
     """Law of the squared slopes of one layer at mean square pre-activation q; at 0 the limit of small q."""
     q = resolvable(q)
-    x, weights = nodes(q, kinks_of(phi))
+    x, weights = nodes(q, breaks_of(phi))
     slopes = derivative(phi, x) ** 2
     mean = jnp.dot(weights, slopes)
     log_mean = 2 * jnp.log(jnp.asarray(sigma_w, x.dtype)) + jnp.log(mean)

@@ -25,15 +25,18 @@ class Activation:
         name: Key in ``ACTIVATIONS``, or ``module:name``.
         function: The elementwise function.
         kinks: Points where the function or one of its first two derivatives jumps; quadrature splits there.
+            None if nobody said: the theory then looks for them.
         max_slope: Supremum of ``abs(phi'(x))`` over the real line; NaN if unknown.
         homogeneous: Whether ``phi(a x) = a phi(x)`` for every ``a > 0``.
+        parts: Functions to look at for kinks in place of this one, where that depends on a traced value.
     """
 
     name: str
     function: Callable[[Array], Array]
-    kinks: tuple[float, ...]
+    kinks: tuple[float, ...] | None
     max_slope: float
     homogeneous: bool = False
+    parts: tuple[Callable[[Array], Array], ...] = ()
 
     def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Apply the function elementwise."""
@@ -50,7 +53,8 @@ class Activation:
         the one with weights of scale sigma_w, and dE/dz up to one factor sigma_w from the output. All scales
         then share one matrix product.
         """
-        return replace(self, function=lambda x: jnp.multiply(factor, self.function(x)), max_slope=nan)
+        scaled = lambda x: jnp.multiply(factor, self.function(x))  # noqa: E731
+        return replace(self, function=scaled, max_slope=nan, parts=self.parts or (self,))
 
 
 def derivative(phi: Callable[[Array], Array], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -106,7 +110,7 @@ def activation(name: str) -> Activation:
             wrapped; its attributes ``kinks``, ``max_slope`` and ``homogeneous`` are kept where it has them.
 
     Returns:
-        The activation; of an imported one without attributes, no kinks, unknown slope (NaN), not homogeneous.
+        The activation; of an imported one without attributes, kinks None, slope NaN and not homogeneous.
 
     Raises:
         Unusable: If the name is unknown (the message gives the nearest one) or cannot be imported, or if the
@@ -122,10 +126,11 @@ def activation(name: str) -> Activation:
     if isinstance(function, Activation):
         return function
     require_elementwise(name, function)
+    kinks = getattr(function, "kinks", None)
     return Activation(
         name,
         function,
-        tuple(getattr(function, "kinks", ())),
+        None if kinks is None else tuple(kinks),
         getattr(function, "max_slope", nan),
         getattr(function, "homogeneous", False),
     )
@@ -175,6 +180,7 @@ def chosen(names: tuple[str, ...], index: Int[ArrayLike, ""]) -> Activation:
         names: As for `activation`.
         index: Place in ``names``; one that is out of range means the nearest end.
     """
-    phis = [activation(name) for name in names]
-    kinks = tuple(sorted({kink for phi in phis for kink in phi.kinks}))
-    return Activation("chosen", lambda x: jax.lax.switch(index, phis, x), kinks, nan)
+    phis = tuple(activation(name) for name in names)
+    declared = [phi.kinks for phi in phis]
+    kinks = None if None in declared else tuple(sorted({k for kinks in declared if kinks for k in kinks}))
+    return Activation("chosen", lambda x: jax.lax.switch(index, phis, x), kinks, nan, parts=phis)

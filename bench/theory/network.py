@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from signalprop.analysis import growth, meanfield, precision
+from signalprop.analysis.smoothness import splits_of
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.measure.names import FORMATS
@@ -32,7 +33,8 @@ class MeanField:
         require_scales(self.sigma_w, self.sigma_b)
         phi = find_activation(self.activation)
         point = jax.jit(partial(meanfield.fixed_point, phi))(self.sigma_w, self.sigma_b)
-        return Prediction({name: value.item() for name, value in point._asdict().items()})
+        found: dict[str, Number] = {name: value.item() for name, value in point._asdict().items()}
+        return Prediction(found | _unresolved(phi, point.error.item()))
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,16 @@ class Profile:
         at = (phi, self.sigma_w, self.sigma_b, self.q_0, self.depth)
 
         @jax.jit
-        def profiles() -> tuple[jax.Array, jax.Array, jax.Array]:
+        def profiles() -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
             q = meanfield.length_trajectory(*at)
             chi_1 = jax.vmap(lambda q: meanfield.chi_1(phi, q, self.sigma_w))(q)
-            return q, chi_1, meanfield.gradient_profile(*at)
+            error = jax.vmap(lambda q: meanfield.quadrature_error(phi, q))(q)
+            return q, chi_1, meanfield.gradient_profile(*at), error
 
-        q, chi_1, profile = profiles()
-        columns = {"layer": np.arange(1, self.depth + 1), "q": q, "chi_1": chi_1, "gradient_decades": profile}
-        return Prediction({"decades_lost": -float(profile[0])}, columns)
+        q, chi_1, decades, error = profiles()
+        columns = {"layer": np.arange(1, self.depth + 1), "q": q, "chi_1": chi_1, "gradient_decades": decades}
+        lost: dict[str, Number] = {"decades_lost": -float(decades[0])}
+        return Prediction(lost | _unresolved(phi, float(error.max())), columns | {"error": error})
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,12 @@ class Dropout:
         phi = find_activation(self.activation)
         found = jax.jit(partial(growth.dropout, phi))(self.q, self.keep, self.sigma_w, self.sigma_b)
         return Prediction({name: value.item() for name, value in found._asdict().items()})
+
+
+def _unresolved(phi: Activation, error: float) -> dict[str, Number]:
+    """Where quadrature did not resolve an activation, if that shows in the error of the averages."""
+    rough = () if error <= meanfield.LARGEST_ERROR else splits_of(phi).rough
+    return {"unresolved": ", ".join(f"{a:.6g} to {b:.6g}" for a, b in rough)} if rough else {}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from scipy import integrate, special
 from scipy.stats import multivariate_normal
 
 from signalprop.analysis import gaussian
+from signalprop.analysis.smoothness import kinks_of
 from signalprop.models.activations import ACTIVATIONS
 
 LENGTHS = (1e-6, 0.3, 1.0, 5.0, 25.0, 400.0)
@@ -56,11 +57,11 @@ DERIVATIVE_MOMENTS = {
 
 
 def second_moment(phi, q):
-    return gaussian.expectation(lambda x: phi(x) ** 2, q, gaussian.kinks_of(phi))
+    return gaussian.expectation(lambda x: phi(x) ** 2, q, kinks_of(phi))
 
 
 def derivative_moment(phi, q):
-    return gaussian.expectation(lambda x: gaussian.derivative(phi, x) ** 2, q, gaussian.kinks_of(phi))
+    return gaussian.expectation(lambda x: gaussian.derivative(phi, x) ** 2, q, kinks_of(phi))
 
 
 def largest_length(name):
@@ -208,8 +209,8 @@ def test_pairs_reduce_to_single_expectations_at_the_ends(name):
 
 
 def test_kinks_are_read_from_the_callable_and_default_to_none():
-    assert gaussian.kinks_of(ACTIVATIONS["hard_tanh"]) == (-1.0, 1.0)
-    assert gaussian.kinks_of(jnp.tanh) == ()
+    assert kinks_of(ACTIVATIONS["hard_tanh"]) == (-1.0, 1.0)
+    assert kinks_of(jnp.tanh) == ()
 
 
 def test_derivatives_equal_their_formulas_at_points():

@@ -14,6 +14,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from signalprop.analysis.gaussian import expectation
 from signalprop.analysis.meanfield import critical_line, critical_point
+from signalprop.analysis.smoothness import breaks_of
 from signalprop.bench.experiments.activation_race import RACERS, SMOOTH
 from signalprop.models.activations import ACTIVATIONS, Activation
 
@@ -76,4 +77,4 @@ def critical(name: str) -> Critical:
 @partial(jax.jit, static_argnums=0)
 def _moments(phi: Activation, q: Float[ArrayLike, ""]) -> Float[Array, " 2"]:
     """E phi(z) and E phi(z)^2."""
-    return expectation(lambda z: jnp.stack([phi(z), phi(z) ** 2], -1), q, phi.kinks)
+    return expectation(lambda z: jnp.stack([phi(z), phi(z) ** 2], -1), q, breaks_of(phi))

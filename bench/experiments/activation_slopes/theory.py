@@ -10,6 +10,7 @@ import xarray as xr
 
 from signalprop.analysis import meanfield
 from signalprop.analysis.gaussian import expectation
+from signalprop.analysis.smoothness import breaks_of
 from signalprop.bench.engine.grid import label_array
 from signalprop.bench.experiments.activation_slopes import FIRST, LAST, Settings
 from signalprop.bench.experiments.activation_slopes.measure import grid
@@ -74,7 +75,7 @@ def factor_curve(phi: Activation) -> tuple[np.ndarray, np.ndarray]:
         return sigma_w, sigma_w * float(jax.jit(lambda q: meanfield.chi_1(phi, q, 1.0))(1.0)) ** 0.5
 
     def point(q: jax.Array) -> tuple[jax.Array, jax.Array]:
-        sigma_w = jnp.sqrt(q / expectation(lambda x: phi(x) ** 2, q, phi.kinks))
+        sigma_w = jnp.sqrt(q / expectation(lambda x: phi(x) ** 2, q, breaks_of(phi)))
         return sigma_w, jnp.sqrt(meanfield.chi_1(phi, q, sigma_w))
 
     sigma_w, factor = map(np.array, jax.jit(jax.vmap(point))(jnp.geomspace(1e-3, 1e3, CURVE_POINTS)))

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from signalprop.analysis import meanfield
-from signalprop.analysis.gaussian import expectation, kinks_of
+from signalprop.analysis.gaussian import expectation
+from signalprop.analysis.smoothness import breaks_of
 from signalprop.bench.experiments.correlation import MAPS, Settings
 from signalprop.bench.experiments.correlation.measure import grid, real_pair, scales
 from signalprop.models.activations import Activation, activation
@@ -60,7 +61,7 @@ def predicted(
     q = jax.vmap(lambda v: meanfield.length_trajectory(*place, v, depth))(q_0)
 
     def centre(length: jax.Array) -> jax.Array:
-        moments = expectation(lambda x: jnp.stack([phi(x), phi(x) ** 2], -1), length, kinks_of(phi))
+        moments = expectation(lambda x: jnp.stack([phi(x), phi(x) ** 2], -1), length, breaks_of(phi))
         return moments[0] / jnp.sqrt(moments[1])
 
     return {

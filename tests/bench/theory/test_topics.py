@@ -121,3 +121,17 @@ def test_a_gate_that_never_forgets_keeps_for_ever_and_one_that_always_does_for_a
 def test_a_population_that_has_not_settled_gives_no_exponent():
     assert "write --steps 2.69e+44" in values("gated", forget_bias=100.0, steps=20)["exponent"]
     assert isinstance(values("gated", forget_bias=0.0, steps=20, units=50)["exponent"], float)
+
+
+def test_what_quadrature_cannot_resolve_is_named_with_its_interval(monkeypatch, tmp_path):
+    (tmp_path / "restless.py").write_text(
+        "import jax.numpy as jnp\ndef phi(x):\n    return jnp.sin(3000 * x)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    resolved = find_options("mean-field")(activation="restless:phi", sigma_w=1e-3).predict().values
+    assert resolved["converged"]
+    assert "unresolved" not in resolved
+    lost = find_options("mean-field")(activation="restless:phi", sigma_w=100.0).predict().values
+    assert not lost["converged"]
+    assert lost["error"] > 1e-6
+    assert " to -" in lost["unresolved"]
