@@ -5,6 +5,8 @@ and, with gradual underflow, multiples of the smallest subnormal 2^(n - p + 1) b
 to 0; which ones do is measured (`measured_flush_to_zero`), everything else follows from the format:
 
 * a result is 0 from 2^(n - p) down with gradual underflow, below 2^n with flushing (`zero_edge`);
+* a product of many factors, rounded after each, ends far from where its power does (`death_depth`,
+  `overflow_depth`): it is followed in integers, over runs of equal steps at once;
 * 1 + d rounds to 1 for d <= 2^-p, 1 - d for d <= 2^-(p + 1), which ends every slope that is computed from a
   saturated output (`zero_gradient_edges`);
 * a step smaller than half the gap between neighbours changes nothing (`largest_idle_step`);
@@ -25,6 +27,9 @@ from jax.typing import DTypeLike
 from jaxtyping import ArrayLike, Float, Real
 
 LN2 = float(np.log(2))
+MOST_RUNS = 2**16  # of equal steps through which a product is followed in integers; beyond it, one by one
+MOST_FACTORS = 2**30  # that are followed one by one, in four seconds
+BLOCK = 2**16  # of them at once
 
 
 class Format(NamedTuple):
@@ -44,17 +49,15 @@ class Format(NamedTuple):
 
 
 class Death(NamedTuple):
-    """How a product of equal factors ends; see `death_depth`.
+    """How a product of equal factors vanishes; see `death_depth`.
 
     Attributes:
         depth: Factors after which the product, rounded after each, is exactly 0; inf if it never is.
         residue: What the product ends at: 0, or the subnormal number at which it sticks.
-        rounded_once: Factors after which the power itself, rounded once, is 0.
     """
 
     depth: Float[np.ndarray, "..."]
     residue: Float[np.ndarray, "..."]
-    rounded_once: Float[np.ndarray, "..."]
 
 
 def number_format(dtype: DTypeLike) -> Format:
@@ -127,46 +130,75 @@ def sticking_multiple(contraction: Real[ArrayLike, "..."]) -> Float[np.ndarray, 
 
 
 def death_depth(factor: Real[ArrayLike, "..."], dtype: DTypeLike, flush_to_zero: bool) -> Death:
-    r"""Number of equal factors after which their product is exactly 0.
+    r"""Number of equal factors after which their product, rounded after each, is exactly 0.
 
-    With e the exponent of `zero_edge`, the power :math:`|r|^L` is 0 from :math:`L = e / \log_2 |r|` on, with
-    flushing just after. Rounded after every factor it is 0 at the same depth, to one factor plus `drift`, if
-    it dies at all: with gradual underflow and factors above 1/2 it sticks at `sticking_multiple` smallest
-    subnormal numbers.
+    Exact: the product is followed in integers, m -> round(m r) with ties to even. Within a binade the step is
+    the same for long runs of m, over which the count jumps. Roundings move it from `rounded_once` by `drift`
+    at most. With gradual underflow the product of factors above 1/2 never is 0: it sticks at
+    `sticking_multiple` smallest subnormal numbers.
 
     Args:
         factor: The factor r as the format holds it; its sign does not matter.
         dtype: The format.
-        flush_to_zero: Whether subnormal results become 0; `measured_flush_to_zero` tells.
+        flush_to_zero: Whether results that are subnormal once rounded become 0, as x86 does it
+            (`measured_flush_to_zero` tells); where they do before they are rounded, up to one factor less.
 
     Returns:
-        Depths and residue. A factor of size 1 or more never vanishes: depth inf, residue 1 or inf.
+        Depth and residue. A factor of size 1 or more never vanishes: depth inf, residue 1 or inf. The depth
+        is NaN where over 2^30 factors would have to be followed one by one: in float64 for 1 - r between
+        1.4e-14 and 6.6e-7; there `rounded_once` is right to `drift`.
     """
-    r, edge = np.abs(np.asarray(factor, float)), zero_edge(dtype, flush_to_zero)
+    r = np.abs(np.asarray(factor, float))
     shrinks = r < 1
-    with np.errstate(divide="ignore"):
-        ratio = edge / np.log2(np.where(shrinks, r, 0.5))
-    exact = np.floor(ratio) + 1 if flush_to_zero else np.ceil(ratio)
-    once = np.where(shrinks, np.maximum(exact, 1.0), np.inf)
-    grain = 0.0 if flush_to_zero else 2.0 ** number_format(dtype).smallest_subnormal
-    residue = np.where(
-        shrinks, sticking_multiple(np.where(shrinks, r, 0.0)) * grain, np.where(r > 1, np.inf, 1.0)
-    )
-    return Death(np.where(residue == 0, once, np.inf), residue, once)
+    sticks = (r > 0.5) & shrinks & (not flush_to_zero)
+    end = np.vectorize(lambda r: _end(r, dtype, flush_to_zero), otypes=[float])
+    depth = np.where(shrinks & ~sticks, end(np.where(shrinks & ~sticks, r, 0.0)), np.inf)
+    grain = 2.0 ** number_format(dtype).smallest_subnormal
+    stuck = sticking_multiple(np.where(sticks, r, 0.0)) * grain
+    return Death(depth, np.where(shrinks, stuck, np.where(r > 1, np.inf, 1.0)))
 
 
 def overflow_depth(factor: Real[ArrayLike, "..."], dtype: DTypeLike) -> Float[np.ndarray, "..."]:
-    """Number of equal factors after which their product is infinite, to one factor plus `drift`.
+    """Number of equal factors after which their product, rounded after each, is infinite.
+
+    Exact, as `death_depth`. A product that grows never sticks.
 
     Args:
         factor: The factor as the format holds it; its sign does not matter.
         dtype: The format.
 
     Returns:
-        The smallest L with |factor|^L at `overflow_edge` or above; inf for factors of size up to 1.
+        The number; inf for factors of size up to 1, and NaN in float64 for r - 1 between 1.4e-14 and
+        6.6e-7, as in `death_depth`.
     """
     r = np.abs(np.asarray(factor, float))
-    return np.where(r > 1, np.ceil(overflow_edge(dtype) / np.log2(np.where(r > 1, r, 2.0))), np.inf)
+    end = np.vectorize(lambda r: _end(r, dtype, flush_to_zero=False), otypes=[float])
+    return np.where(r > 1, end(np.where(r > 1, r, np.inf)), np.inf)
+
+
+def rounded_once(
+    factor: Real[ArrayLike, "..."], dtype: DTypeLike, flush_to_zero: bool
+) -> Float[np.ndarray, "..."]:
+    r"""Number of equal factors after which their power, computed exactly and rounded once, is 0 or infinite.
+
+    With e the exponent of `zero_edge`, :math:`|r|^L` is 0 from :math:`L = e / \log_2 |r|` on, with flushing
+    just after; with that of `overflow_edge` it is infinite from there on.
+
+    Args:
+        factor: The factor r as the format holds it; its sign does not matter.
+        dtype: The format.
+        flush_to_zero: Whether subnormal results become 0.
+
+    Returns:
+        The number, at least 1; inf for factors of size 1.
+    """
+    r = np.abs(np.asarray(factor, float))
+    with np.errstate(divide="ignore"):
+        rate = np.log2(np.where(r == 1, 2.0, r))
+    down = zero_edge(dtype, flush_to_zero) / np.where(r < 1, rate, -1.0)
+    zero = np.floor(down) + 1 if flush_to_zero else np.ceil(down)
+    infinite = np.ceil(overflow_edge(dtype) / np.where(r > 1, rate, 1.0))
+    return np.where(r == 1, np.inf, np.maximum(np.where(r < 1, zero, infinite), 1.0))
 
 
 def drift(
@@ -179,7 +211,7 @@ def drift(
         dtype: The format.
         depth: Number of factors.
     """
-    per_factor = np.log2(1 + 2.0 ** -number_format(dtype).precision)
+    per_factor = np.log1p(2.0 ** -number_format(dtype).precision) / LN2
     rate = np.abs(np.log2(np.abs(np.asarray(factor, float))))
     return np.asarray(np.asarray(depth, float) * per_factor / rate)
 
@@ -315,3 +347,76 @@ def gelu_argument(u: float) -> float:
     """The z with sqrt(2 / pi) (z + 0.044715 z^3) = u, the argument of tanh in the approximate gelu."""
     roots = np.roots([0.044715, 0.0, 1.0, -u / np.sqrt(2 / np.pi)])
     return float(roots[np.argmin(np.abs(roots.imag))].real)
+
+
+def _end(r: float, dtype: DTypeLike, flush_to_zero: bool) -> float:
+    """Factors after which a product that does not stick is 0 or infinite; NaN if they are too many."""
+    if r == 0 or np.isinf(r):
+        return 1.0
+    count, x = 0, 1.0
+    limits, factors = number_format(dtype), float(rounded_once(r, dtype, flush_to_zero))
+    binades = limits.overflow if r > 1 else -limits.smallest_normal
+    if min(factors, binades * abs(r - 1) * 2.0 ** (limits.precision - 1)) > MOST_RUNS:
+        if factors > MOST_FACTORS:
+            return float("nan")
+        count, x = _nearly(r, dtype)
+    return float(count + _remaining(x, r, limits, flush_to_zero))
+
+
+def _nearly(r: float, dtype: DTypeLike) -> tuple[int, float]:
+    """A product three factors before it leaves the normal numbers, and its number of factors."""
+    info, count, x = jnp.finfo(dtype), 0, 1.0
+    while True:
+        block = np.full(BLOCK, r, jnp.dtype(dtype))
+        block[0] = x
+        with np.errstate(over="ignore", under="ignore"):
+            sizes = np.multiply.accumulate(block).astype(float)
+        inside = int(np.sum((sizes >= float(info.smallest_normal)) & (sizes < np.inf)))
+        if inside < BLOCK:
+            return count + max(inside - 3, 0), float(sizes[max(inside - 3, 0)])
+        count, x = count + BLOCK - 1, float(sizes[-1])
+
+
+def _remaining(x: float, r: float, limits: Format, flush_to_zero: bool) -> int:
+    """Factors r from the normal number x to 0 or infinity, in integers: m 2^e, m of p bits or subnormal."""
+    p, lowest = limits.precision, limits.smallest_subnormal
+    (m, e), (factor, g) = _integers(x, p), _integers(r, p)
+    count = 0
+    while True:
+        run, step = _run(m, factor, g, p)
+        if run:
+            count, m = count + run, m + run * step
+            continue
+        count, (m, e) = count + 1, _rounded(m * factor, e + g, p, -(2**20) if flush_to_zero else lowest)
+        if m == 0 or e + p > limits.overflow or (flush_to_zero and e < lowest):
+            return count
+
+
+def _run(m: int, factor: int, g: int, p: int) -> tuple[int, int]:
+    """How many factors 2^g factor change m by one and the same step, within a binade, and that step."""
+    delta = factor - (1 << -g) if -g in (p - 1, p) else 0  # for factors in [1/2, 2)
+    if m < 1 << (p - 1) or delta == 0:
+        return 0, 0
+    half = 1 << (-g - 1)
+    step = (m * abs(delta) + half) >> -g
+    if delta > 0:
+        if m * delta == (2 * step - 1) * half:  # a tie
+            return 0, 0
+        last = min(((2 * step + 1) * half - 1) // delta, (1 << p) - 1 - step)
+        return max((last - m) // step + 1, 0), step
+    last = max((2 * step - 1) * half // -delta + 1, (1 << (p - 1)) + 1 + step)
+    return max((m - last) // step + 1, 0), -step
+
+
+def _rounded(m: int, e: int, p: int, lowest: int) -> tuple[int, int]:
+    """Round m 2^e to p bits, and to a multiple of 2^lowest, ties to even."""
+    shift = max(m.bit_length() - p, lowest - e)
+    kept, rest, half = m >> shift, m & ((1 << shift) - 1), 1 << (shift - 1)
+    kept += rest > half or (rest == half and kept % 2 == 1)
+    return (kept, e + shift) if kept.bit_length() <= p else (kept >> 1, e + shift + 1)
+
+
+def _integers(x: float, p: int) -> tuple[int, int]:
+    """A number of at most p bits as an integer of p bits and an exponent."""
+    mantissa, exponent = np.frexp(x)
+    return int(np.ldexp(mantissa, p)), int(exponent) - p

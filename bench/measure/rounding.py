@@ -110,7 +110,7 @@ def products(dtype: str) -> dict[str, Array]:
         ``product_rest``: what it is in the end.
     """
     factors = lax.optimization_barrier(jnp.asarray(FACTORS, dtype))
-    enough = int(1.1 * precision.death_depth(max(r for r in FACTORS if r < 1), dtype, False).rounded_once)
+    enough = int(1.1 * precision.rounded_once(max(r for r in FACTORS if r < 1), dtype, False))
 
     def multiply(state: tuple[Array, Array], count: Array) -> tuple[tuple[Array, Array], None]:
         product, ended_at = state

@@ -53,7 +53,7 @@ TOPICS = {
         "A layer with inverted dropout: length, chi_1, and the correlation of one input under two masks.",
     ),
     "precision": Topic(
-        "network.Precision",
+        "precision.Precision",
         "Depth at which a product of equal factors is lost in each number format, rounded after each factor.",
     ),
     "recurrent": Topic(

@@ -52,11 +52,77 @@ def test_a_product_of_powers_of_two_dies_at_the_predicted_factor(dtype, factor):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("factor", [0.1, 0.3, 0.47])
-def test_any_other_product_dies_there_to_one_factor_and_the_drift_of_rounding(dtype, factor):
+def test_any_other_product_dies_where_the_same_multiplications_do(dtype, factor):
     number, _ = product(factor, dtype, lambda x: x == 0)
     kept = float(HOST[dtype](factor))
-    depth = precision.death_depth(kept, dtype, flush_to_zero=False).depth
-    assert number == pytest.approx(float(depth), abs=1 + float(precision.drift(kept, dtype, depth)))
+    assert number == precision.death_depth(kept, dtype, flush_to_zero=False).depth
+    once = precision.rounded_once(kept, dtype, flush_to_zero=False)
+    assert number == pytest.approx(float(once), abs=1 + float(precision.drift(kept, dtype, once)))
+
+
+def flushed(factor, dtype):
+    """Factors until a product of 16-bit numbers, rounded as if exponents had no end, is below the normal."""
+    kind, number, x = HOST[dtype], 0, 1.0
+    smallest, up = float(ml_dtypes.finfo(kind).smallest_normal), 2.0**20
+    while x >= smallest:
+        x = x * factor  # exact in float64
+        x = float(kind(x * up)) / up if x < 2 * smallest else float(kind(x))
+        number += 1
+    return number
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_products_of_a_thousand_factors_end_where_the_same_multiplications_do(dtype):
+    """The 300 numbers on both sides of 1, each of which gives up to 12,288 roundings."""
+    kind = HOST[dtype]
+    around = np.arange(-300, 300) + int(kind(1).view(np.uint16))
+    small = [float(x) for x in around.astype(np.uint16).view(kind) if x < 1]
+    large = [float(x) for x in around.astype(np.uint16).view(kind) if x > 1]
+    ends = precision.death_depth(small, dtype, flush_to_zero=True).depth
+    np.testing.assert_array_equal(ends, [flushed(x, dtype) for x in small])
+    infinite = np.vectorize(lambda x: int(np.argmax(np.isinf(powers(x, kind, 13000)))))
+    np.testing.assert_array_equal(precision.overflow_depth(large, dtype), infinite(large))
+
+
+def powers(factor, kind, count):
+    """1, f, f^2, ... rounded after every factor, one multiplication of NumPy after another."""
+    factors = np.full(count + 1, factor, kind)
+    factors[0] = 1
+    with np.errstate(over="ignore", under="ignore"):
+        return np.multiply.accumulate(factors).astype(float)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("factor", [0.9997, 0.99, 0.7, 1.0003, 1.01, 1.1, 1.5])
+def test_products_in_longer_formats_end_where_numpys_do(dtype, factor):
+    kept = float(HOST[dtype](factor))
+    sizes = powers(kept, HOST[dtype], int(1.1 * precision.rounded_once(kept, dtype, True)))
+    if factor < 1:
+        number = np.argmax(sizes < float(np.finfo(dtype).smallest_normal))
+        assert precision.death_depth(kept, dtype, flush_to_zero=True).depth == number
+    else:
+        assert precision.overflow_depth(kept, dtype) == np.argmax(np.isinf(sizes))
+
+
+def test_a_billion_roundings_are_counted_at_once():
+    """1 + 2^-23 leaves every binade of float32 in 3/4 of 2^23 factors: half by one ulp each, half by two."""
+    assert precision.overflow_depth(1 + 2.0**-23, "float32") == 128 * 3 * 2**21
+    assert precision.overflow_depth(1 + 2.0**-52, "float64") == 1024 * 3 * 2**50
+    assert precision.death_depth(1 - 2.0**-24, "float32", flush_to_zero=True).depth == 126 * 2**23 + 1
+    assert np.isnan(precision.overflow_depth(1 + 2.0**-40, "float64"))  # too many steps of too many sizes
+
+
+@pytest.mark.parametrize(
+    ("factor", "dtype", "number"),
+    [(1.01, "bfloat16", 12288), (1.002, "float16", 5808), (1.0000001, "float32", 805306368),
+     (0.99, "bfloat16", 7182)],
+)  # fmt: skip
+def test_products_of_factors_near_one_end_far_from_their_power(factor, dtype, number):
+    """Numbers found by multiplying one after another, in a separate program."""
+    kept = float(HOST[dtype](factor))
+    found = precision.overflow_depth(kept, dtype)
+    assert (found if factor > 1 else precision.death_depth(kept, dtype, True).depth) == number
+    assert abs(precision.rounded_once(kept, dtype, True) - number) > 100
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -71,7 +137,7 @@ def test_factors_above_one_half_stick_where_predicted(dtype, factor):
 
 def test_a_power_rounded_once_is_zero_from_the_exact_depth_on():
     for factor in (0.3, 0.5, 0.7, 0.9):
-        depth = int(precision.death_depth(factor, "float16", flush_to_zero=False).rounded_once)
+        depth = int(precision.rounded_once(factor, "float16", flush_to_zero=False))
         assert np.float16(factor**depth) == 0 != np.float16(factor ** (depth - 1))
 
 
@@ -79,14 +145,21 @@ def test_factors_of_one_and_more_never_vanish():
     death = precision.death_depth(np.array([1.0, 1.5, 0.0]), "float32", flush_to_zero=True)
     np.testing.assert_array_equal(death.depth, [np.inf, np.inf, 1])
     np.testing.assert_array_equal(death.residue, [1, np.inf, 0])
+    np.testing.assert_array_equal(
+        precision.overflow_depth([1.0, np.inf, 0.0], "float16"), [np.inf, 1, np.inf]
+    )
+    np.testing.assert_array_equal(
+        precision.rounded_once([1.0, np.inf, 0.0], "float16", False), [np.inf, 1, 1]
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("factor", [1.5, 2.0, -3.0])
 def test_a_growing_product_overflows_at_the_predicted_factor(dtype, factor):
     number, _ = product(factor, dtype, lambda x: np.isinf(x))
-    depth = precision.overflow_depth(factor, dtype)
-    assert number == pytest.approx(float(depth), abs=1 + float(precision.drift(factor, dtype, depth)))
+    assert number == precision.overflow_depth(factor, dtype)
+    once = precision.rounded_once(factor, dtype, flush_to_zero=False)
+    assert number == pytest.approx(float(once), abs=1 + float(precision.drift(factor, dtype, once)))
     assert np.isinf(precision.overflow_depth(0.5, dtype))
 
 

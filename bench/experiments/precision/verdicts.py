@@ -206,15 +206,12 @@ def _steps(once: xr.Dataset) -> list[Verdict]:
 def _products(once: xr.Dataset) -> list[Verdict]:
     flat = once[["product_end", "product_end_predicted"]].stack(place=("format", "factor"))
     flat = flat.dropna("place", how="all")
-    depth = flat["product_end_predicted"]
-    places = zip(flat["place"].values, depth.values, strict=True)
-    drift = [float(precision.drift(r, f, d)) for (f, r), d in places]
     return [
         judge(
             ["B41", "C4"], "Factors after which 0.25^L, 0.5^L and 0.9^L are exactly 0, and 1.5^L infinite, "
-            "rounded after each factor, four formats", "exponent of the limit over log2 of the factor",
-            measured=flat["product_end"], predicted=depth, tolerance=1 + np.array(drift),
-            tolerance_from="one factor, and at most 2^-p of rounding in each",
+            "rounded after each factor, four formats", "the same products in integers",
+            measured=flat["product_end"], predicted=flat["product_end_predicted"],
+            tolerance=1, tolerance_from="one factor, for devices that flush before they round",
         ),
         judge(
             ["B41"], "What 0.25^L, 0.5^L, 0.9^L and 1.5^L are in the end: 0, infinity, or a subnormal number "

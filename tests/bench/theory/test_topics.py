@@ -135,3 +135,24 @@ def test_what_quadrature_cannot_resolve_is_named_with_its_interval(monkeypatch, 
     assert not lost["converged"]
     assert lost["error"] > 1e-6
     assert " to -" in lost["unresolved"]
+
+
+def test_a_product_is_rounded_after_every_factor():
+    """The numbers were counted in a separate program, by multiplying one after another."""
+    given = {"formats": ("float16", "bfloat16", "float32")}
+    above = [find_options("precision")(factor=f, **given).predict().table for f in (1.002, 1.01, 1.0000001)]
+    assert [t["infinite_at"][i] for i, t in enumerate(above)] == [5808, 12288, 805306368]
+    below = find_options("precision")(factor=0.99, formats=("bfloat16",)).predict().table.iloc[0]
+    assert below["zero_at_if_flushed"] == 7182
+    assert below["zero_at"] == np.inf
+    assert below["ends_at"] > 0  # it sticks
+    one = find_options("precision")(factor=1.001, formats=("bfloat16",)).predict().table.iloc[0]
+    assert (one["factor_held"], one["zero_at"], one["infinite_at"]) == (1, np.inf, np.inf)
+
+
+def test_a_product_too_long_to_follow_is_withheld():
+    prediction = find_options("precision")(factor=1 + 1e-9, formats=("float32", "float64")).predict()
+    assert "float64" in prediction.values["withheld"]
+    assert "float32" not in prediction.values["withheld"]
+    assert np.isnan(prediction.table["infinite_at"][1])
+    assert "withheld" not in find_options("precision")().predict().values
