@@ -30,6 +30,8 @@ from signalprop.analysis.smoothness import breaks_of
 Weights = Literal["gaussian", "orthogonal"]
 Scalar = Float[ArrayLike, ""]
 
+LARGEST_SHIFT = 0.2  # nat per step of first order in 1/n; beyond it the next order, about its square, counts
+
 
 def mean_field_q(phi: Elementwise, g: Scalar, noise: Scalar = 0.0) -> Float[Array, ""]:
     """Mean square of the pre-activations, the root of q = g^2 E phi(sqrt(q) z)^2 + noise^2.
@@ -156,12 +158,34 @@ def finite_width_correction(variety: Scalar, n: Scalar, weights: Weights = "gaus
         n: Number of units.
         weights: ``gaussian`` or ``orthogonal``.
 
+    Returns:
+        The correction; NaN where its size is above `LARGEST_SHIFT`, 0.2 nat, below `least_width` units: there
+        an expansion in 1/n says nothing.
+
     Raises:
         ValueError: If ``weights`` is neither.
     """
     _require_family(weights)
     variety, n = jnp.asarray(variety), jnp.asarray(n)
-    return -3 * variety / (4 * (n + 2)) if weights == "orthogonal" else -(3 * variety + 2) / (4 * n)
+    found = -3 * variety / (4 * (n + 2)) if weights == "orthogonal" else -(3 * variety + 2) / (4 * n)
+    return jnp.where(jnp.abs(found) <= LARGEST_SHIFT, found, jnp.nan)
+
+
+def least_width(variety: Scalar, weights: Weights = "gaussian") -> Float[Array, ""]:
+    """Units at which `finite_width_correction` has the size `LARGEST_SHIFT`; below them it is withheld.
+
+    (3 v + 2) / (4 s) for Gaussian and 3 v / (4 s) - 2 for orthogonal weights, s = 0.2 nat.
+
+    Args:
+        variety: Relative variance v of the squared slopes.
+        weights: ``gaussian`` or ``orthogonal``.
+
+    Raises:
+        ValueError: If ``weights`` is neither.
+    """
+    _require_family(weights)
+    scaled = 3 * jnp.asarray(variety) / (4 * LARGEST_SHIFT)
+    return scaled - 2 if weights == "orthogonal" else scaled + 1 / (2 * LARGEST_SHIFT)
 
 
 def _require_family(weights: str) -> None:

@@ -47,6 +47,12 @@ def exp(values: xr.DataArray) -> xr.DataArray:
     return result
 
 
+def outside_range(wide: xr.DataArray, predicted: xr.DataArray) -> str:
+    """What a statement adds where the theory of wide networks is known and that of their width withheld."""
+    known, outside = int(wide.count()), int((wide.notnull() & predicted.isnull()).sum())
+    return f" ({outside} of {known} settings are outside the range of the theory in 1/N)" if outside else ""
+
+
 def run_width(result: xr.Dataset) -> int:
     """Units of every layer, as the settings have it."""
     return int(json.loads(result.attrs["settings"])["width"])

@@ -42,12 +42,12 @@ class Lyapunov:
         if self.gain == 0:
             raise InputError("--gain: got 0; write a gain above 0")
         phi = find_activation(self.activation)
-        q, exponent, correction, edge = (float(v) for v in jax.jit(partial(self._largest, phi))())
+        q, exponent, variety, correction, edge = (float(v) for v in jax.jit(partial(self._largest, phi))())
         values: dict[str, Number] = {
             "q": q,
             "largest_exponent": exponent,
             "factor_per_step": float(np.exp(exponent)),
-            "finite_width_correction": correction,
+            "finite_width_correction": self._withheld(variety) if np.isnan(correction) else correction,
             "gain_at_edge_of_chaos": edge,
         }
         if not np.isfinite(q):
@@ -59,9 +59,20 @@ class Lyapunov:
 
     def _largest(self, phi: Activation) -> tuple[jax.Array, ...]:
         q = chaos.mean_field_q(phi, self.gain, self.noise)
-        correction = chaos.finite_width_correction(chaos.slope_variety(phi, q), self.width, self.weights)
+        variety = chaos.slope_variety(phi, q)
+        correction = chaos.finite_width_correction(variety, self.width, self.weights)
         exponent = chaos.mean_field_exponent(phi, self.gain, self.noise)
-        return q, exponent, correction, chaos.edge_of_chaos(phi, self.noise)
+        return q, exponent, variety, correction, chaos.edge_of_chaos(phi, self.noise)
+
+    def _withheld(self, variety: float) -> str:
+        """Why there is no correction for the width, and what width would have one."""
+        if np.isnan(variety):
+            return "withheld: every slope is 0"
+        least = int(np.ceil(float(chaos.least_width(variety, self.weights))))
+        return (
+            f"withheld: its first term in 1/N exceeds {chaos.LARGEST_SHIFT} nat, beyond which the next ones "
+            f"count; write --width {least} or more"
+        )
 
     def _spectrum(self, phi: Activation, q: float, count: int) -> np.ndarray:
         one = partial(chaos.mean_field_spectrum, phi, g=self.gain, q=q, weights=self.weights)

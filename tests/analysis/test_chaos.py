@@ -115,6 +115,22 @@ def test_finite_width_lowers_the_growth_of_one_vector():
         assert np.mean(logs) == pytest.approx(expected, abs=3 * expected**2 + 5 * np.std(logs) / samples**0.5)
 
 
+def test_a_correction_that_is_not_small_is_withheld():
+    """The share of tanh units with a slope falls as q^(-1/2), so the term in 1/n grows as q^(1/2)."""
+    q = 1e12
+    variety = float(jax.jit(lambda: chaos.slope_variety(jnp.tanh, q))())
+    # E sech^8 / (E sech^4)^2 of a flat density at 0: integrals 32/35 and 4/3.
+    assert variety == pytest.approx(32 / 35 / (4 / 3) ** 2 * np.sqrt(2 * np.pi * q), rel=1e-5)
+    assert np.isnan(chaos.finite_width_correction(variety, 128))
+    for weights in ("gaussian", "orthogonal"):
+        least = float(chaos.least_width(variety, weights))
+        assert np.isnan(chaos.finite_width_correction(variety, 0.9999 * least, weights))
+        inside = float(chaos.finite_width_correction(variety, 1.0001 * least, weights))
+        assert inside == pytest.approx(-chaos.LARGEST_SHIFT, rel=2e-4)
+    assert np.isnan(chaos.finite_width_correction(0.0, 2))
+    assert float(chaos.finite_width_correction(0.0, 2, "orthogonal")) == 0
+
+
 def test_weights_of_an_unknown_family_are_refused():
     with pytest.raises(ValueError, match="'gaussian' or 'orthogonal', got 'sparse'"):
         chaos.mean_field_spectrum(jnp.tanh, 0.5, 1.0, 1.0, "sparse")

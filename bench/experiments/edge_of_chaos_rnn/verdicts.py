@@ -7,7 +7,7 @@ import xarray as xr
 
 from signalprop.bench.experiments.edge_of_chaos_rnn import FAMILIES
 from signalprop.bench.experiments.edge_of_chaos_rnn.theory import Activation, predicted
-from signalprop.bench.measure.estimates import exp, run_settings, standard_error
+from signalprop.bench.measure.estimates import exp, outside_range, run_settings, standard_error
 from signalprop.bench.measure.exponents import dimension, entropy
 from signalprop.bench.record.verdict import FEWEST, Verdict, compare, compare_estimates, judge, surely
 from signalprop.models.activations import activation
@@ -49,10 +49,13 @@ def own_spectra(at: xr.Dataset, phi: Activation) -> xr.DataArray:
 
 def _largest(result: xr.Dataset, tanh: bool) -> list[Verdict]:
     """Judge the largest exponent at all widths, gains and inputs."""
+    at_all = result["exponent_predicted"]
+    wide = result["exponent_wide"].broadcast_like(at_all)
     return compare(
         ["D9", "D10"], "Wherever slopes vary, gradients of random recurrent networks grow by the mean "
-        "field's exponent per step, lowered by finite width, at all widths, gains and inputs", MEAN_FIELD,
-        result["exponent"], result["exponent_predicted"].where(_moving(result)), slack=2 / result["width"],
+        "field's exponent per step, lowered by finite width, at all widths, gains and inputs"
+        + outside_range(wide.where(_moving(result)), at_all), MEAN_FIELD,
+        result["exponent"], at_all.where(_moving(result)), slack=2 / result["width"],
         tolerance_from="2 / N for what correlations in time leave out, and "
         + surely(result.sizes["seed"]), claim="right after repair",
         correction="Saturation fights back: slopes fall as the gain rises, and the factor per step grows "

@@ -5,7 +5,7 @@ import xarray as xr
 
 from signalprop.bench.experiments.gradient_by_lag import SHORT
 from signalprop.bench.experiments.gradient_by_lag.measure import PHI
-from signalprop.bench.measure.estimates import standard_error
+from signalprop.bench.measure.estimates import outside_range, standard_error
 from signalprop.bench.record.verdict import (
     Verdict,
     compare,
@@ -97,7 +97,8 @@ def _mean_field(result: xr.Dataset) -> list[Verdict]:
     at = _some(result, "tanh", "tanh_orthogonal", "sigmoid")
     return compare(
         ["D12"], f"Growth of log |dL/dh| per step in networks of {', '.join(at['cell'].values)}, at all "
-        "gains: half the log of g^2 E phi'^2 with its 1/N term", MEAN_FIELD,
+        "gains: half the log of g^2 E phi'^2 with its 1/N term"
+        + outside_range(at["rate_limit"], at["rate_predicted"]), MEAN_FIELD,
         rates(at), at["rate_predicted"], slack=abs(at["rate_predicted"] - at["rate_limit"]),
         tolerance_from=f"size of the 1/N term, {surely(at.sizes['seed'])}; Gaussian W of units that hardly "
         "bend (sigmoid, small gains) grow more, by their spectral radius", claim="right after repair",

@@ -5,7 +5,13 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from signalprop.bench.measure.estimates import mean_and_error, run_settings, share_and_error, standard_error
+from signalprop.bench.measure.estimates import (
+    mean_and_error,
+    outside_range,
+    run_settings,
+    share_and_error,
+    standard_error,
+)
 
 NORMAL = np.random.default_rng(0).normal(size=(3, 40))
 
@@ -43,6 +49,12 @@ def test_a_share_has_the_error_of_zeros_and_ones() -> None:
     share, error = share_and_error(3, 12)
     assert (share, error) == (0.25, pytest.approx(np.std([1] * 3 + [0] * 9) / np.sqrt(12)))
     assert share_and_error(5, 5) == (1.0, 0.0)
+
+
+def test_settings_whose_prediction_is_withheld_are_counted() -> None:
+    wide, predicted = (xr.DataArray(v, dims="place") for v in ([1.0, 2.0, np.nan], [1.0, np.nan, np.nan]))
+    assert "1 of 2 settings are outside" in outside_range(wide, predicted)
+    assert outside_range(predicted, wide) == ""
 
 
 def test_a_run_says_its_own_settings() -> None:

@@ -25,6 +25,16 @@ def test_a_chaotic_network_has_its_exponents_dimension_and_entropy():
     assert len(read["table"]) == 4
 
 
+def test_a_correction_that_is_not_small_is_withheld_with_the_width_that_would_do():
+    why = Lyapunov(gain=1e6, exponents=1).predict().values["finite_width_correction"]
+    least = int(why.partition("--width ")[2].split()[0])
+    assert why.startswith("withheld")
+    inside = Lyapunov(gain=1e6, exponents=1, width=least).predict().values["finite_width_correction"]
+    assert inside == pytest.approx(-0.2, rel=1e-6)
+    slopeless = Lyapunov(activation="binary_step", exponents=1).predict().values
+    assert slopeless["finite_width_correction"] == "withheld: every slope is 0"
+
+
 @pytest.mark.parametrize(
     ("given", "option"),
     [({"gain": 0.0}, "--gain"), ({"noise": -1.0}, "--noise"), ({"exponents": 0}, "--exponents"),
