@@ -92,6 +92,7 @@ def real_spectral_radius(n: int) -> RadiusLaw:
     log_cdf = np.linalg.slogdet(np.moveaxis(matrices, -1, 0))[1]
     radii, cdf = np.append(0, ends) / np.sqrt(n), np.append(0, np.exp(log_cdf - log_cdf[-1]))
     mean, square = np.trapezoid(1 - cdf, radii), np.trapezoid(2 * radii * (1 - cdf), radii)
+    square += radii[1] ** 2 / 6  # the first term of Euler and Maclaurin, of the slope 2 at radius 0
     return RadiusLaw(radii, cdf, float(mean), float(square - mean**2))
 
 

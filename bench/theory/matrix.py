@@ -60,13 +60,14 @@ class Eigenvalues:
     """Standard deviation of the entries times sqrt(N)."""
 
     def predict(self) -> Prediction:
-        """See `signalprop.analysis.ginibre` and `signalprop.analysis.randommatrix`."""
-        from signalprop.analysis import ginibre, randommatrix
+        """See `signalprop.analysis.ginibre` and `signalprop.analysis.extremes`."""
+        from signalprop.analysis import extremes, ginibre
 
         require_count("--width", (self.width,), least=2)
         require_scales(self.sigma_w)
         radius = ginibre.real_spectral_radius(self.width)
-        largest = randommatrix.largest_singular_value(self.width, self.width)
+        largest = extremes.largest_moments(self.width)
+        sd = math.sqrt(largest.variance)
         return Prediction({
             "circular_law_radius": self.sigma_w,
             "spectral_radius_mean": self.sigma_w * radius.mean,
@@ -74,8 +75,10 @@ class Eigenvalues:
             "real_eigenvalues_mean": ginibre.expected_real_eigenvalues(self.width),
             "real_eigenvalues_sd": math.sqrt(ginibre.variance_of_real_eigenvalues(self.width)),
             "largest_singular_value_wide": 2 * self.sigma_w,
-            "largest_singular_value": self.sigma_w * float(jnp.sqrt(largest.mean)),
-            "smallest_singular_value_median": self.sigma_w * (math.sqrt(1 + math.log(4)) - 1) / self.width,
+            "largest_singular_value_mean": self.sigma_w * largest.mean,
+            "largest_singular_value_sd": self.sigma_w * sd,
+            "largest_singular_value_rms": self.sigma_w * math.hypot(largest.mean, sd),
+            "smallest_singular_value_median": self.sigma_w * extremes.smallest_median(self.width),
         })  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.interpolate import CubicSpline
 
 from signalprop.analysis import ginibre
 
@@ -25,6 +26,8 @@ def test_the_spectral_radius_of_real_matrices_has_the_exact_law(n):
     law, samples = ginibre.real_spectral_radius(n), np.abs(sampled_eigenvalues(n, 4000)).max(1)
     assert_mean(samples, law.mean)
     assert_mean((samples - law.mean) ** 2, law.variance)
+    smooth = CubicSpline(law.radii, 2 * law.radii * (1 - law.cdf)).integrate(0, law.radii[-1])
+    assert law.variance == pytest.approx(float(smooth) - law.mean**2, rel=1e-4)
     places = (np.arange(samples.size) + 0.5) / samples.size
     distance = np.abs(np.interp(np.sort(samples), law.radii, law.cdf) - places).max()
     assert distance < 2.72 / np.sqrt(samples.size)  # Kolmogorov: five sigma

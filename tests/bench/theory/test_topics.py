@@ -137,6 +137,16 @@ def test_what_quadrature_cannot_resolve_is_named_with_its_interval(monkeypatch, 
     assert " to -" in lost["unresolved"]
 
 
+@pytest.mark.parametrize(
+    ("width", "rms", "median"), [(2, 1.33619, 0.3065), (4, 1.5915, 0.14480), (8, 1.7535, 0.07024)]
+)
+def test_singular_values_are_those_of_the_width(width, rms, median):
+    """Sampled: 1.3353(8), 1.5910(7) and 1.7539(7); 0.3054(9), 0.1447(4) and 0.0700(3)."""
+    found = values("eigenvalues", width=width, sigma_w=2.0)
+    assert found["largest_singular_value_rms"] == pytest.approx(2 * rms, rel=1e-4)
+    assert found["smallest_singular_value_median"] == pytest.approx(2 * median, rel=2e-4)
+
+
 def test_a_product_is_rounded_after_every_factor():
     """The numbers were counted in a separate program, by multiplying one after another."""
     given = {"formats": ("float16", "bfloat16", "float32")}
