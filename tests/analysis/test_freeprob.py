@@ -188,12 +188,29 @@ def test_one_gaussian_layer_is_marchenko_and_pastur_and_what_cannot_be_solved_is
     found = freeprob.jacobian_density(x, PHIS[0], 1.0, 1.0, 1)
     np.testing.assert_allclose(found.density, np.sqrt(x * (4 - x)) / (2 * np.pi * x), rtol=1e-6)
     expected = 2 / np.pi * (np.arccos(np.sqrt(x) / 2) - np.sqrt(x * (4 - x)) / 4)
-    np.testing.assert_allclose(found.above, expected, atol=5e-3)
+    np.testing.assert_allclose(found.above, expected, atol=4e-5)  # of the trapezoids
     np.testing.assert_allclose(freeprob.upper_edge(PHIS[0], 1.0, 1.0, 1), 4, rtol=1e-12)
     lost = freeprob.jacobian_density(x, PHIS[0], np.nan, 1.0, 1)
     assert not bool(lost.converged)
     assert np.isnan(lost.density).all()
     assert np.isnan(lost.mass)
+
+
+def test_the_share_above_does_not_depend_on_the_number_of_points():
+    """Three points with 6 % below them, the same among 3000 up to beyond the edge, and three of a spectrum."""
+
+    def exact(x):
+        return 2 / np.pi * (np.arccos(np.sqrt(x) / 2) - np.sqrt(x * (4 - x)) / 4)
+
+    few, many = np.array([0.01, 1.0, 3.8]), np.geomspace(0.01, 5.0, 3000)
+    three, every = (freeprob.jacobian_density(x, PHIS[0], 1.0, 1.0, 1) for x in (few, many))
+    np.testing.assert_allclose(three.above, exact(few), atol=4e-5)
+    np.testing.assert_allclose(np.interp(few, many, every.above), exact(few), atol=4e-5)
+    np.testing.assert_allclose([three.mass, every.mass], exact(few[0]), atol=4e-5)
+    assert bool(three.converged)
+    assert bool(every.converged)
+    chosen = freeprob.spectrum(PHIS[0], 1.0, 1.0, 1, num_points=3)
+    np.testing.assert_allclose(chosen.above, exact(np.exp(chosen.log_x)), atol=4e-5)
 
 
 def test_one_orthogonal_layer_has_the_law_of_its_squared_slopes():
