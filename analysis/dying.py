@@ -8,6 +8,7 @@ arXiv:1903.06733; Wendel (1962), Mathematica Scandinavica 11, 109-111.
 import math
 
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, ArrayLike, Float, Int
 
@@ -16,17 +17,23 @@ from signalprop.analysis.compiled import compiled
 ANGLES = 8001  # of the mean over directions: relative error below 1e-6 up to 1e5 examples
 
 
-@compiled()
-def dead_input(width: Int[ArrayLike, "..."], depth: Int[ArrayLike, "..."]) -> Float[Array, "..."]:
-    r"""Probability that some layer is off at one given input: :math:`1 - (1 - 2^{-N})^L`, exactly.
+def dead_input(widths: Int[ArrayLike, "*batch L"]) -> Float[np.ndarray, "*batch L"]:
+    r"""Probability that a relu network is dead at one given input, at every depth, exactly.
 
-    For symmetric weights, with or without symmetric biases, of any scale; layers of one width N.
+    .. math:: 1 - \prod_{k \le l} (1 - 2^{-n_k})
+
+    A layer without an active unit makes the signal and the whole Jacobian zero, for all that follow. For
+    symmetric weights, with or without symmetric biases, of any scale. L layers of one width N:
+    :math:`1 - (1 - 2^{-N})^L`.
 
     Args:
-        width: Units N of a layer.
-        depth: Hidden layers L.
+        widths: Units of the hidden layers, each at least 1, along the last axis.
+
+    Returns:
+        The probability after each layer, to a few eps of its size.
     """
-    return -jnp.expm1(depth * jnp.log1p(-jnp.exp2(-jnp.asarray(width, float))))
+    alive = np.log1p(-np.exp2(-np.asarray(widths, float)))
+    return np.asarray(-np.expm1(np.cumsum(alive, -1)))
 
 
 def born_dead_bound(width: Int[ArrayLike, "..."], depth: Int[ArrayLike, "..."]) -> Float[Array, "..."]:
@@ -41,7 +48,7 @@ def born_dead_bound(width: Int[ArrayLike, "..."], depth: Int[ArrayLike, "..."]) 
         width: Units N of a layer.
         depth: Hidden layers L, from 1; a linear read-out is not counted.
     """
-    return dead_input(width, jnp.asarray(depth) - 1)
+    return _some_off(-jnp.asarray(width, float), jnp.asarray(depth) - 1)
 
 
 def born_dead_floor(width: Int[ArrayLike, "..."], depth: Int[ArrayLike, "..."]) -> Float[Array, "..."]:
@@ -54,7 +61,7 @@ def born_dead_floor(width: Int[ArrayLike, "..."], depth: Int[ArrayLike, "..."]) 
         width: Units N of a layer.
         depth: Hidden layers L, from 1.
     """
-    return dead_input(2 * jnp.asarray(width), jnp.asarray(depth) - 1)
+    return _some_off(-2 * jnp.asarray(width, float), jnp.asarray(depth) - 1)
 
 
 def dead_unit(ratio: Float[ArrayLike, ""], examples: Int[ArrayLike, ""], features: int) -> Float[Array, ""]:
@@ -111,3 +118,9 @@ def killable(examples: int, features: int) -> float:
     """
     ways = sum(math.comb(examples - 1, k) for k in range(min(features, examples)))
     return float(ways / 2 ** (examples - 1))
+
+
+@compiled()
+def _some_off(log2_off: Array, layers: Array) -> Array:
+    """Probability that some of several layers is off, each with a probability 2^log2_off."""
+    return -jnp.expm1(layers * jnp.log1p(-jnp.exp2(log2_off)))

@@ -173,21 +173,6 @@ def log_gain_density(x: Float[ArrayLike, " x"], widths: tuple[int, ...]) -> Floa
     return np.asarray((np.exp(-1j * np.outer(x, t)) @ law).real)
 
 
-def death_probability(widths: tuple[int, ...]) -> float:
-    r"""Probability that a relu network is dead at one input: :math:`1 - \prod_l (1 - 2^{-n_l})`, exactly.
-
-    A layer without an open gate makes the signal and the whole Jacobian zero, for all that follow. Without
-    bias, for symmetric weights of any scale.
-
-    Args:
-        widths: (n_0, ..., n_L).
-
-    Raises:
-        ValueError: If there is no layer or a width is below 1.
-    """
-    return float(-np.expm1(sum(np.log1p(-(0.5**n)) for _, n in _layers(widths))))
-
-
 def gain_moment(widths: tuple[int, ...], order: int) -> float:
     r"""Return E|Ju|^2k / (E|Ju|^2)^k of a relu network at He variance, exactly.
 

@@ -1,25 +1,29 @@
 """Death before training: against other formulas, exact cases and sampled networks."""
 
+from fractions import Fraction
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from signalprop.analysis import dying
-from signalprop.analysis.finitewidth import death_probability
 
 
 @pytest.mark.parametrize(("width", "depth"), [(2, 1), (3, 7), (10, 40)])
-def test_death_at_one_input_is_the_product_over_layers(width, depth):
-    exact = death_probability((width,) * (depth + 1))
-    assert float(dying.dead_input(width, depth)) == pytest.approx(exact, rel=1e-6)
+def test_death_at_one_input_is_one_less_the_product_over_layers(width, depth):
+    found = dying.dead_input((width,) * depth)
+    exact = [float(1 - (1 - Fraction(1, 2**width)) ** layers) for layers in range(1, depth + 1)]
+    np.testing.assert_allclose(found, exact, rtol=1e-13)
+    mixed = float(1 - Fraction(7, 8) * Fraction(2**60 - 1, 2**60))
+    np.testing.assert_allclose(dying.dead_input([60, 3]), [2.0**-60, mixed], rtol=1e-14)
 
 
 def test_the_bounds_are_ordered_and_meet_at_one_layer():
     width, depth = jnp.array([[2], [5]]), jnp.arange(1, 50)
     floor, bound = dying.born_dead_floor(width, depth), dying.born_dead_bound(width, depth)
     assert float(abs(floor[:, 0]).max()) == float(abs(bound[:, 0]).max()) == 0
-    assert bool((floor <= bound).all() & (bound < dying.dead_input(width, depth)).all())
+    assert bool((floor <= bound).all() & (bound < dying.dead_input(np.repeat(width, 49, 1))).all())
 
 
 def test_two_rays_die_between_the_bounds():

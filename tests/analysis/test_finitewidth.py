@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from signalprop.analysis import finitewidth
+from signalprop.analysis.dying import dead_input
 
 
 def sampled_log_gains(widths, relu, num_samples, along_input):
@@ -197,9 +198,9 @@ def test_the_exact_density_has_the_exact_mean_and_variance_and_the_law_of_sample
 def test_networks_die_as_often_as_a_layer_without_an_open_gate_comes_up():
     widths, num_samples = (4, 3, 5, 2), 20_000
     alive = sampled_log_gains(widths, True, num_samples, along_input=True).size / num_samples
-    expected = finitewidth.death_probability(widths)
+    expected = float(dead_input(widths[1:])[-1])
     assert abs(1 - alive - expected) < 5 * np.sqrt(expected * (1 - expected) / num_samples)
-    assert finitewidth.death_probability((8, 60)) == pytest.approx(2.0**-60, rel=1e-12)
+    assert float(dead_input((60,))[-1]) == pytest.approx(2.0**-60, rel=1e-12)
 
 
 def test_bad_arguments_are_refused_in_one_line():

@@ -197,7 +197,7 @@ def test_one_gaussian_layer_is_marchenko_and_pastur_and_what_cannot_be_solved_is
 
 
 def test_the_share_above_does_not_depend_on_the_number_of_points():
-    """Three points with 6 % below them, the same among 3000 up to beyond the edge, and three of a spectrum."""
+    """Three points with 6 % below them, the same among 3000 up to beyond the edge, and a short spectrum."""
 
     def exact(x):
         return 2 / np.pi * (np.arccos(np.sqrt(x) / 2) - np.sqrt(x * (4 - x)) / 4)

@@ -16,12 +16,12 @@ def theory(settings: Settings) -> xr.Dataset:
         jax.vmap(jax.vmap(lambda r, n: dead_unit(r, n, FEATURES[-1]), (None, 0)), (0, None))
     )(np.array(settings.ratio, float), np.array(settings.examples, float))  # fmt: skip
     by_depth = {
-        "dead_at_input": dead_input,
-        "dead_at_all": born_dead_bound,
-        "dead_at_all_floor": born_dead_floor,
+        "dead_at_input": dead_input(np.repeat(width, settings.depth, 1)),
+        "dead_at_all": born_dead_bound(width, depth),
+        "dead_at_all_floor": born_dead_floor(width, depth),
     }
     return xr.Dataset(
-        {f"{k}_predicted": (("width", "depth"), np.asarray(f(width, depth))) for k, f in by_depth.items()}
+        {f"{k}_predicted": (("width", "depth"), np.asarray(v)) for k, v in by_depth.items()}
         | {"unit_dead_predicted": (("ratio", "examples"), np.asarray(units))},
         coords={
             "width": list(settings.width), "depth": depth,

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from signalprop.analysis import finitewidth
+from signalprop.analysis.dying import dead_input
 from signalprop.bench.experiments.finite_width import Settings
 from signalprop.bench.experiments.finite_width.gains import padded
 from signalprop.bench.experiments.finite_width.measure import grid, profiles
@@ -33,7 +34,7 @@ def theory(settings: Settings) -> xr.Dataset:
             "log_gain_variance_predicted": (by_network, [law[..., 1] for law in logs]),
             "fourth_predicted": (("scheme", *by_network), fourth),
             "fourth_spread": (by_profile, over(_fourth_spread)),
-            "dead_predicted": (by_profile, over(finitewidth.death_probability)),
+            "dead_predicted": (by_profile, over(lambda w: float(dead_input(w[1:])[-1]))),
             "traces_predicted": (("layer", "network", "trace"), np.stack(squares, 1)),
             "widths": (("profile", "place"), np.array(padded(list(profiles(settings).values())))),
             "layers": (by_profile, over(lambda w: len(w) - 1)),
