@@ -45,7 +45,7 @@ TOPICS = {
         "Law of log |J u|^2 of a relu network at He variance: exact, and its wide limit.",
     ),
     "growth": Topic(
-        "network.Growth",
+        "growth.Growth",
         "Growth of a squared gradient through normalized and residual blocks, per block and over a depth.",
     ),
     "dropout": Topic(

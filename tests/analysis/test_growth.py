@@ -84,6 +84,50 @@ def test_the_limits_of_batch_and_layer_norm(name, batch, layer):
     np.testing.assert_allclose([growth.batch_norm(phi), growth.layer_norm(phi)], [batch, layer], atol=1e-6)
 
 
+def sampled_network(rng, width, batch, depth):
+    """Growth of log |gradient|^2 per layer of one relu network with batch norm, towards the input."""
+    y, layers, logs = rng.standard_normal((batch, width)), [], []
+    for _ in range(depth):
+        weights = rng.standard_normal((width, width)) / np.sqrt(width)
+        z = y @ weights
+        s = z.std(0)
+        h = (z - z.mean(0)) / s
+        layers.append((weights, h, s))
+        y = np.maximum(h, 0)
+    g = rng.standard_normal(y.shape)
+    for weights, h, s in reversed(layers):
+        d = g * (h > 0)
+        g = (d - d.mean(0) - h * (d * h).mean(0)) / s @ weights.T
+        logs.append(np.log((g**2).sum()))
+    return np.diff(logs)[2:-9]  # away from both ends
+
+
+def test_typical_networks_with_small_batches_grow_as_the_sum_of_few_heavy_terms():
+    """At 4 examples the mean factor, 3.08, has no variance; at 8 mean and typical factor are near."""
+    rng, width = np.random.default_rng(0), 64
+    for batch, nets in ((4, 60), (8, 30)):
+        logs = np.array([sampled_network(rng, width, batch, 32).mean() for _ in range(nets)])
+        typical = np.log(growth.batch_norm_typical(ACTIVATIONS["relu"], batch, width))
+        # What the width adds otherwise is of order B / N of the shift, below 0.01.
+        assert abs(logs.mean() - typical) < 5 * logs.std() / np.sqrt(nets) + 0.01
+    gap = np.log(float(growth.batch_norm(ACTIVATIONS["relu"], 4))) - logs.mean()
+    assert gap > 0.15
+
+
+def test_the_typical_factor_of_a_linear_unit_is_a_mean_of_ratios_of_chi_squares():
+    """Linear: |P g|^2 is chi-squared with B - 2 degrees of freedom, 1 / variance inverse chi-squared."""
+    rng, batch, width, count = np.random.default_rng(1), 4, 32, 100_000
+    ratios = rng.chisquare(batch - 2, (count, width)) / rng.chisquare(batch - 1, (count, width))
+    logs = np.log(ratios.mean(1))  # of mean (B - 2) / (B - 3)
+    found = np.log(growth.batch_norm_typical(ACTIVATIONS["linear"], batch, width))
+    assert abs(logs.mean() - found) < 5 * logs.std() / np.sqrt(count) + 1e-3  # of the fixed draws
+    wide = [growth.batch_norm_typical(ACTIVATIONS["tanh"], b, 10**7) for b in (8, 2000)]
+    np.testing.assert_allclose(
+        wide, [growth.batch_norm(ACTIVATIONS["tanh"], b) for b in (8, 2000)], rtol=1e-6
+    )
+    assert growth.batch_norm_typical(ACTIVATIONS["binary_step"], 8, 64) == 0
+
+
 def test_residual_growth_has_its_three_limits():
     found = [float(growth.residual(1.0, scale, 1000)) for scale in (1.0, 1000**-0.5, 1e-3, 0.0)]
     np.testing.assert_allclose(found, [1000 * np.log(2), 1, 0, 0], atol=2e-3)

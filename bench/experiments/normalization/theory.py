@@ -18,6 +18,10 @@ def theory(settings: Settings) -> xr.Dataset:
     scales = jnp.array([own_scale(name) for name in names])
     laws = jax.jit(lambda: jax.lax.map(lambda at: _laws(settings, *at), (jnp.arange(len(names)), scales)))()
     rate, slack, q = (np.array(part).T for part in laws)
+    for i, kind in enumerate(kinds):
+        if kind.name.startswith("batch") and (size := int(kind.name.split()[1])) < growth.HEAVY_BATCH:
+            typical = [growth.batch_norm_typical(activation(n), size, settings.width) for n in names]
+            rate[i] = np.log(typical)  # few networks come near a mean of infinite variance
     saturated, cosine = np.full(rate.shape, np.nan), np.full(rate.shape, np.nan)
     probability = np.array([*settings.keep, *np.linspace(0.05, 1, 39)])
     settled = relu_cosine(probability)
