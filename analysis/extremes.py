@@ -143,8 +143,10 @@ def smallest_median(n: int) -> float:
 
 
 def _require_size(n: int) -> None:
-    if n < 2:
-        raise ValueError(f"n must be at least 2, got {n}: a single entry is its own singular value")
+    if n < 2 or n % 1:
+        raise ValueError(
+            f"n must be a whole number of at least 2, got {n}: one entry is its own singular value"
+        )
 
 
 def _nodes(ends: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:

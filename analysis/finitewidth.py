@@ -301,8 +301,10 @@ def relu_rank(width: int, depth: int) -> Rank:
 
 
 def _layers(widths: tuple[int, ...]) -> list[tuple[int, int]]:
-    if len(widths) < 2 or min(widths) < 1:
-        raise ValueError(f"widths must be (n_0, ..., n_L), each at least 1 and L at least 1, got {widths}")
+    if len(widths) < 2 or min(widths) < 1 or any(n % 1 for n in widths):
+        raise ValueError(
+            f"widths must be (n_0, ..., n_L), whole numbers of at least 1, L at least 1, got {widths}"
+        )
     return list(pairwise(widths))
 
 

@@ -74,8 +74,8 @@ def real_spectral_radius(n: int) -> RadiusLaw:
         Forrester & Nagao (arXiv 0706.2020), the skew products; Rider & Sinclair (arXiv 1209.6085), the disc.
         The reduction to one radial integral is derived here.
     """
-    if n < 2:
-        raise ValueError(f"n must be at least 2, got {n}: a single entry is its own eigenvalue")
+    if n < 2 or n % 1:
+        raise ValueError(f"n must be a whole number of at least 2, got {n}: one entry is its own eigenvalue")
     largest = np.sqrt(n) + 6
     ends, s, weights = _panels(largest)
     j = np.arange((n + 1) // 2)

@@ -115,10 +115,10 @@ def product_vector_law(
         Means and variances of natural logarithms, in the shape of ``num_factors``.
 
     Raises:
-        ValueError: If there is no factor.
+        ValueError: If there is no factor, or a part of one.
     """
-    if np.min(num_factors) < 1:
-        raise ValueError(f"num_factors must be at least 1, got {num_factors}")
+    if np.min(num_factors) < 1 or np.any(np.mod(num_factors, 1)):
+        raise ValueError(f"num_factors must be whole numbers of at least 1, got {num_factors}")
     num_factors = jnp.asarray(num_factors)
     sigma = jnp.asarray(sigma, jnp.result_type(float, sigma))
     mean, variance = _log_chi(n, sigma)

@@ -147,10 +147,10 @@ def require_finite(axis: str, values: Collection[float]) -> None:
 
 
 def require_count(axis: str, values: Collection[int], least: int = 1) -> None:
-    """Raise InputError unless all values are at least ``least``."""
+    """Raise InputError unless all values are whole numbers of at least ``least``."""
     require_values(axis, values)
     for value in values:
-        if value < least:
+        if value < least or value % 1 != 0:  # NaN and inf leave NaN
             raise InputError(f"{axis}: got {value}; write a whole number of at least {least}")
 
 

@@ -73,5 +73,7 @@ def test_sizes_without_a_law_are_refused():
     for law in (extremes.largest_law, extremes.largest_moments, extremes.smallest_median):
         with pytest.raises(ValueError, match="at least 2, got 1"):
             law(1)
+        with pytest.raises(ValueError, match=r"whole number of at least 2, got 2\.5"):
+            law(2.5)
     with pytest.raises(ValueError, match="at most 256, got 257"):
         extremes.largest_law(257)

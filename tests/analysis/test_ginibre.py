@@ -35,7 +35,7 @@ def test_the_spectral_radius_of_real_matrices_has_the_exact_law(n):
 
 
 def test_a_matrix_of_one_entry_is_refused():
-    with pytest.raises(ValueError, match="n must be at least 2, got 1"):
+    with pytest.raises(ValueError, match="of at least 2, got 1"):
         ginibre.mean_spectral_radius(1)
 
 

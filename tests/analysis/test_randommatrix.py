@@ -112,7 +112,7 @@ def test_between_the_critical_variances_the_mean_grows_while_typical_products_va
 
 
 def test_a_product_of_no_factors_is_refused():
-    with pytest.raises(ValueError, match="num_factors must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="whole numbers of at least 1, got 0"):
         randommatrix.product_vector_law(4, 0)
 
 

@@ -74,6 +74,23 @@ def test_parameters_that_mean_nothing_are_refused_by_name(topic, given, option):
         find_options(topic)(**given).predict()
 
 
+COUNTS = [
+    (topic, field.name)
+    for topic in TOPICS
+    for field in dataclasses.fields(find_options(topic))
+    if isinstance(field.default, int) and field.name != "seed"
+]
+
+
+@pytest.mark.parametrize(("topic", "name"), COUNTS)
+def test_what_is_counted_is_a_whole_number(topic, name):
+    for value in (10.5, math.nan, math.inf):
+        with pytest.raises(
+            InputError, match=f"--{name.replace('_', '-')}: got {value}; write a whole number"
+        ):
+            find_options(topic)(**{name: value}).predict()
+
+
 def test_a_length_of_zero_means_the_limit_of_small_lengths():
     """Just below its critical scale the length of relu decays to 0, where half of its slopes are still 1."""
     values = (
