@@ -174,4 +174,5 @@ def _products(ends: np.ndarray, order: int, n: int) -> np.ndarray:
     """Integrals of F_j f_k over panels between some ends, (panels, n, n)."""
     s, weights = _nodes(ends, order)
     f, integrals = (x.reshape(n, len(ends) - 1, order) for x in _functions(s, n))
-    return np.einsum("jpq,kpq->pjk", integrals * weights.reshape(1, -1, order), f, optimize=True)
+    weighted = (integrals * weights.reshape(1, -1, order)).swapaxes(0, 1)
+    return np.asarray(weighted @ f.transpose(1, 2, 0))

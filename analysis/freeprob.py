@@ -317,7 +317,8 @@ def _points(given: _Given, end: Edge, num_points: int) -> Array:
     """Logarithms of points from the lower end of a spectrum to the upper one, ascending."""
     bottom = given.depth * given.law.log_mean + _low_end(*given)
     fraction = (jnp.arange(num_points, 0, -1, given.depth.dtype) - 0.5) ** 2 / num_points**2
-    return end.log_edge - (end.log_edge - bottom) * fraction
+    points: Array = end.log_edge - (end.log_edge - bottom) * fraction
+    return points
 
 
 def _whole(mass: Array) -> Array:
