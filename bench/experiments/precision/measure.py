@@ -1,6 +1,5 @@
 """The atlas of every number format, and gradients of deep networks kept in each format on their way back."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,7 +13,7 @@ from signalprop.bench.experiments.precision import Settings
 from signalprop.bench.measure import rounding
 from signalprop.bench.measure.names import FORMATS
 from signalprop.bench.measure.rounding import FACTORS, RATES, SLOPE_AT, VARIANTS, WEIGHTS
-from signalprop.models.activations import activation, derivative
+from signalprop.models.activations import Activation, activation, derivative
 from signalprop.models.stream import LazyMLP, backward, forward
 
 SIDES = ("right", "left")  # of 0, where an edge is looked for
@@ -102,7 +101,9 @@ def both(dtype: Any) -> tuple[Array, Array]:
     return jnp.asarray(list(NETWORKS.values()), dtype), jnp.arange(len(NETWORKS)) == 0
 
 
-def phi_of(is_first: Array) -> Callable[[Array], Array]:
-    """The activation of the first network or of the second, in one program."""
+def phi_of(is_first: Array) -> Activation:
+    """The activation of the first network or of the second, in one program; both are smooth."""
     first, second = (activation(name).function for name in NETWORKS)
-    return lambda z: jnp.where(is_first, first(z), second(z))
+    return Activation(
+        "first or second", lambda z: jnp.where(is_first, first(z), second(z)), kinks=(), max_slope=np.nan
+    )
