@@ -60,27 +60,32 @@ def expectation_error(
     """
     x, weights = nodes(q, kinks, halved=True)
     values = f(x)
-    return _change(expectation(f, q, kinks), weights @ values, weights @ jnp.abs(values))
+    return change(expectation(f, q, kinks), weights @ values, weights @ jnp.abs(values))
 
 
 def nodes(
-    q: Real[ArrayLike, ""], kinks: tuple[float, ...] = (), halved: bool = False
+    q: Real[ArrayLike, ""],
+    kinks: tuple[float, ...] = (),
+    halved: bool = False,
+    mean: Real[ArrayLike, ""] = 0.0,
 ) -> tuple[Float[Array, " nodes"], Float[Array, " nodes"]]:
-    """The rule behind `expectation`: points sqrt(q) z and weights, whose sum is 1.
+    """The rule behind `expectation`: points mean + sqrt(q) z and weights, whose sum is 1.
 
     Args:
         q: Variance of the argument, not below zero.
         kinks: Points of the argument where the function to be averaged, or its derivative, jumps.
         halved: Whether each panel is halved.
+        mean: Of the argument.
 
     Returns:
-        Points in ascending order and their weights; points are 0 at q = 0, NaN for negative q.
+        Points in ascending order and their weights; points are the mean at q = 0, NaN for negative q.
     """
     q = jnp.asarray(q, jnp.result_type(0.0, q))
     scale = jnp.sqrt(q)
-    breaks = _divide(jnp.asarray(np.concatenate([_BENDS, kinks]), q.dtype), scale)
+    mean = jnp.asarray(mean, q.dtype)
+    breaks = _divide(jnp.asarray(np.concatenate([_BENDS, kinks]), q.dtype) - mean, scale)
     z, weights = _rule(breaks, _EDGES, _RULE, halved)
-    return scale * z, weights
+    return mean + scale * z, weights
 
 
 def pair_expectation(
@@ -138,7 +143,7 @@ def pair_expectation_error(
 ) -> Float[Array, ""]:
     """Relative change of `pair_expectation` when each panel is halved: an estimate of its error."""
     coarse, fine = (pair_expectation(f, q_a, q_b, c, kinks, edges, halved) for halved in (False, True))
-    return _change(coarse, fine, jnp.abs(fine))
+    return change(coarse, fine, jnp.abs(fine))
 
 
 def derivative(phi: Elementwise, x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -173,7 +178,9 @@ def _rule(
     return z.ravel(), (half * weights * density).ravel()
 
 
-def _change(coarse: Array, fine: Array, size: Array) -> Array:
+def change(
+    coarse: Float[Array, "*k"], fine: Float[Array, "*k"], size: Float[Array, "*k"]
+) -> Float[Array, "*k"]:
     """Difference of two values in terms of a size; 0 if they are equal."""
     return jnp.where(coarse == fine, 0 * fine, jnp.abs(coarse - fine) / size)
 

@@ -146,9 +146,6 @@ def test_what_quadrature_cannot_resolve_is_named_with_its_interval(monkeypatch, 
         "import jax.numpy as jnp\ndef phi(x):\n    return jnp.sin(3000 * x)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    resolved = find_options("mean-field")(activation="restless:phi", sigma_w=1e-3).predict().values
-    assert resolved["converged"]
-    assert "unresolved" not in resolved
     lost = find_options("mean-field")(activation="restless:phi", sigma_w=100.0).predict().values
     assert not lost["converged"]
     assert lost["error"] > 1e-6
@@ -198,3 +195,27 @@ def test_a_product_too_long_to_follow_is_withheld():
     assert "float32" not in prediction.values["withheld"]
     assert np.isnan(prediction.table["infinite_at"][1])
     assert "withheld" not in find_options("precision")().predict().values
+
+
+def test_a_profile_takes_a_value_per_layer_and_widths():
+    siren = find_options("profile")(
+        activation="sin", sigma_w=(30.0, 1.0, 1.0), q_0=0.3, widths=(2, 64, 64, 1)
+    )
+    prediction = siren.predict()
+    assert list(prediction.table["units"]) == [64, 64, 1]
+    assert prediction.table["q"][0] == pytest.approx(270)
+    assert prediction.table["decades_sd"][0] > prediction.table["decades_sd"][1] > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"sigma_w": (1.0, 2.0), "depth": 3}, "--depth 3, --sigma-w 2"),
+        ({"widths": (10, 10), "sigma_b": (0.1, 0.1)}, "--widths 1, --sigma-b 2"),
+        ({"widths": (5,)}, "--widths: got 0"),
+        ({"mean_0": 2.0}, "--mean-0: got 2.0"),
+    ],
+)
+def test_layers_that_do_not_agree_are_refused(given, words):
+    with pytest.raises(InputError, match=words):
+        find_options("profile")(**given).predict()
