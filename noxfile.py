@@ -113,6 +113,14 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def properties(session: nox.Session) -> None:
+    """Try five hundred random activations where the tests try twenty-five."""
+    rebuilt(session, *group("test"))
+    arguments = ("tests/analysis/test_random_activations.py", "--hypothesis-profile=many", "--timeout=1800")
+    session.run("pytest", *arguments, *session.posargs, env=ON_CPU)
+
+
+@nox.session(default=False)
 def editable(session: nox.Session) -> None:
     """Run the tests, the docstring examples and `python -m signalprop` on an editable install."""
     pinned(session, "-e", ".", *group("test"))

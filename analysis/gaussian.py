@@ -173,7 +173,9 @@ def _rule(
     if halved:
         ends = jnp.sort(jnp.concatenate([ends, (ends[1:] + ends[:-1]) / 2]))
     half, middle = jnp.diff(ends)[:, None] / 2, (ends[1:] + ends[:-1])[:, None] / 2
-    z = middle + half * nodes
+    z = middle + jnp.where(
+        half > 0, half * nodes, 64 * float(np.finfo(dtype).eps)
+    )  # an empty panel has weight 0
     density = jnp.exp(-(z**2) / 2) / np.sqrt(2 * np.pi).astype(dtype)
     return z.ravel(), (half * weights * density).ravel()
 

@@ -17,8 +17,12 @@ os.environ.setdefault(
     * version("jaxlib").startswith("0.10."),
 )
 
+import hypothesis
 import jax
 
 jax.config.update("jax_enable_x64", True)
 gc.freeze()  # garbage collected rarely, as in the suite's own processes, saves a fifth of tracing
 gc.set_threshold(100_000, 50, 100)
+for name, examples in (("few", 25), ("many", 500)):
+    hypothesis.settings.register_profile(name, max_examples=examples, derandomize=True, database=None)
+hypothesis.settings.load_profile("few")  # `nox -s properties` asks for many

@@ -111,6 +111,13 @@ def test_a_kink_off_the_origin_is_integrated_exactly():
     np.testing.assert_allclose(value, expected, rtol=1e-12)
 
 
+def test_panels_without_width_do_not_look_at_a_kink():
+    """The derivative of x sqrt(abs(x)) is 0 * inf at 0 in JAX; E f'^2 = 9/4 E abs(x)."""
+    phi = lambda x: x * jnp.sqrt(jnp.abs(x))  # noqa: E731
+    value = gaussian.expectation(lambda x: gaussian.derivative(phi, x) ** 2, 1.0, (0.0, 0.0))
+    np.testing.assert_allclose(value, 9 / 4 * np.sqrt(2 / np.pi), rtol=1e-12)
+
+
 def test_gauss_hermite_fails_where_the_split_rule_does_not():
     nodes, weights = np.polynomial.hermite_e.hermegauss(31)
     exact = special.erf(1 / np.sqrt(2))
