@@ -58,6 +58,7 @@ class Experiment:
         verdicts: Judgements on a result.
         figures: Figures of a result, by file name.
         table: The numbers that the figures show, tidy.
+        origin: ``module:name`` of one outside the suite, by which every process finds it; ``find`` sets it.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Experiment:
     verdicts: "Callable[[xr.Dataset], list[Verdict]]"
     figures: "Callable[[xr.Dataset], dict[str, Figure]]"
     table: "Callable[[xr.Dataset], pd.DataFrame]"
+    origin: str = ""
 
     def __post_init__(self) -> None:
         """Freeze the mappings."""

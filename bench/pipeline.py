@@ -23,7 +23,7 @@ def size_name(experiment: Experiment, settings: Any) -> str:
 
 def run_path(out: Path, experiment: Experiment, settings: Any) -> Path:
     """The store of a run: named by experiment and settings, under ``runs``."""
-    return out / "runs" / f"{experiment.name}-{store.identity(experiment.name, settings)}.zarr"
+    return out / "runs" / f"{experiment.name}-{store.identity(experiment, settings)}.zarr"
 
 
 def result_folder(experiment: Experiment, settings: Any, path: Path) -> Path:

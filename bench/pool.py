@@ -12,15 +12,28 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from signalprop.bench.engine import machine
 from signalprop.bench.engine.errors import Interrupted
-from signalprop.bench.steps import Begun, Failure, Finished, Progress, Task, Tell, begin, do, draw, measure
+from signalprop.bench.steps import (
+    Begun,
+    Failure,
+    Finished,
+    Progress,
+    Task,
+    Tell,
+    begin,
+    do,
+    draw,
+    measure,
+    packed,
+)
 
 HUGE_PAGES = "glibc.malloc.hugetlb=1"  # a twelfth of the page faults, as every chunk takes and returns memory
 DEATHS = 2  # of its worker, after which an experiment is given up
@@ -32,7 +45,7 @@ class Workers:
 
     Attributes:
         count: How many there are now.
-        submit: Has one of them do a step: ``submit(step, task, *more)``.
+        submit: Has one of them do a step of a packed task: ``submit(step, task, *more)``.
         stop: Makes them store their chunks in flight and end.
     """
 
@@ -110,7 +123,7 @@ def _round(
             more = (workers.count(),)
         since.setdefault(task, time.perf_counter())
         at_work[task] += 1
-        running[workers.submit(step, task, *more)] = step, task
+        running[workers.submit(step, packed(task), *more)] = step, task
 
     try:
         while waiting or running:
@@ -150,7 +163,6 @@ def processes(platform: str | None, tell: Tell, count: int) -> Iterator[Workers]
         tell: Called with the progress of every worker.
         count: How many.
     """
-    os.environ.setdefault("GLIBC_TUNABLES", HUGE_PAGES)
     context, workers = multiprocessing.get_context("spawn"), set[int]()
     received, sent = context.Pipe(duplex=False)
 
@@ -166,14 +178,31 @@ def processes(platform: str | None, tell: Tell, count: int) -> Iterator[Workers]
     def submit(step: Callable[..., Any], *task: Any) -> Future[Any]:
         return pool.submit(_here, step, *task)
 
+    surroundings = {"GLIBC_TUNABLES": HUGE_PAGES} | os.environ | machine.environment(platform)
     try:
-        yield Workers(lambda: count, submit, lambda: _stop(pool, workers))
+        with _environment(surroundings):  # a worker may import JAX with the caller's script, before it enters
+            yield Workers(lambda: count, submit, lambda: _stop(pool, workers))
     finally:
         pool.shutdown(cancel_futures=True)
         sent.send(None)
         listener.join(timeout=5)
         for worker in workers:
             tell(Progress(worker))
+
+
+@contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """The environment of the processes that are started meanwhile, which is not that of a user's script."""
+    before = {**os.environ}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name in wanted:
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                del os.environ[name]
 
 
 @contextmanager

@@ -4,10 +4,11 @@ Every step starts where the store stands and can be done by any process that rea
 """
 
 import os
+import pickle
 import shutil
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """An experiment to run: its settings, or the name of a size; ``fresh`` removes its store first.
+    """An experiment to run, by the name that ``find`` takes: its settings, or the name of a size.
 
     ``shard = (i, n)`` is only every n-th chunk from the i-th; by default the share of this process in a pod.
+    ``fresh`` removes its store first.
     """
 
     name: str
@@ -108,7 +110,7 @@ def begin(task: Task, workers: int) -> Begun:
     stale = path.exists() and store.code_changed(path, code)
     if stale and not store.is_finished(path):
         raise StoreError(f"{path} was begun by other code than this; --fresh begins it again")
-    edited = store.edited(path, programs.settings)
+    edited = store.edited(path, programs.experiment, programs.settings)
     record = sweep.open_store(programs, path)
     mine = sweep.positions(record, task.shard or (jax.process_index(), jax.process_count()))
     return Begun(sweep.divide(programs, record, mine, workers), stale, edited)
@@ -151,20 +153,25 @@ def _programs(name: str, settings: Any) -> "Programs":
 _tell: Tell = lambda progress: None  # noqa: E731  of a worker: how it tells its progress
 
 
+def packed(task: Task) -> Task:
+    """A task as it travels to a worker: settings as bytes, since those of a user's own may import JAX."""
+    return replace(task, settings=pickle.dumps(task.settings))
+
+
 def do(platform: str | None, tell: Tell, step: Callable[..., Any], task: Task, *more: Any) -> Any:
-    """Do one step in a worker; what goes wrong is returned, in one line."""
+    """Do one step of a packed task in a worker; what goes wrong is returned, in one line."""
     global _tell
     _tell = tell
     tell(Progress(os.getpid(), task.name))
     try:
         machine.start(platform)
-        return step(task, *more)
+        return step(replace(task, settings=pickle.loads(task.settings)), *more)
     except (InputError, Unusable, StoreError) as error:
         return Failure(str(error), not isinstance(error, StoreError))
     except Interrupted:
         raise
     except Exception as error:
-        path = task.out / "runs" / f"{task.name}.error.txt"
+        path = task.out / "runs" / f"{task.name.replace(':', '.')}.error.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(traceback.format_exc())
         return Failure(f"{type(error).__name__}: {error}; the traceback is in {path}")

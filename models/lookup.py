@@ -44,8 +44,9 @@ def imported(kind: str, spec: str, ready: type | None = None) -> Any:
     module_name, _, attribute = spec.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
-        raise Unusable(f"{kind} {spec!r}: cannot import {module_name!r} ({error})") from error
+    except Exception as error:  # whatever a user's code raises
+        said = error if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+        raise Unusable(f"{kind} {spec!r}: cannot import {module_name!r} ({said})") from error
     if not hasattr(module, attribute):
         near = difflib.get_close_matches(attribute, dir(module), n=1)
         hint = f"did you mean {near[0]!r}?" if near else "write module:name"

@@ -1,6 +1,9 @@
 """What documents and docstrings name exists, and the README has every experiment in order."""
 
+import os
 import re
+import subprocess
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,3 +60,20 @@ def test_the_readme_asks_every_question_in_the_order_of_the_list() -> None:
     assert all(folder == f"bench/experiments/{name.replace('-', '_')}" for name, folder, _ in rows)
     bold = re.findall(r"^\*\*(.*?)\*\*$", text, re.MULTILINE)
     assert [title for title in bold if title in CHAPTERS] == list(CHAPTERS)
+
+
+def test_the_experiment_in_the_readme_runs_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (own,) = [block for block in blocks if "EXPERIMENT = " in block]
+    (tmp_path / "growth.py").write_text(own)
+    words = ["run", "growth:EXPERIMENT", "--width", "32", "64", "--jobs", "2"]
+    call = subprocess.run(
+        [sys.executable, "-m", "signalprop", *words], capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "XLA_FLAGS": ""},
+    )  # fmt: skip
+    assert call.returncode == 0, call.stderr
+    assert "growth:EXPERIMENT: 1 of 1 verdicts agree with theory" in call.stdout
+    (folder,) = (tmp_path / "results" / "custom").glob("tanh-growth-*")
+    assert {path.name for path in folder.iterdir()} == {
+        "growth.png", "growth.svg", "tanh-growth.csv", "verdicts.json"
+    }  # fmt: skip

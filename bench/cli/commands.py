@@ -21,8 +21,9 @@ from rich.table import Table
 from signalprop.bench import pool, steps
 from signalprop.bench.cli import arguments
 from signalprop.bench.engine import machine
-from signalprop.bench.engine.errors import InputError, StoreError
-from signalprop.bench.experiments import CHAPTERS, EXPERIMENTS
+from signalprop.bench.engine.errors import InputError, StoreError, nearest
+from signalprop.bench.experiment import Experiment
+from signalprop.bench.experiments import CHAPTERS, EXPERIMENTS, find
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -33,24 +34,25 @@ def run(options: arguments.Run, axes: Sequence[str]) -> int:
         raise InputError(f"run: got no experiment; write at least one of {', '.join(EXPERIMENTS)}")
     check_names(options.names)
     shard = _shard(options.shard)
-    from signalprop.bench.experiments import find
-
+    os.environ.update(machine.environment(_platform(options.device)))  # a user's own file may import JAX
     chosen = [(e, _settings(e, options.size, axes)) for e in map(find, options.names)]
     if options.dry_run:
         machine.start(_platform(options.device))
         for experiment, settings in chosen:
             _show_plan(experiment, settings)
         return 0
-    tasks = [steps.Task(e.name, settings, options.out, shard, options.fresh) for e, settings in chosen]
+    tasks = [
+        steps.Task(e.origin or e.name, settings, options.out, shard, options.fresh) for e, settings in chosen
+    ]
     return exit_code(run_all(tasks, options), options.strict)
 
 
 def run_help(name: str) -> int:
     """``signalprop run NAME --help``: the settings of an experiment, which are options too."""
-    from signalprop.bench.experiments import QUESTIONS, find
-
-    print(f"{QUESTIONS[name]}\n\nIts settings, beside the options of every run (signalprop run --help):\n")
-    _settings(find(name), "quick", ["--help"])
+    experiment = find(name)
+    lead = "Its settings, beside the options of every run (signalprop run --help):"
+    print(f"{experiment.question}\n\n{lead}\n")
+    _settings(experiment, "quick", ["--help"])
     return 0
 
 
@@ -110,22 +112,28 @@ def _stored(options: arguments.Figures) -> builtins.list[Path]:
     """The runs that are meant: of the named experiments, or the named stores; all if none is named."""
     stores = [Path(name) for name in options.names if name.endswith(".zarr")]
     named = [name for name in options.names if not name.endswith(".zarr")]
-    check_names(named)
-    runs = sorted((options.out / "runs").glob("*.zarr"))
+    runs = {path: path.stem.rpartition("-")[0] for path in sorted((options.out / "runs").glob("*.zarr"))}
+    check_names([name for name in named if name not in runs.values()])
+    if any(":" in name for name in named):
+        from signalprop.bench.engine import store
+
+        runs |= {path: store.described(path)[0] for path, name in runs.items() if name not in EXPERIMENTS}
     if named or not stores:
-        stores += [p for p in runs if p.stem.rpartition("-")[0] in (named or EXPERIMENTS)]
+        stores += [path for path, name in runs.items() if name in named or not named]
     if not stores:
         raise StoreError(f"no stored run under {options.out / 'runs'}; start with: signalprop reproduce")
     return stores
 
 
-def _run_of(path: Path) -> tuple[Any, Any]:
+def _run_of(path: Path) -> tuple[Experiment, Any]:
     """The experiment and the settings of a stored run."""
     from signalprop.bench.engine import store
-    from signalprop.bench.experiments import find
 
     name, stored = store.described(path)
-    experiment = find(name)
+    try:
+        experiment = find(name)
+    except InputError as error:
+        raise StoreError(f"{path}: {error}") from error
     kind = type(experiment.sizes["quick"])
     try:
         return experiment, kind(**stored)
@@ -169,7 +177,6 @@ def _state(verdicts: Path) -> str:
 
 def theory(args: Sequence[str]) -> int:
     """``signalprop theory``."""
-    from signalprop.bench.engine.errors import nearest
     from signalprop.bench.theory.topics import TOPICS, find_options
 
     topic, *rest = args or [""]
@@ -223,15 +230,13 @@ def _platform(device: str) -> str | None:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raise InputError for the first name that no experiment has."""
-    from signalprop.bench.engine.errors import nearest
-
+    """Raise InputError for the first name that no experiment has; ``module:name`` is left to ``find``."""
     for name in names:
-        if name not in EXPERIMENTS:
+        if ":" not in name and name not in EXPERIMENTS:
             raise InputError(f"no experiment {name!r}; {nearest(name, EXPERIMENTS)}")
 
 
-def _settings(experiment: Any, size: str, axes: Sequence[str]) -> Any:
+def _settings(experiment: Experiment, size: str, axes: Sequence[str]) -> Any:
     default = experiment.sizes[size]
     return arguments.parse(type(default), axes, prog=f"signalprop run {experiment.name}", default=default)
 
@@ -357,7 +362,7 @@ def _say_outcome(name: str, outcome: Any, seconds: float | None = None) -> None:
         console.print(f"  disagrees: {v.statement} predicted {v.predicted:.4g}, measured {v.measured:.4g}")
 
 
-def _show_plan(experiment: Any, settings: Any) -> None:
+def _show_plan(experiment: Experiment, settings: Any) -> None:
     from signalprop.bench.engine.plan import plan
     from signalprop.bench.engine.programs import Programs
 

@@ -1,12 +1,14 @@
 """The same from Python: `signalprop.run`, `load`, `figures` and `experiments`."""
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from signalprop.bench.engine.errors import InputError, nearest
-from signalprop.bench.experiments import QUESTIONS
+from signalprop.bench.experiment import Experiment
+from signalprop.bench.experiments import QUESTIONS, find
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -14,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def experiments() -> Mapping[str, str]:
-    """Every experiment and its question, in the order of the story."""
+    """Every experiment of the suite and its question, in the order of the story."""
     return dict(QUESTIONS)
 
 
 def run(
-    name: str,
+    name: str | Experiment,
     *,
     size: str = "quick",
     out: str | Path = "results",
@@ -34,21 +36,21 @@ def run(
     figures and verdicts under ``out``. A script that calls it needs ``if __name__ == "__main__":``.
 
     Args:
-        name: An experiment.
+        name: An experiment of the suite, or your own: itself, or as ``module:name``. It must lie in a module
+            that can be imported, because other processes import it; so must functions among the settings.
         size: ``quick``, ``standard`` or ``full``.
         out: Folder of stores, figures and verdicts.
         device: ``best``, ``cpu``, ``gpu`` or ``tpu``.
         jobs: Processes at once; by default as many as the command line takes.
         fresh: Whether to remove the stored run of these settings first.
         settings: Changes to the settings of that size, such as ``activation=("relu", my_function),
-            sigma_w=(1, 2)``. One value may stand for a tuple of one. A function must lie in a module that can
-            be imported, because other processes import it.
+            sigma_w=(1, 2)``. One value may stand for a tuple of one.
 
     Returns:
         Measured and predicted arrays with labelled axes; settings, commit and versions in ``attrs``.
 
     Raises:
-        InputError: If there is no such experiment or setting, or a setting cannot be used.
+        InputError: If there is no such experiment or setting, or it cannot be used.
         StoreError: If the run failed, or the folder cannot be written.
 
     Example:
@@ -58,11 +60,11 @@ def run(
     from signalprop.bench.cli import arguments, commands
     from signalprop.bench.steps import Task
 
-    commands.check_names([name])
-    changed = _settings(name, size, settings)
+    experiment = find(_place(name) if isinstance(name, Experiment) else name)
+    named, changed = experiment.origin or experiment.name, _settings(experiment, size, settings)
     given = {"jobs": jobs} if jobs is not None else {}
-    options = arguments.Run((name,), device=device, out=Path(out), fresh=fresh, **given)  # type: ignore[arg-type]
-    ended = commands.run_all([Task(name, changed, options.out, fresh=fresh)], options)
+    options = arguments.Run((named,), device=device, out=Path(out), fresh=fresh, **given)  # type: ignore[arg-type]
+    ended = commands.run_all([Task(named, changed, options.out, fresh=fresh)], options)
     commands.exit_code(ended, strict=False)
     assert ended[0].outcome is not None  # one share is all of it
     return load(ended[0].outcome.run)
@@ -82,18 +84,36 @@ def figures(result: "xr.Dataset", *, width: float = 7.2) -> "dict[str, Figure]":
         result: As `run` or `load` give it.
         width: In inches.
     """
-    from signalprop.bench.experiments import find
     from signalprop.bench.record import figures as house
 
+    experiment = find(result.attrs.get("origin") or result.attrs["experiment"])
     with house.style(width):
-        return find(result.attrs["experiment"]).figures(result)
+        return experiment.figures(result)
 
 
-def _settings(name: str, size: str, changes: Mapping[str, Any]) -> Any:
+def _place(experiment: Experiment) -> str:
+    """``module:name`` of a user's own experiment.
+
+    Raises:
+        InputError: If other processes cannot import it.
+    """
+    places = [
+        f"{module}:{name}"
+        for module, holder in list(sys.modules.items())
+        for name, value in list(getattr(holder, "__dict__", {}).items())
+        if value is experiment and module != "__main__"
+    ]
+    if not places:
+        raise InputError(
+            f"experiment {experiment.name!r} lies where other processes cannot import it; put it into a file "
+            "mine.py and write mine.NAME"
+        )
+    return places[0]
+
+
+def _settings(experiment: Experiment, size: str, changes: Mapping[str, Any]) -> Any:
     """The settings of a size with some changed, each in the form that the settings have."""
-    from signalprop.bench.experiments import find
-
-    sizes = find(name).sizes
+    name, sizes = experiment.name, experiment.sizes
     if size not in sizes:
         raise InputError(f"size: no {size!r}; {nearest(size, sizes)}")
     known = {field.name: getattr(sizes[size], field.name) for field in dataclasses.fields(sizes[size])}

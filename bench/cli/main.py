@@ -13,7 +13,6 @@ from typing import Any
 
 from signalprop.bench.cli.arguments import COMMANDS, Run, parse, parse_known
 from signalprop.bench.engine.errors import InputError, Interrupted, StoreError, nearest
-from signalprop.bench.experiments import EXPERIMENTS
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -53,9 +52,10 @@ def dispatch(args: list[str]) -> int:
         raise InputError(f"no command {name!r}; {nearest(name, COMMANDS)}")
     from signalprop.bench.cli import commands
 
-    if name == "run" and {"-h", "--help"} & {*rest} and (about := [w for w in rest if w in EXPERIMENTS]):
-        return commands.run_help(about[0])
     if name == "run":
+        wanted = [word for word in rest if word not in ("-h", "--help")]
+        if wanted != rest and (named := parse_known(Run, wanted, prog="signalprop run")[0].names):
+            return commands.run_help(named[0])
         options, axes = parse_known(Run, rest, prog="signalprop run")
         return commands.run(options, axes)
     if name == "theory":

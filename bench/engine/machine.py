@@ -1,6 +1,6 @@
 """This machine: how the process starts, what memory and devices it has, which versions and commit run on it.
 
-``start`` is the one place that sets the environment, and it runs before JAX is imported.
+``environment`` is the one place that says what is set before JAX is imported, which ``start`` does.
 """
 
 import gc
@@ -21,27 +21,41 @@ THREADS = "9"  # of XLA on a CPU, whatever its cores: how they divide a product 
 LIGHTLY = "--xla_backend_optimization_level="  # of LLVM: at 1 a quarter less to compile, and kernels as fast
 
 
-def start(platform: str | None = None) -> None:
-    """Set the environment of a process that will use JAX, then import it with 64-bit types.
+def environment(platform: str | None = None) -> dict[str, str]:
+    """What a process that will use JAX has in its environment; what is set already stands.
 
     A CPU is one device with one BLAS thread: thread pools that do not fight are 3x to 10x faster, and the
     cores are used by as many processes. Garbage is collected rarely, which saves a fifth of tracing.
 
     Args:
         platform: ``cpu``, ``gpu`` or ``tpu``; None takes the best that JAX finds.
+    """
+    usual = {
+        "OPENBLAS_NUM_THREADS": "1",
+        "NPROC": THREADS,
+        "JAX_ENABLE_X64": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(CACHE),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    }
+    wanted = {name: os.environ.get(name, value) for name, value in usual.items()}
+    flags = os.environ.get("XLA_FLAGS", "")
+    if LIGHTLY not in flags and (platform == "cpu" or (platform is None and _cpu_alone())):
+        wanted["XLA_FLAGS"] = f"{flags} {LIGHTLY}1".strip()
+    if platform is not None:
+        wanted["JAX_PLATFORMS"] = {"gpu": "cuda,cpu", "tpu": "tpu,cpu"}.get(platform, platform)
+    return wanted
+
+
+def start(platform: str | None = None) -> None:
+    """Set the environment of a process that will use JAX, then import it with 64-bit types.
+
+    Args:
+        platform: As of ``environment``.
 
     Raises:
         InputError: If there is no such device here, or another one would be taken.
     """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("NPROC", THREADS)
-    flags = os.environ.get("XLA_FLAGS", "")
-    if LIGHTLY not in flags and (platform == "cpu" or (platform is None and _cpu_alone())):
-        os.environ["XLA_FLAGS"] = f"{flags} {LIGHTLY}1".strip()
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-    if platform is not None:
-        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda,cpu", "tpu": "tpu,cpu"}.get(platform, platform)
+    os.environ.update(environment(platform))
     import jax
 
     gc.freeze()

@@ -30,9 +30,10 @@ def provenance(experiment: Experiment, settings: Any, device_kind: str) -> dict[
     commit, dirty = machine.commit()
     return {
         "experiment": experiment.name,
+        "origin": experiment.origin,
         "settings": json.dumps(asdict(settings)),
-        "sources": json.dumps(sources(settings)),
-        "settings_hash": store.identity(experiment.name, settings),
+        "sources": json.dumps(sources(experiment, settings)),
+        "settings_hash": store.identity(experiment, settings),
         "schema": store.SCHEMA,
         "code_hash": code_hash(experiment, settings),
         "commit": commit,

@@ -1,7 +1,7 @@
-"""A user's own code: the files behind the ``module:name`` values of some settings.
+"""A user's own code: the files behind an experiment of her own and the ``module:name`` values of settings.
 
-A run is named by its settings, so a callable that is named by its module must bring that module's text along:
-who edits a function and runs again wants the new function's numbers.
+A run is named by its experiment and settings, so what is named by its module must bring that module's text
+along: who edits a function and runs again wants the new function's numbers.
 """
 
 import ast
@@ -16,23 +16,32 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
+from signalprop.bench.experiment import Experiment
+
 OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 INSTALLED = tuple(Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib"))
 
 
-def sources(settings: Any) -> dict[str, str]:
-    """Hashes of the files that decide what a user's own callables do, by name.
+def sources(experiment: Experiment, settings: Any) -> dict[str, str]:
+    """Hashes of the files of a user's own that decide numbers, by name.
 
-    They are the module of every ``module:name`` value and what it imports from the same folder, directly or
-    not. An installed module counts by the version of its distribution. Nothing is imported to find out.
+    They are the module of every ``module:name`` value, those in which an experiment outside the suite has its
+    settings, grid, measurement and theory, and what these import from the same folder, directly or not. An
+    installed module counts by the version of its distribution. Nothing is imported to find out.
 
     Args:
+        experiment: Of the suite, which brings no files, or from outside.
         settings: A dataclass; values may be strings or tuples of them.
 
     Returns:
-        Empty if no value names a callable; without modules that are not found, whose import will say so.
+        Empty if nothing is a user's own; without modules that are not found, whose import will say so.
     """
     found: dict[str, str] = {}
+    if experiment.origin:
+        for part in (type(settings), experiment.grid, experiment.measure, experiment.theory):
+            module = getattr(part, "func", part).__module__  # of a partial: that of its function
+            if not module.startswith("signalprop."):
+                _add(module, found)
     for text in _strings(asdict(settings)):
         if OWN.fullmatch(text):
             _add(text.partition(":")[0], found)

@@ -24,6 +24,7 @@ import zarr
 from signalprop.bench.engine.errors import StoreError
 from signalprop.bench.engine.grid import Block, Grid, block_slices, blocks
 from signalprop.bench.engine.sources import sources
+from signalprop.bench.experiment import Experiment
 
 SCHEMA = 1
 MARKER, SPLIT = "done", "split"
@@ -33,11 +34,11 @@ Shape = tuple[tuple[str, ...], tuple[int, ...], np.dtype[Any], dict[str, str]]
 """Dimensions behind the grid's own, their lengths, dtype, and attributes of a measured array."""
 
 
-def identity(experiment: str, settings: Any) -> str:
-    """Hash of an experiment's settings, and of the files of a user's own in them: the name of its run."""
-    own = sources(settings)
+def identity(experiment: Experiment, settings: Any) -> str:
+    """Hash of an experiment's settings, and of the files of a user's own behind it: the name of its run."""
+    own = sources(experiment, settings)
     named = {
-        "experiment": experiment,
+        "experiment": experiment.name,
         "schema": SCHEMA,
         **asdict(settings),
         **({"sources": own} if own else {}),
@@ -184,14 +185,15 @@ def checksum(arrays: Arrays) -> int:
     return value or 1
 
 
-def edited(path: Path, settings: Any) -> tuple[str, ...]:
+def edited(path: Path, experiment: Experiment, settings: Any) -> tuple[str, ...]:
     """A user's own files that were edited after an earlier run at these settings, so that a new one begins.
 
     Args:
         path: The new run.
+        experiment: What it measures.
         settings: Its settings.
     """
-    new, wanted = sources(settings), json.dumps(asdict(settings))
+    new, wanted = sources(experiment, settings), json.dumps(asdict(settings))
     if path.exists() or not new:
         return ()
     files: set[str] = set()
@@ -204,13 +206,14 @@ def edited(path: Path, settings: Any) -> tuple[str, ...]:
 
 
 def described(path: Path) -> tuple[str, dict[str, Any]]:
-    """Which experiment a run is of, and its settings by name.
+    """Which experiment a run is of, as ``find`` takes it, and its settings by name.
 
     Raises:
         StoreError: If there is no store, or it has another schema.
     """
     attrs = _open(path, "r").attrs
-    return str(attrs["experiment"]), {k: _tupled(v) for k, v in json.loads(str(attrs["settings"])).items()}
+    name = str(attrs.get("origin") or attrs["experiment"])
+    return name, {k: _tupled(v) for k, v in json.loads(str(attrs["settings"])).items()}
 
 
 def _tupled(value: Any) -> Any:

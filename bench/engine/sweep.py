@@ -74,7 +74,7 @@ def open_store(programs: Programs, path: Path, chunk: Block | None = None) -> st
         chunk = chunk or choose_chunk(programs)
         attrs = provenance(experiment, settings, programs.devices[0].device_kind)
         store.create(path, programs.grid, chunk, programs.shapes(), experiment.theory(settings), attrs)
-    identity = store.identity(experiment.name, settings)
+    identity = store.identity(experiment, settings)
     return store.Run(path, programs.grid, tuple(experiment.variables), identity)
 
 

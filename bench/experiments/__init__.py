@@ -1,16 +1,18 @@
 """The experiments, one folder each, by chapter and in the order of the story; each with its question.
 
-Reading the list imports no experiment. A new one is a folder beside this file and a line here.
+Reading the list imports no experiment. A new one is a folder beside this file and a line here; one in a file
+of a user's own is found as ``module:name``.
 """
 
+import re
+from dataclasses import fields, is_dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from signalprop.bench.engine.errors import InputError, nearest
-
-if TYPE_CHECKING:
-    from signalprop.bench.experiment import Experiment
+from signalprop.bench.experiment import SIZES, Experiment
+from signalprop.models.lookup import imported
 
 CHAPTERS = {
     "Feed-forward networks at initialization": {
@@ -69,14 +71,18 @@ CHAPTERS = {
 FILES = ("__init__.py", "measure.py", "theory.py", "verdicts.py", "figures.py")
 QUESTIONS = {name: question for chapter in CHAPTERS.values() for name, question in chapter.items()}
 EXPERIMENTS = tuple(QUESTIONS)
+FOLDERS = ("runs", "quick", "custom", "throughput")  # of results, which no experiment may claim
 
 
-def find(name: str) -> "Experiment":
-    """The experiment of that name.
+def find(name: str) -> Experiment:
+    """The experiment of that name, or a user's own as ``module:name``.
 
     Raises:
-        InputError: If it is not in the list, or its folder is not whole; the message says what to write.
+        InputError: If it is not in the list, its folder is not whole, or what ``module:name`` names is not an
+            experiment; the message says what to write.
     """
+    if ":" in name:
+        return _outside(name)
     folder = Path(__file__).parent / name.replace("-", "_")
     lacking = [file for file in FILES if not (folder / file).is_file()]
     if name not in QUESTIONS:
@@ -90,3 +96,37 @@ def find(name: str) -> "Experiment":
         raise InputError(f"experiment {name!r} is in the list; write {', '.join(lacking)} in {folder}")
     experiment: Experiment = import_module(f"{__name__}.{folder.name}").EXPERIMENT
     return experiment
+
+
+def _outside(spec: str) -> Experiment:
+    """The experiment that a user's own module defines."""
+    try:
+        found = imported("experiment", spec, object)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if why := _why_unusable(found):
+        raise InputError(f"experiment {spec!r}: {why}")
+    own: Experiment = replace(found, origin=spec)
+    return own
+
+
+def _why_unusable(found: Any) -> str:
+    """What is wrong with something as an experiment; empty if nothing is."""
+    if not isinstance(found, Experiment):
+        return f"is of type {type(found).__name__}; write an Experiment of signalprop.bench.experiment"
+    if found.name in EXPERIMENTS:
+        return f"its name {found.name!r} is that of an experiment of the suite; give it another one"
+    if found.name in FOLDERS or not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", found.name):
+        return f"got the name {found.name!r}; write small letters and digits joined by hyphens"
+    if lacking := [size for size in SIZES if size not in found.sizes]:
+        return f"sizes lack {', '.join(lacking)}; write settings for each of {', '.join(SIZES)}"
+    for size, settings in found.sizes.items():
+        if not is_dataclass(settings) or not {"seed", "dtype"} <= {field.name for field in fields(settings)}:
+            return f"size {size} is not a dataclass with seed and dtype; write one"
+        try:
+            hash(settings)
+        except TypeError:
+            return (
+                f"settings of size {size} can change; write a frozen dataclass of numbers, words and tuples"
+            )
+    return ""

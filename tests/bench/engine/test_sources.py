@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from signalprop.bench.engine import store
 from signalprop.bench.engine.sources import sources
+from signalprop.bench.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,9 @@ class Settings:
 
     activation: tuple[str, ...] = ("tanh",)
     scheme: str = "he_normal"
+
+
+TOY = Experiment("toy", "", {}, *[len] * 2, {}, *[len] * 4)  # of the suite: only its name counts
 
 
 @pytest.fixture
@@ -34,11 +39,11 @@ def write(tmp_path, monkeypatch) -> Callable[[str, str], None]:
 
 
 def identity(*activation: str, **more: Any) -> str:
-    return store.identity("toy", Settings(activation, **more))
+    return store.identity(TOY, Settings(activation, **more))
 
 
 def test_names_of_the_suite_bring_no_files() -> None:
-    assert sources(Settings(("tanh", "relu"))) == {}
+    assert sources(TOY, Settings(("tanh", "relu"))) == {}
 
 
 def test_an_edit_of_the_module_or_of_what_it_imports_beside_itself_is_another_run(write) -> None:
@@ -46,7 +51,11 @@ def test_an_edit_of_the_module_or_of_what_it_imports_beside_itself_is_another_ru
     write("helper_here.py", "import math\nfrom deep_here import x\nphi = abs\n")
     write("deep_here.py", "x = 1\n")
     write("other_here.py", "y = 1\n")
-    assert list(sources(Settings(("acts_here:phi",)))) == ["acts_here.py", "deep_here.py", "helper_here.py"]
+    assert list(sources(TOY, Settings(("acts_here:phi",)))) == [
+        "acts_here.py",
+        "deep_here.py",
+        "helper_here.py",
+    ]
     first = identity("acts_here:phi")
     write("other_here.py", "y = 2\n")
     assert identity("acts_here:phi") == first
@@ -67,15 +76,15 @@ def test_the_modules_of_a_package_are_followed_by_relative_and_absolute_imports(
     write("package_here/unused.py", "")
     write("package_here/deep/__init__.py", "")
     write("package_here/deep/more.py", "from ..base import y\nx = 1\n")
-    files = [*sources(Settings(scheme="package_here.acts:phi"))]
+    files = [*sources(TOY, Settings(scheme="package_here.acts:phi"))]
     inside = ("__init__", "acts", "base", "deep/__init__", "deep/more", "other")
     assert files == [f"package_here/{name}.py" for name in inside]
 
 
 def test_an_installed_module_counts_by_its_version_and_a_missing_one_not_at_all() -> None:
-    assert sources(Settings(("jax.nn:gelu",))) == {"jax": __import__("jax").__version__}
-    assert sources(Settings(("statistics:mean",))) == {"statistics": sys.version.split()[0]}
-    assert sources(Settings(("nowhere_at_all:f",))) == {}
+    assert sources(TOY, Settings(("jax.nn:gelu",))) == {"jax": __import__("jax").__version__}
+    assert sources(TOY, Settings(("statistics:mean",))) == {"statistics": sys.version.split()[0]}
+    assert sources(TOY, Settings(("nowhere_at_all:f",))) == {}
 
 
 def test_a_file_that_does_not_parse_still_counts(write) -> None:
@@ -83,3 +92,20 @@ def test_a_file_that_does_not_parse_still_counts(write) -> None:
     first = identity("broken_here:phi")
     write("broken_here.py", "def ((")
     assert identity("broken_here:phi") != first
+
+
+def test_an_experiment_outside_the_suite_brings_the_files_that_decide_its_numbers(write, monkeypatch) -> None:
+    write("own_measure.py", "import own_help\ndef part(*args): ...\n")
+    write("own_help.py", "")
+    write("own_figures.py", "def part(*args): ...\n")
+    decides, draws = __import__("own_measure").part, __import__("own_figures").part
+    parts = (partial(decides, 1), decides, {}, decides, draws, draws, draws)
+    own = Experiment("own", "", {}, *parts, origin="own_figures:EXPERIMENT")
+    monkeypatch.setattr(Settings, "__module__", "own_settings")
+    write("own_settings.py", "")
+    assert [*sources(own, Settings())] == ["own_help.py", "own_measure.py", "own_settings.py"]
+    before = store.identity(own, Settings())
+    write("own_figures.py", "# edited\n")
+    assert store.identity(own, Settings()) == before
+    write("own_help.py", "# edited\n")
+    assert store.identity(own, Settings()) != before

@@ -1,0 +1,162 @@
+"""An experiment in a user's own file: run, resumed, edited, drawn, or refused in one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from signalprop.bench.engine import store
+from signalprop.bench.engine.errors import InputError
+from signalprop.bench.experiments import find
+
+HEAD = """
+from dataclasses import dataclass
+from signalprop.bench.experiment import SIZES, Experiment
+
+@dataclass(frozen=True)
+class Settings:
+    scale: tuple[float, ...] = (1.0, 2.0)
+    seeds: int = 3
+    seed: int = 0
+    dtype: str = "float64"
+"""
+OWN = f"""{HEAD}
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import xarray as xr
+from signalprop.bench.engine.grid import Grid
+from signalprop.bench.experiment import Variable
+from signalprop.bench.record.verdict import judge
+
+ONE = jnp.float64(1)  # computed when imported: a worker must have chosen device and types before
+
+def grid(settings):
+    return Grid({{}}, {{"scale": settings.scale}}, settings.seeds)
+
+def measure(key, point, static):
+    return {{"draw": point["scale"] * (1 * jax.random.normal(key, (), point["scale"].dtype))}}
+
+def theory(settings):
+    assert ONE.dtype == "float64", "the types of JAX were chosen too late"
+    return xr.Dataset()
+
+def verdicts(r):
+    ratio = r["draw"].isel(scale=1) / r["draw"].isel(scale=0)
+    return [judge([], "Twice.", "algebra", measured=ratio, predicted=2, tolerance=0, tolerance_from="exact")]
+
+def figures(r):
+    return {{"own": plt.subplots()[0]}}
+
+def table(r):
+    return r["draw"].to_dataframe().reset_index()
+
+SIZES = dict.fromkeys(SIZES, Settings())
+MINE = Experiment("own-toy", "Is it so?", SIZES, grid, measure, {{"draw": Variable((), "draw")}}, theory,
+                  verdicts, figures, table)
+"""
+SCRIPT = """
+import os, mine, signalprop
+if __name__ == "__main__":
+    result = signalprop.run(mine.MINE, seeds=4, out="door", jobs=1)
+    print(result.sizes["seed"], *signalprop.figures(result), "own-toy" in signalprop.experiments())
+    print("JAX_ENABLE_X64" in os.environ, "NPROC" in os.environ)
+"""
+PARTS = "*[len] * 2, {}, *[len] * 4)"
+BAD = {
+    "whose": f'{HEAD}\nX = Experiment("residual", "?", dict.fromkeys(SIZES, Settings()), {PARTS}',
+    "named": f'{HEAD}\nX = Experiment("My toy", "?", dict.fromkeys(SIZES, Settings()), {PARTS}',
+    "sized": f'{HEAD}\nX = Experiment("toy", "?", {{"quick": Settings()}}, {PARTS}',
+    "fluid": f'{HEAD}\nX = Experiment("toy", "?", dict.fromkeys(SIZES, Settings([1.0])), {PARTS}',
+    "unsettled": f'{HEAD}\nX = Experiment("toy", "?", dict.fromkeys(SIZES, 3), {PARTS}',
+    "torn": "def (",
+    "failing": "1 / 0",
+    "other": "X = 1",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with an experiment of a user's own."""
+    (tmp_path / "mine.py").write_text(OWN)
+    return tmp_path
+
+
+def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    return subprocess.run(words, capture_output=True, text=True, cwd=folder, env=environment)
+
+
+def said(folder: Path, *words: str) -> str:
+    done = call(folder, sys.executable, "-m", "signalprop", *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_experiment_of_a_users_own_runs_resumes_is_edited_and_drawn(folder: Path) -> None:
+    words = ("run", "mine:MINE", "--seeds", "20", "--jobs", "2")
+    assert "mine:MINE: 1 of 1 verdicts agree" in said(folder, *words)
+    (first,) = (folder / "results" / "runs").glob("own-toy-*.zarr")
+    before = store.load(first)
+    next(path for path in (first / "done" / "c").rglob("*") if path.is_file()).unlink()  # as if interrupted
+    assert "1 of 1 verdicts" in said(folder, *words)
+    np.testing.assert_array_equal(store.load(first)["draw"], before["draw"])
+    own = folder / "mine.py"
+    own.write_text(own.read_text().replace("(1 * jax", "(3 * jax"))
+    again = said(folder, *words)
+    assert "mine.py changed since an earlier run; this is a new one" in again
+    second = next(p for p in (folder / "results" / "runs").glob("own-toy-*.zarr") if p != first)
+    np.testing.assert_allclose(store.load(second)["draw"], 3 * before["draw"])
+    for name in (["mine:MINE"], ["own-toy"], []):
+        assert said(folder, "figures", *name).count("own-toy: 1 of 1 verdicts agree") == 2
+    assert said(folder, "figures", str(first), "--format", "pdf").count("1 files in") == 1
+    assert "own-toy" not in said(folder, "list")
+    own.unlink()
+    gone = call(folder, sys.executable, "-m", "signalprop", "figures", str(first))
+    assert gone.returncode == 1
+    assert "cannot import 'mine'" in gone.stderr
+    assert "Traceback" not in gone.stderr
+
+
+def test_its_settings_are_options_and_a_dry_run_computes_nothing(folder: Path) -> None:
+    assert "--scale" in said(folder, "run", "mine:MINE", "--help")
+    assert "40 points, 1 programs" in said(folder, "run", "mine:MINE", "--seeds", "20", "--dry-run")
+    assert not (folder / "results").exists()
+
+
+def test_a_script_runs_an_experiment_of_its_own(folder: Path, monkeypatch) -> None:
+    (folder / "script.py").write_text(SCRIPT)
+    for name in ("JAX_ENABLE_X64", "NPROC"):
+        monkeypatch.delenv(name, raising=False)
+    done = call(folder, sys.executable, "script.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["4 own False", "False False"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("nowhere_at_all:X", "cannot import 'nowhere_at_all' (No module named 'nowhere_at_all')"),
+        ("other_own:Y", "other_own has no 'Y'"),
+        ("other_own:X", "is of type int; write an Experiment of signalprop.bench.experiment"),
+        ("torn_own:X", "SyntaxError"),
+        ("failing_own:X", "ZeroDivisionError: division by zero"),
+        ("whose_own:X", "'residual' is that of an experiment of the suite; give it another one"),
+        ("named_own:X", "got the name 'My toy'; write small letters and digits joined by hyphens"),
+        ("sized_own:X", "sizes lack standard, full"),
+        ("fluid_own:X", "settings of size quick can change; write a frozen dataclass"),
+        ("unsettled_own:X", "size quick is not a dataclass with seed and dtype"),
+    ],
+)
+def test_what_is_no_experiment_is_refused_in_one_line(spec, words, tmp_path, monkeypatch) -> None:
+    for name, text in BAD.items():
+        (tmp_path / f"{name}_own.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError) as error:
+        find(spec)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith(f"experiment {spec!r}")
