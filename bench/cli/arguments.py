@@ -102,6 +102,20 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Compare:
+    """Compare two stored runs of one experiment: settings, verdicts, and every number in standard errors."""
+
+    runs: tyro.conf.Positional[tuple[str, str]]
+    """Stores (results/runs/NAME-....zarr), or names of experiments for their runs at the given size."""
+    size: Literal["quick", "standard", "full"] = "quick"
+    """Of a run that is given by its experiment."""
+    out: Path = Path("results")
+    """Folder of stores, figures and verdicts."""
+    json: bool = False
+    """For machines."""
+
+
+@dataclass(frozen=True)
 class List:
     """The experiments by chapter, one line each: question and state of the stored result."""
 
@@ -131,6 +145,7 @@ COMMANDS: dict[str, type] = {
     "reproduce": Reproduce,
     "figures": Figures,
     "report": Report,
+    "compare": Compare,
     "theory": Theory,
     "info": Info,
 }

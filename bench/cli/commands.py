@@ -153,6 +153,33 @@ def report(options: arguments.Report) -> int:
     return 0
 
 
+def compare(options: arguments.Compare) -> int:
+    """``signalprop compare``."""
+    check_names([name for name in options.runs if not name.endswith(".zarr")])
+    machine.start("cpu")
+    from signalprop.bench import pipeline
+    from signalprop.bench.engine import store
+    from signalprop.bench.record.comparison import comparison
+
+    def path(name: str) -> Path:
+        if name.endswith(".zarr"):
+            return Path(name)
+        experiment = find(name)
+        return pipeline.run_path(options.out, experiment, experiment.sizes[options.size])
+
+    paths = [path(name) for name in options.runs]
+    names = [store.described(path)[0] for path in paths]
+    if names[0] != names[1]:
+        raise InputError(f"compare: got runs of {names[0]} and {names[1]}; write two runs of one experiment")
+    experiment, results = _run_of(paths[0])[0], [store.load(path) for path in paths]
+    found = comparison(*results, *(experiment.verdicts(result) for result in results))
+    if options.json:
+        print(found.as_json())
+    else:
+        console.print(f"A: {paths[0]}\nB: {paths[1]}\n{found.as_text()}", markup=False)
+    return 0
+
+
 def list(options: arguments.List) -> int:
     """``signalprop list``."""
     out = Console(highlight=False)

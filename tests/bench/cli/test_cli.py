@@ -85,6 +85,8 @@ def test_a_run_of_own_axes_leaves_figures_verdicts_and_a_table(capsys, tmp_path)
     code, out, err = said(capsys, "figures", str(run))
     assert code == 0, err
     assert "verdicts agree" in out
+    code, out, err = said(capsys, "compare", str(run), str(run), "--json")
+    assert (code, json.loads(out)["identical"]) == (0, True), err
 
 
 def test_the_settings_of_an_experiment_are_the_help_of_its_run(capsys) -> None:
@@ -107,6 +109,20 @@ def test_the_settings_of_an_experiment_are_the_help_of_its_run(capsys) -> None:
 def test_figures_that_cannot_be_drawn_say_why(capsys, words, message) -> None:
     code, _, err = said(capsys, "figures", *words)
     assert code in (1, 2)
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["a.zarr"], 2, "Expected 2 values"),
+        (["phase-diagram", "phase-diagramm"], 2, "did you mean phase-diagram?"),
+        (["phase-diagram", "residual", "--out", "nowhere"], 1, "is not a result of signalprop"),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_refused_in_one_line(capsys, words, code, message) -> None:
+    found, _, err = said(capsys, "compare", *words)
+    assert (found, err.count("\n")) == (code, 1)
     assert message in err
 
 

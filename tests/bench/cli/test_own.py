@@ -113,6 +113,11 @@ def test_an_experiment_of_a_users_own_runs_resumes_is_edited_and_drawn(folder: P
     for name in (["mine:MINE"], ["own-toy"], []):
         assert said(folder, "figures", *name).count("own-toy: 1 of 1 verdicts agree") == 2
     assert said(folder, "figures", str(first), "--format", "pdf").count("1 files in") == 1
+    compared = said(folder, "compare", str(first), str(second))
+    assert "settings: the same\ncode: code" in compared
+    assert "mine.py" in compared
+    assert "A: measured 2, predicted 2, agrees\n  B: measured 2, predicted 2, agrees" in compared
+    assert "draw: " in compared
     assert "own-toy" not in said(folder, "list")
     own.unlink()
     gone = call(folder, sys.executable, "-m", "signalprop", "figures", str(first))
