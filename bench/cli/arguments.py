@@ -116,6 +116,21 @@ class Compare:
 
 
 @dataclass(frozen=True)
+class Clean:
+    """List stored runs, leftovers and compiled programs with sizes and ages, and remove what is named.
+
+    Figures, tables and verdicts stay, whatever is removed.
+    """
+
+    what: Names = ()
+    """runs, unfinished, partial, cache, an experiment for its runs, or stores; with none all are listed."""
+    out: Path = Path("results")
+    """Folder of stores, figures and verdicts."""
+    yes: bool = False
+    """Do not ask."""
+
+
+@dataclass(frozen=True)
 class List:
     """The experiments by chapter, one line each: question and state of the stored result."""
 
@@ -146,6 +161,7 @@ COMMANDS: dict[str, type] = {
     "figures": Figures,
     "report": Report,
     "compare": Compare,
+    "clean": Clean,
     "theory": Theory,
     "info": Info,
 }

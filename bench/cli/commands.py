@@ -180,6 +180,38 @@ def compare(options: arguments.Compare) -> int:
     return 0
 
 
+def clean(options: arguments.Clean) -> int:
+    """``signalprop clean``."""
+    from signalprop.bench.cli import leftovers
+
+    found = leftovers.leftovers(options.out)
+    named = leftovers.chosen(found, options.what)
+    for kind, meaning in leftovers.KINDS.items():
+        some = [one for one in (named if options.what else found) if one.kind == kind]
+        if some:
+            console.print(f"{kind}: {meaning}, {leftovers.total(some)}")
+        for one in some:
+            console.print(str(one), markup=False)
+    if not named:
+        console.print("nothing to remove" if options.what else "signalprop clean NAME removes what is named")
+        return 0
+    if not (options.yes or sys.stdin.isatty()):
+        raise InputError("clean: there is no terminal to ask at; write --yes to remove these")
+    if not options.yes and not _agreed(f"remove {leftovers.total(named)}? [y/N] "):
+        return 1
+    for one in named:
+        leftovers.remove(one)
+    console.print(f"removed {leftovers.total(named)}")
+    return 0
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
 def list(options: arguments.List) -> int:
     """``signalprop list``."""
     out = Console(highlight=False)
