@@ -1,5 +1,6 @@
 """One table of recurrent cells, drawn by functions of one signature."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from signalprop.models import gated
-from signalprop.models.lookup import imported, named
+from signalprop.models.lookup import Unusable, imported, named
 from signalprop.models.recurrent import draw_vanilla
 
 DrawCell = Callable[..., nnx.RNNCellBase]
@@ -82,9 +83,22 @@ def cell(name: str) -> DrawCell:
         name: A key of ``CELLS``, or ``module:name`` of such a function.
 
     Raises:
-        ValueError: If the name is unknown (the message gives the nearest one) or cannot be imported.
+        Unusable: If the name is unknown (the message gives the nearest one) or cannot be imported, or if what
+            it names cannot be called so, such as a class of Flax: it has no use for the scales.
     """
-    found: DrawCell = named("cell", name, CELLS) if ":" not in name else imported("cell", name)
+    if ":" not in name:
+        return named("cell", name, CELLS)
+    found: DrawCell = imported("cell", name)
+    what, returned, called = "cannot be called", "a cell", found
+    if isinstance(found, type):
+        returned = f"{found.__name__}(inputs, units, rngs=nnx.Rngs(key))"
+        what, called = "is a class", partial(found.__init__, None)
+    scales = dict.fromkeys(("gain", "input_scale", "forget_bias", "dtype"))
+    try:
+        inspect.signature(called).bind(None, None, None, **scales)
+    except TypeError as error:
+        form = "draw(key, inputs, units, *, gain, input_scale, forget_bias, dtype)"
+        raise Unusable(f"cell {name!r}: {what} ({error}); write a function {form} for {returned}") from error
     return found
 
 

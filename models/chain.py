@@ -6,7 +6,7 @@ A block is any callable pytree ``y -> y`` that keeps the shape, such as an ``nnx
 one block at a time and the signals between them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import log
 from typing import Any, NamedTuple
 
@@ -42,7 +42,7 @@ class ChainProfile(NamedTuple):
 
 
 def chain_profile(
-    draw: Callable[[Int[Array, ""]], Block],
+    draw: Callable[[Int[Array, ""]], Block] | Sequence[Block],
     depth: int,
     x: Float[Array, "*shape"],
     loss_gradient: Callable[[Array], Array],
@@ -54,11 +54,17 @@ def chain_profile(
     computed.
 
     Args:
-        draw: Gives block ``number``, from 1 and traced: the same block whenever it is asked for.
+        draw: Gives block ``number``, from 1 and traced: the same block whenever it is asked for. Or the
+            blocks themselves, at least L of one structure.
         depth: Number L of blocks.
         x: Input y^0: one example, or a batch that the blocks may couple.
         loss_gradient: Gives dE/dy^L, of the shape of ``x``, from y^L.
+
+    Raises:
+        ValueError: If ``draw`` needs the number of a block as a Python integer, or if there are too few
+            blocks or some of another structure.
     """
+    draw = _traceable(draw) if callable(draw) else _stacked(draw, depth)
 
     def up(y: Array, number: Array) -> tuple[Array, tuple[Array, Array]]:
         out = draw(number)(y)
@@ -89,6 +95,35 @@ def chain_profile(
         jax.tree.map(lambda g: jnp.where(lost.any(), jnp.nan, g), log_parameters),
         jnp.where(lost.any(), jnp.argmax(lost) + 1, 0),
     )
+
+
+def _traceable(draw: Callable[[Array], Block]) -> Callable[[Array], Block]:
+    """The same function, which says what to write instead if it cannot be traced."""
+
+    def drawn(number: Array) -> Block:
+        try:
+            return draw(number)
+        except (jax.errors.TracerIntegerConversionError, jax.errors.ConcretizationTypeError) as error:
+            raise ValueError(
+                "draw: needs the number of a block as a Python integer, but it is traced; give the list of "
+                "blocks itself, or draw each block from jax.random.fold_in(key, number)"
+            ) from error
+
+    return drawn
+
+
+def _stacked(blocks: Sequence[Block], depth: int) -> Callable[[Array], Block]:
+    """A function that gives each of some blocks, whose parameters are stacked."""
+    if len(blocks) < depth:
+        raise ValueError(f"draw: got {len(blocks)} blocks for depth {depth}; give as many as the depth")
+    blocks = list(blocks[:depth])
+    if any(callable(leaf) for leaf in jax.tree.leaves(blocks)):
+        raise ValueError("draw: got blocks that are plain functions; make each an nnx.Module or a Partial")
+    forms = [(jax.tree.structure(b), [(jnp.shape(x), x.dtype) for x in jax.tree.leaves(b)]) for b in blocks]
+    if other := [i for i, form in enumerate(forms, 1) if form != forms[0]]:
+        raise ValueError(f"draw: block {other[0]} has another structure or shape than block 1; give equals")
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)
+    return lambda number: jax.tree.map(lambda leaf: leaf[number - 1], stacked)
 
 
 def _rescaled(values: Array) -> tuple[Array, Array]:

@@ -42,7 +42,7 @@ MAY_IMPORT = {  # beside itself
         "engine",
         "record",
     }
-    | {"theory", "analysis"},
+    | {"theory", "analysis", "models"},
     "src": {"cli"},
 }
 NO_FILES_NO_PLOTS = {

@@ -24,6 +24,7 @@ from signalprop.bench.engine import machine
 from signalprop.bench.engine.errors import InputError, StoreError, nearest
 from signalprop.bench.experiment import Experiment
 from signalprop.bench.experiments import CHAPTERS, EXPERIMENTS, find
+from signalprop.models.lookup import Unusable
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -39,7 +40,13 @@ def run(options: arguments.Run, axes: Sequence[str]) -> int:
     if options.dry_run:
         machine.start(_platform(options.device))
         for experiment, settings in chosen:
-            _show_plan(experiment, settings)
+            try:
+                _show_plan(experiment, settings)
+            except (InputError, StoreError, Unusable):
+                raise
+            except Exception as error:  # whatever a user's code raises
+                why = f"{type(error).__name__}: {error}; without --dry-run its traceback is kept"
+                raise StoreError(f"{experiment.name}: {why}") from error
         return 0
     tasks = [
         steps.Task(e.origin or e.name, settings, options.out, shard, options.fresh) for e, settings in chosen

@@ -13,6 +13,7 @@ from typing import Any
 
 from signalprop.bench.cli.arguments import COMMANDS, Run, parse, parse_known
 from signalprop.bench.engine.errors import InputError, Interrupted, StoreError, nearest
+from signalprop.models.lookup import Unusable
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = dispatch(args)
-    except InputError as error:
+    except (InputError, Unusable) as error:
         code = _complain(error, 2)
     except StoreError as error:
         code = _complain(error, 1)

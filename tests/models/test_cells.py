@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from signalprop.models.cells import CELLS, cell, zero_carry
+from signalprop.models.lookup import Unusable
 
 INPUTS = jax.random.normal(jax.random.key(1), (4, 2, 3), jnp.float32)  # time, batch, inputs
 OWN = ["lstm_1997", "minimal_rnn"]  # a carry of two vectors and of one
@@ -69,3 +70,17 @@ def test_an_unknown_cell_is_answered_with_the_nearest_and_ones_own_is_imported()
     with pytest.raises(ValueError, match=r"unknown cell 'lstm1997': did you mean 'lstm_1997'\?"):
         cell("lstm1997")
     assert cell("signalprop.models.gated:draw_lstm") is CELLS["lstm"]
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("Direct", "is a class"), ("Plain", "is a class"), ("skip", "cannot be called")],
+)
+def test_a_class_of_flax_is_no_function_that_draws_a_cell(name, what, tmp_path, monkeypatch):
+    (tmp_path / f"cells_of_{name}.py").write_text(
+        "from flax import nnx\nDirect = nnx.LSTMCell\nclass Plain(nnx.LSTMCell): pass\ndef skip(key): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    form = r"write a function draw\(key, inputs, units, \*, gain, input_scale, forget_bias, dtype\) for"
+    with pytest.raises(Unusable, match=f"cell 'cells_of_{name}:{name}': {what}.*{form}"):
+        cell(f"cells_of_{name}:{name}")

@@ -96,3 +96,36 @@ def test_a_gradient_that_is_exactly_zero_is_minus_infinity():
     found = chain_profile(dead_third, 5, jnp.ones(4), normal_like)
     assert np.isneginf(found.log_gradient[:3]).all()
     np.testing.assert_allclose(found.log_gradient[3:], found.log_gradient[-1] + np.log([4, 2, 1]), atol=1e-12)
+
+
+def test_a_list_of_blocks_is_the_chain_that_draws_them_one_by_one():
+    depth, x = 4, jax.random.normal(jax.random.key(1), (3, 5), "float64")
+    blocks = [skip(number) for number in range(1, depth + 2)]  # one too many does no harm
+    by_list, drawn = chain_profile(blocks, depth, x, normal_like), chain_profile(skip, depth, x, normal_like)
+    for one, other in zip(jax.tree.leaves(by_list), jax.tree.leaves(drawn), strict=True):
+        np.testing.assert_allclose(np.exp(one), np.exp(other), rtol=1e-12, atol=1e-14)  # a gradient is 0
+
+
+def test_layers_of_flax_in_a_list_give_the_gradient_of_autodiff():
+    layers = [nnx.Linear(5, 5, param_dtype="float64", rngs=nnx.Rngs(i)) for i in range(3)]
+    x = jax.random.normal(jax.random.key(1), (5,), "float64")
+    found = chain_profile(tuple(layers), 3, x, jnp.ones_like)
+    gradient = jax.grad(lambda x: jnp.sum(layers[2](layers[1](layers[0](x)))))(x)
+    np.testing.assert_allclose(found.log_gradient[0], np.log(np.linalg.norm(gradient)), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda n: [skip(1), skip(2)][n - 1], "give the list of blocks itself"),
+        (lambda n: skip(1) if n == 1 else skip(2), "give the list of blocks itself"),
+        ([skip(1)], "got 1 blocks for depth 2"),
+        ([skip(1), skip(2, 6)], "block 2 has another structure or shape than block 1"),
+        ([skip(1), Partial(jnp.tanh)], "block 2 has another structure"),
+        ([jnp.tanh, jnp.sin], "plain functions; make each an nnx.Module"),
+    ],
+)
+def test_blocks_that_cannot_be_a_chain_are_refused_in_one_line(draw, words):
+    with pytest.raises(ValueError, match=words) as error:
+        eager_profile(draw, 2, jnp.ones(5), jnp.ones_like)
+    assert "\n" not in str(error.value)

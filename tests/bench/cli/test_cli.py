@@ -126,6 +126,20 @@ def test_runs_that_cannot_be_compared_are_refused_in_one_line(capsys, words, cod
     assert message in err
 
 
+@pytest.mark.parametrize("name", ["Direct", "Sub"])
+def test_a_cell_class_of_flax_is_refused_with_what_to_write(capsys, tmp_path, monkeypatch, name) -> None:
+    (tmp_path / "mycells.py").write_text(
+        "from flax import nnx\nDirect = nnx.LSTMCell\nclass Sub(nnx.LSTMCell): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["run", "gradient-by-lag", "--cell", f"mycells:{name}", "--out", str(tmp_path), "--jobs", "1"]
+    for more in ([], ["--dry-run"]):
+        code, _, err = said(capsys, *words, *more)
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"cell 'mycells:{name}': is a class" in err
+        assert "(inputs, units, rngs=nnx.Rngs(key))" in err
+
+
 def test_a_dry_run_writes_nothing(capsys, tmp_path) -> None:
     code, out, _ = said(capsys, "run", "matrix-product", *SMALL, "--dry-run", "--out", str(tmp_path / "x"))
     assert code == 0
