@@ -120,8 +120,8 @@ def test_layers_of_flax_in_a_list_give_the_gradient_of_autodiff():
         (lambda n: [skip(1), skip(2)][n - 1], "give the list of blocks itself"),
         (lambda n: skip(1) if n == 1 else skip(2), "give the list of blocks itself"),
         ([skip(1)], "got 1 blocks for depth 2"),
-        ([skip(1), skip(2, 6)], "block 2 has another structure or shape than block 1"),
-        ([skip(1), Partial(jnp.tanh)], "block 2 has another structure"),
+        ([skip(1), skip(2, 6)], "block 2 differs from block 1 in structure or shape"),
+        ([skip(1), Partial(jnp.tanh)], "block 2 differs from block 1"),
         ([jnp.tanh, jnp.sin], "plain functions; make each an nnx.Module"),
     ],
 )
