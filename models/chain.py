@@ -121,7 +121,7 @@ def _stacked(blocks: Sequence[Block], depth: int) -> Callable[[Array], Block]:
         raise ValueError("draw: got blocks that are plain functions; make each an nnx.Module or a Partial")
     forms = [(jax.tree.structure(b), [(jnp.shape(x), x.dtype) for x in jax.tree.leaves(b)]) for b in blocks]
     if other := [i for i, form in enumerate(forms, 1) if form != forms[0]]:
-        raise ValueError(f"draw: block {other[0]} differs from block 1 in structure or shape; give blocks alike")
+        raise ValueError(f"draw: block {other[0]} differs from block 1 in structure or shape; give like ones")
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)
     return lambda number: jax.tree.map(lambda leaf: leaf[number - 1], stacked)
 
