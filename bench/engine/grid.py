@@ -125,7 +125,7 @@ def require_known(axis: str, values: Collection[str], known: Collection[str]) ->
             try:
                 imported(axis, value, object)
             except ValueError as error:
-                raise InputError(f"{axis}: {error}") from error
+                raise InputError(f"{axis}: {str(error).removeprefix(f'{axis} ')}") from error
         elif value not in known:
             raise InputError(f"{axis}: no {value!r}; {nearest(value, known)}")
 

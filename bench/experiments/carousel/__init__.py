@@ -65,6 +65,7 @@ class Settings:
         require_count("width", [self.width])
         require_count("steps", [self.steps], least=SHOWN)
         require_count("stride", [self.stride])
+        require_count("population", [self.population])
         if self.steps % self.stride or not 0 < self.transient <= self.steps - 2 * self.stride:
             raise ValueError(
                 f"steps, stride, transient: got {self.steps}, {self.stride}, {self.transient}; write a "

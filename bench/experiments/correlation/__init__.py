@@ -63,7 +63,9 @@ class Settings:
         require_known("activation", self.activation, ACTIVATIONS)
         require_scale("sigma_w", self.sigma_w)
         require_scale("sigma_b", self.sigma_b)
+        require_scale("maps", [scale for pair in self.maps for scale in pair])
         require_scale("q_0", self.q_0)
+        require_count("width", [self.width])
         require_count("depth", [self.depth], 4)
         require_count("seeds", [self.seeds], 2)
         if not all(-1 < c < 1 for c in self.c_0):

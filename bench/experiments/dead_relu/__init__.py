@@ -113,6 +113,8 @@ class Settings:
         require_problem(self.data)
         if not set(self.centred) <= {0, 1}:
             raise InputError(f"centred: got {self.centred}; write 0, 1 or both")
+        if not 0 <= self.success < 1:
+            raise InputError(f"success: got {self.success}; write a share from 0 to below 1")
         for axis in ("batch_size", "updates", "records", "seeds"):
             require_count(axis, (getattr(self, axis),))
         require_count("width", (self.width,), max(RECTIFIERS[name].narrower for name in self.network))

@@ -66,7 +66,8 @@ class Settings:
         require_scale("noise", self.noise)
         require_known("activation", [self.activation], ACTIVATIONS)
         require_count("steps", [self.steps, self.spectrum_steps])
-        require_count("settle", [self.settle, self.align], least=0)
+        for axis in ("settle", "align", "spectrum_width"):
+            require_count(axis, [getattr(self, axis)], least=0)
         if min(self.gain) == 0:
             raise ValueError("gain: got 0; write gains above 0")
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_known
 from signalprop.bench.experiment import Variable, in_folder
-from signalprop.bench.training.settings import FLOSSED, SCHEDULES
+from signalprop.bench.training.settings import FLOSSED, SCHEDULES, require_learning_rates
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,10 @@ class Settings:
         require_known("schedule", self.schedule, SCHEDULES)
         require_known("start", self.start, FLOSSED)
         require_count("exponents", [self.exponents], 2)
-        for axis in ("charge", "floss_steps"):
+        for axis in ("charge", "floss_steps", "batch_size"):
             require_count(axis, [getattr(self, axis)])
+        for axis in ("learning_rate", "floss_rate"):
+            require_learning_rates([getattr(self, axis)], axis)
         require_count("records", [self.records], 2)
         if any(delay % 2 for delay in self.delay):
             raise ValueError(f"delay: got {self.delay}; write even numbers")

@@ -56,6 +56,7 @@ class Settings:
         """Refuse settings that cannot be run."""
         require_known("cell", self.cell, CELLS)
         require_scale("gain", self.gain)
+        require_scale("gated_gain", [self.gated_gain])
         require_scale("input_scale", [self.input_scale])
         require_finite("forget_bias", self.forget_bias)
         require_count("units", [self.units], 2)

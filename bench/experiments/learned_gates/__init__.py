@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from signalprop.bench.engine.grid import require_count, require_finite
 from signalprop.bench.experiment import Variable, in_folder
+from signalprop.bench.training.settings import require_learning_rates
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Settings:
         for name in ("units", "updates", "records", "batch_size"):
             require_count(name, [getattr(self, name)])
         require_count("length", [self.length], least=4)
+        require_learning_rates([self.learning_rate])
         if self.updates % self.records:
             raise ValueError(f"records: got {self.records}; write a divisor of the {self.updates} updates")
 

@@ -50,6 +50,7 @@ class Settings:
         require_scale("sigma_w", self.sigma_w)
         require_count("depth", self.depth)
         require_count("draws", [self.draws])
+        require_count("spectrum_width", [self.spectrum_width], 0)
         if list(self.depth) != sorted(set(self.depth)):
             raise ValueError(f"depth: got {self.depth}; write increasing numbers")
         if min(self.sigma_w) == 0:

@@ -17,7 +17,7 @@ needs sigma_w^2 = 2k for relu (Schoenholz et al., arXiv 1611.01232).
 
 from dataclasses import dataclass
 
-from signalprop.bench.engine.grid import require_count, require_known
+from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
 from signalprop.models.names import ACTIVATIONS
 
@@ -55,6 +55,9 @@ class Settings:
         """Refuse settings that cannot be run."""
         require_known("activation", self.activation, ACTIVATIONS)
         require_count("batch_size", self.batch_size, 4)
+        require_scale("sigma_w", [self.sigma_w])
+        require_count("width", [self.width])
+        require_count("skipped", [self.skipped], 0)
         require_count("depth", [self.depth], self.skipped + 4)
         for size in self.batch_size:
             if max(self.batch_size) % size:

@@ -64,6 +64,8 @@ class Settings:
         require_known("activation", self.activation, ACTIVATIONS)
         require_scale("ratio", (*self.ratio, *self.sigma_w))
         require_scale("sigma_b", self.sigma_b)
+        require_count("width", [self.width])
+        require_count("skip", self.skip, 0)
         require_count("seeds", [self.seeds], 2)
         scales = self.sigma_w or self.ratio
         if 0 in scales or list(scales) != sorted(set(scales)):

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from signalprop.bench.engine.grid import require_count, require_known, require_scale
 from signalprop.bench.experiment import Variable, in_folder
 from signalprop.bench.measure.names import NILPOTENT
+from signalprop.bench.training.settings import require_learning_rates
 from signalprop.models.names import ACTIVATIONS, SCHEMES
 
 TRANSIENT = 50  # steps before anything is counted
@@ -88,6 +89,7 @@ class Settings:
         if self.updates < RECORDS or self.updates % RECORDS:
             raise ValueError(f"updates: got {self.updates}; write a multiple of {RECORDS}")
         require_count("batch-size", [self.batch_size])
+        require_learning_rates([self.learning_rate])
         require_count("seeds", [self.seeds], 2)
         for gain in self.gain:
             if gain == 0 or max(math.log(gain) + 0.15, 0.5 - math.log(gain)) > RANGE / (
