@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 import nox
@@ -129,3 +131,46 @@ def editable(session: nox.Session) -> None:
         "pytest", "--doctest-modules", "models", "analysis", "bench", env=ON_CPU, success_codes=[0, 5]
     )
     session.run("python", "-m", "signalprop", "--help", env=ON_CPU)
+
+
+BUILD = """
+import sys, zipfile
+from pathlib import Path
+from packaging.metadata import Metadata
+from setuptools import build_meta
+
+folder = sys.argv[1]
+wheel = zipfile.ZipFile(Path(folder, build_meta.build_wheel(folder)))
+(metadata,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+Metadata.from_email(wheel.read(metadata), validate=True)
+build_meta.build_sdist(folder)
+"""
+
+
+@nox.session(default=False)
+def wheel(session: nox.Session) -> None:
+    """Build wheel and source distribution, check both, and run the wheel in an environment elsewhere."""
+    session.install(*PROJECT["build-system"]["requires"], "packaging")
+    shutil.rmtree("build/lib", ignore_errors=True)
+    constraints = str(Path("constraints.txt").resolve())
+    with tempfile.TemporaryDirectory() as name, session.chdir("."):
+        place = Path(name)
+        session.run("python", "-c", BUILD, name, silent=True)
+        (built,), (source,) = place.glob("*.whl"), place.glob("*.tar.gz")
+        shutil.unpack_archive(source, place, filter="data")
+        (place / "again").mkdir()
+        session.chdir(place / source.name.removesuffix(".tar.gz"))
+        session.run("python", "-c", BUILD, str(place / "again"), silent=True)
+        if zipfile.ZipFile(built).namelist() != zipfile.ZipFile(place / "again" / built.name).namelist():
+            session.error("the source distribution lacks files: its wheel is another one")
+        session.chdir(place)
+        session.run("python", "-m", "venv", "empty")
+        python = str(place / "empty" / "bin" / "python")
+        session.run(python, "-m", "pip", "install", "-c", constraints, str(built), external=True)
+        env = ON_CPU | {"PYTHONPATH": ""}
+        for words in (
+            ["list"],
+            ["theory", "mean-field", "--activation", "tanh", "--sigma-w", "1.5"],
+            ["run", "sigmoid-saturation", "--width", "2", "4", "--seeds", "3", "--out", "out"],
+        ):
+            session.run(str(place / "empty" / "bin" / "signalprop"), *words, external=True, env=env)

@@ -80,6 +80,9 @@ class Settings:
         require_known("form", [self.form], FORMS)
         require_known("input", [self.input], INPUTS)
         require_scale("multiple", (*self.multiple, *self.sigma_w))
+        for axis in ("multiple", "sigma_w"):
+            if 0 in getattr(self, axis):
+                raise InputError(f"{axis}: got 0; write scales above 0")
         require_count("width", [self.width], 2)
         require_count("depth", self.depth)
         require_count("seeds", [self.seeds])

@@ -56,6 +56,8 @@ class Settings:
         require_known("activation", self.activation, ACTIVATIONS)
         require_count("batch_size", self.batch_size, 4)
         require_scale("sigma_w", [self.sigma_w])
+        if self.sigma_w == 0:
+            raise ValueError("sigma_w: got 0; write a scale above 0")
         require_count("width", [self.width])
         require_count("skipped", [self.skipped], 0)
         require_count("depth", [self.depth], self.skipped + 4)
