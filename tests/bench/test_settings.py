@@ -15,7 +15,7 @@ MAY_BE_ZERO = {
     "correlation": {"sigma_w", "sigma_b", "maps", "q_0", "c_0"},
     "normalization": {"skipped"},
     "recurrent-eigenvalues": {"input_std"},
-    "gradient-by-lag": {"forget_bias", "gated_gain", "input_scale"},
+    "gradient-by-lag": {"forget_bias", "gated_gain"},
     "edge-of-chaos-rnn": {"noise", "settle", "align", "spectrum_width"},
     "carousel": {"forget_bias", "gain", "input_scale"},
     "learned-gates": {"forget_bias"},

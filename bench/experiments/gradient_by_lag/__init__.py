@@ -62,6 +62,8 @@ class Settings:
         require_count("units", [self.units], 2)
         require_count("lags", [self.lags], 2 * SHORT)
         require_count("seeds", [self.seeds], 2)
+        if self.input_scale == 0:
+            raise ValueError("input_scale: got 0, at which every state stays 0; write a number above 0")
         if 0 in self.gain:
             raise ValueError("gain: got 0, at which no gradient is left; write numbers above 0")
         if len(self.gain) != len(self.forget_bias):
