@@ -92,7 +92,7 @@ def cell(name: str) -> DrawCell:
     what, returned, called = "cannot be called", "a cell", found
     if isinstance(found, type):
         returned = f"{found.__name__}(inputs, units, rngs=nnx.Rngs(key))"
-        what, called = "is a class", partial(found.__init__, None)
+        what, called = "is a class", partial(found.__init__, None)  # type: ignore[misc]
     scales = dict.fromkeys(("gain", "input_scale", "forget_bias", "dtype"))
     try:
         inspect.signature(called).bind(None, None, None, **scales)

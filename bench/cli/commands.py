@@ -178,8 +178,8 @@ def compare(options: arguments.Compare) -> int:
     names = [store.described(path)[0] for path in paths]
     if names[0] != names[1]:
         raise InputError(f"compare: got runs of {names[0]} and {names[1]}; write two runs of one experiment")
-    experiment, results = _run_of(paths[0])[0], [store.load(path) for path in paths]
-    found = comparison(*results, *(experiment.verdicts(result) for result in results))
+    experiment, (a, b) = _run_of(paths[0])[0], map(store.load, paths)
+    found = comparison(a, b, experiment.verdicts(a), experiment.verdicts(b))
     if options.json:
         print(found.as_json())
     else:

@@ -92,11 +92,13 @@ def figures(result: "xr.Dataset", *, width: float = 7.2) -> "dict[str, Figure]":
 
 
 def _place(experiment: Experiment) -> str:
-    """``module:name`` of a user's own experiment.
+    """The name by which other processes find an experiment: of the suite, or ``module:name``.
 
     Raises:
-        InputError: If other processes cannot import it.
+        InputError: If they cannot import it.
     """
+    if experiment.name in QUESTIONS and find(experiment.name) is experiment:
+        return experiment.name
     places = [
         f"{module}:{name}"
         for module, holder in list(sys.modules.items())

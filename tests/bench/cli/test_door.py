@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import signalprop
 from signalprop.bench.cli import door
 from signalprop.bench.engine.errors import InputError
-from signalprop.bench.experiments import EXPERIMENTS
+from signalprop.bench.experiments import EXPERIMENTS, find
 
 SCRIPT = """
 import jax.numpy as jnp, numpy as np, signalprop, acts_of_door
@@ -80,3 +81,10 @@ def test_values_take_the_form_of_the_settings() -> None:
     assert door._like(1, "x", np.int64(4)) == 4
     with pytest.raises(InputError, match="a file mine"):
         door._like(("tanh",), "activation", lambda x: x)
+
+
+def test_an_experiment_is_given_by_itself_if_other_processes_can_import_it() -> None:
+    suite = find("residual")
+    assert door._place(suite) == "residual"
+    with pytest.raises(InputError, match="'mine' lies where other processes cannot import it"):
+        door._place(replace(suite, name="mine"))
