@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from signalprop.bench.cli.main import main
 from signalprop.bench.engine import store
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import find
@@ -79,56 +81,64 @@ BAD = {
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with an experiment of a user's own."""
+def folder(tmp_path: Path, monkeypatch) -> Iterator[Path]:
+    """A folder to work in, with an experiment of a user's own."""
     (tmp_path / "mine.py").write_text(OWN)
-    return tmp_path
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("mine", None)
 
 
-def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def call(*words: str) -> subprocess.CompletedProcess[str]:
+    """A process of its own, with workers of its own."""
     environment = {**os.environ, "XLA_FLAGS": ""}
-    return subprocess.run(words, capture_output=True, text=True, cwd=folder, env=environment)
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment)
 
 
-def said(folder: Path, *words: str) -> str:
-    done = call(folder, sys.executable, "-m", "signalprop", *words)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def said(capsys, *words: str, code: int = 0) -> str:
+    """What a command says that needs no workers."""
+    with pytest.raises(SystemExit) as stop:
+        main([*words])
+    out = capsys.readouterr()
+    assert stop.value.code == code, out.err
+    return out.err if code else out.out
 
 
-def test_an_experiment_of_a_users_own_runs_resumes_is_edited_and_drawn(folder: Path) -> None:
-    words = ("run", "mine:MINE", "--seeds", "20", "--jobs", "2")
-    assert "mine:MINE: 1 of 1 verdicts agree" in said(folder, *words)
-    (first,) = (folder / "results" / "runs").glob("own-toy-*.zarr")
+def test_an_experiment_of_a_users_own_runs_resumes_is_edited_and_drawn(folder: Path, capsys) -> None:
+    def run() -> str:
+        done = call("-m", "signalprop", "run", "mine:MINE", "--seeds", "20", "--jobs", "2")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "mine:MINE: 1 of 1 verdicts agree" in run()
+    (first,) = Path("results/runs").glob("own-toy-*.zarr")
     before = store.load(first)
     next(path for path in (first / "done" / "c").rglob("*") if path.is_file()).unlink()  # as if interrupted
-    assert "1 of 1 verdicts" in said(folder, *words)
+    assert "1 of 1 verdicts agree" in run()
     np.testing.assert_array_equal(store.load(first)["draw"], before["draw"])
     own = folder / "mine.py"
     own.write_text(own.read_text().replace("(1 * jax", "(3 * jax"))
-    again = said(folder, *words)
-    assert "mine.py changed since an earlier run; this is a new one" in again
-    second = next(p for p in (folder / "results" / "runs").glob("own-toy-*.zarr") if p != first)
+    assert "mine.py changed since an earlier run; this is a new one" in run()
+    second = next(path for path in Path("results/runs").glob("own-toy-*.zarr") if path != first)
     np.testing.assert_allclose(store.load(second)["draw"], 3 * before["draw"])
     for name in (["mine:MINE"], ["own-toy"], []):
-        assert said(folder, "figures", *name).count("own-toy: 1 of 1 verdicts agree") == 2
-    assert said(folder, "figures", str(first), "--format", "pdf").count("1 files in") == 1
-    compared = said(folder, "compare", str(first), str(second))
+        assert said(capsys, "figures", *name).count("own-toy: 1 of 1 verdicts agree") == 2
+    assert said(capsys, "figures", str(first), "--format", "pdf").count("1 files in") == 1
+    compared = said(capsys, "compare", str(first), str(second))
     assert "settings: the same\ncode: code" in compared
     assert "mine.py" in compared
     assert "A: measured 2, predicted 2, agrees\n  B: measured 2, predicted 2, agrees" in compared
     assert "draw: " in compared
-    assert "own-toy" not in said(folder, "list")
+    assert "own-toy" not in said(capsys, "list")
     own.unlink()
-    gone = call(folder, sys.executable, "-m", "signalprop", "figures", str(first))
-    assert gone.returncode == 1
-    assert "cannot import 'mine'" in gone.stderr
-    assert "Traceback" not in gone.stderr
+    del sys.modules["mine"]
+    assert "cannot import 'mine'" in said(capsys, "figures", str(first), code=1)
 
 
-def test_its_settings_are_options_and_a_dry_run_computes_nothing(folder: Path) -> None:
-    assert "--scale" in said(folder, "run", "mine:MINE", "--help")
-    assert "40 points, 1 programs" in said(folder, "run", "mine:MINE", "--seeds", "20", "--dry-run")
+def test_its_settings_are_options_and_a_dry_run_computes_nothing(folder: Path, capsys) -> None:
+    assert "--scale" in said(capsys, "run", "mine:MINE", "--help")
+    assert "40 points, 1 programs" in said(capsys, "run", "mine:MINE", "--seeds", "20", "--dry-run")
     assert not (folder / "results").exists()
 
 
@@ -136,7 +146,7 @@ def test_a_script_runs_an_experiment_of_its_own(folder: Path, monkeypatch) -> No
     (folder / "script.py").write_text(SCRIPT)
     for name in ("JAX_ENABLE_X64", "NPROC"):
         monkeypatch.delenv(name, raising=False)
-    done = call(folder, sys.executable, "script.py")
+    done = call("script.py")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-2:] == ["4 own False", "False False"]
 
