@@ -46,7 +46,9 @@ def imported(kind: str, spec: str, ready: type | None = None) -> Any:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever a user's code raises
         said = error if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
-        raise Unusable(f"{kind} {spec!r}: cannot import {module_name!r} ({said})") from error
+        absent = isinstance(error, ModuleNotFoundError) and module_name.startswith(error.name or " ")
+        hint = "; write the name of a file in this folder or of an installed module" if absent else ""
+        raise Unusable(f"{kind} {spec!r}: cannot import {module_name!r} ({said}){hint}") from error
     if not hasattr(module, attribute):
         near = difflib.get_close_matches(attribute, dir(module), n=1)
         hint = f"did you mean {near[0]!r}?" if near else "write module:name"
