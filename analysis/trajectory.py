@@ -14,6 +14,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
+AXES = (
+    "give a cell, not nnx.RNN, and inputs with time as their first axis, then the features of one sequence; "
+    "vmap over a batch"
+)
 
 
 class Flat(NamedTuple):
@@ -49,15 +53,20 @@ def flatten(step: Step, carry: Any) -> Flat:
     state, unravel = ravel_pytree(carry)
 
     def flat_step(state: Array, x: Any) -> Array:
-        with jax.default_matmul_precision(
-            "highest"
-        ):  # accelerators round products to fewer digits by default
-            back = step(unravel(state), x)
+        try:
+            with jax.default_matmul_precision(
+                "highest"
+            ):  # accelerators round products to fewer digits by default
+                back = step(unravel(state), x)
+        except TypeError as error:  # whatever a cell says of a wrong call, or of shapes that do not fit
+            given = f"carry {_shapes(carry)} and an input of one step {_shapes(x)}"
+            raise ValueError(f"step: cannot take {given} ({error}); {AXES}") from error
         if not (isinstance(back, tuple) and len(back) == 2):
             raise ValueError(f"step: got back {type(back).__name__}; return (carry, output)")
         after, _ = back
         if _shapes(after) != _shapes(carry):
-            raise ValueError(f"step: got back a carry {_shapes(after)} for {_shapes(carry)}; keep its shapes")
+            given = f"a carry {_shapes(after)} for {_shapes(carry)} and an input of one step {_shapes(x)}"
+            raise ValueError(f"step: got back {given}; {AXES}")
         return ravel_pytree(after)[0].astype(state.dtype)
 
     return Flat(flat_step, state, unravel)

@@ -61,7 +61,7 @@ def find_activation(name: str) -> "Activation":
     try:
         return activation(name)
     except ValueError as error:
-        raise InputError(f"--activation: {error}") from error
+        raise InputError(f"--activation: {str(error).removeprefix('activation ')}") from error
 
 
 def require_scales(sigma_w: float, sigma_b: float = 0.0) -> None:

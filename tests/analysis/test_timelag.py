@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from signalprop.analysis import timelag
 from signalprop.analysis.trajectory import states
@@ -149,3 +150,20 @@ def test_fitted_rates_of_random_walks_lie_within_their_errors_of_the_drift():
     line = timelag.e_folding(np.array([np.nan, -np.inf, *(-0.25 * np.arange(100))]), skip=1)
     assert (line.rate, line.steps) == (pytest.approx(-0.25), pytest.approx(4))
     assert line.steps_error < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("step", "carry", "inputs"),
+    [
+        (nnx.RNN, (5,), (20, 3)),
+        (lambda cell: cell, (5,), (4, 20, 3)),  # batch first
+        (lambda cell: cell, (4, 5), (4, 20, 3)),
+        (lambda cell: cell, (5,), (20, 7)),
+    ],
+)
+def test_a_wrong_cell_or_order_of_axes_says_which_axis_is_what(step, carry, inputs):
+    cell = nnx.LSTMCell(3, 5, rngs=nnx.Rngs(0))
+    start, ones = ((jnp.zeros(carry),) * 2, (jnp.ones(carry),) * 2)
+    with pytest.raises(ValueError, match=r"^step: .*time as their first axis, then the features") as error:
+        timelag.gradient_by_lag(step(cell), start, jnp.ones(inputs), ones)
+    assert "\n" not in str(error.value)
