@@ -27,7 +27,7 @@ from signalprop.analysis.gaussian import (
     pair_expectation_error,
     resolvable,
 )
-from signalprop.analysis.roots import first_crossing
+from signalprop.analysis.roots import first_crossing, newton
 from signalprop.analysis.smoothness import breaks_of, jumps_of, pair_breaks_of
 
 Scalar = Real[ArrayLike, ""]
@@ -246,22 +246,15 @@ def correlation_fixed_point(
     upper = 1 - eps**0.5
     length = resolvable(q)
 
-    def excess(c: Array, _: None) -> Array:
+    def excess(c: Array) -> Array:
         difference = pair_expectation(_squared_difference(phi), length, length, c, *pair_breaks_of(phi))
         return sigma_w**2 * difference / (2 * length * (1 - c)) - 1
 
     def solve() -> tuple[Array, Array]:
-        import optimistix as optx
+        c, found = newton(excess, jnp.full_like(q, 0.5), -0.01, upper, eps**0.75)  # c* may be 0 exactly
+        return jnp.maximum(c, 0), found
 
-        solver: optx.AbstractRootFinder[Any, Any, Any, Any] = optx.Newton(rtol=eps**0.75, atol=eps**0.75)
-        options = {"lower": jnp.full_like(q, -0.01), "upper": jnp.full_like(q, upper)}  # c* may be 0 exactly
-        start = jnp.full_like(q, 0.5)
-        solution: optx.Solution[Any, Any] = optx.root_find(
-            excess, solver, start, options=options, max_steps=64, throw=False
-        )
-        return jnp.maximum(solution.value, 0), jnp.asarray(solution.result == optx.RESULTS.successful)
-
-    chaotic = excess(jnp.full_like(q, upper), None) > max(256 * eps, 1e-10)
+    chaotic = excess(jnp.full_like(q, upper)) > max(256 * eps, 1e-10)
     c_star, converged = lax.cond(chaotic, solve, lambda: (jnp.ones_like(q), jnp.asarray(True)))
     return jnp.where(jnp.isnan(q), jnp.nan, c_star), converged & ~jnp.isnan(q)
 

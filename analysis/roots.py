@@ -1,15 +1,16 @@
-"""The first root of a scalar function along a line of points: scan for the sign change, then bisect in it.
+"""Roots of scalar functions: the first along a line of points, by scan and bisection, and Newton's method.
 
 Plain iteration of a mean-field map stalls where its slope is 1, and Newton's method leaves the domain;
-bracketing does neither, and a scan says which of several roots is meant.
+bracketing does neither, and a scan says which of several roots is meant. Both are a few lines here because a
+library for them takes longer to import than they take to compile.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 
@@ -30,22 +31,49 @@ def first_crossing(
         The root and whether there is one. Without a crossing the root is the last point; when f is above zero
         at the first point already, it is that point and there is no crossing.
     """
-    import optimistix as optx
-
     above = jax.vmap(f)(points) > noise
     last = points.shape[0] - 1
     index = jnp.where(jnp.any(above), jnp.argmax(above), last)
     found = jnp.any(above) & ~above[0]
-    before, after = points[jnp.maximum(index - 1, 0)], points[index]
-    precision = 8 * float(np.finfo(points.dtype).eps)
-    solver: optx.AbstractRootFinder[Any, Any, Any, Any]
-    solver = optx.Bisection(rtol=precision, atol=precision, flip=False)  # type: ignore[call-arg]
+    ends = points[jnp.maximum(index - 1, 0)], points[index]
 
-    def along(fraction: Array, _: None) -> Array:
-        return f(before + fraction * (after - before))
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        middle = (ends[0] + ends[1]) / 2
+        beyond = f(middle) > 0
+        return jnp.where(beyond, ends[0], middle), jnp.where(beyond, middle, ends[1])
 
-    middle = jnp.asarray(0.5, points.dtype)
-    options = {"lower": 0.0, "upper": 1.0}
-    steps = np.finfo(points.dtype).nmant + 4
-    fraction = optx.root_find(along, solver, middle, options=options, max_steps=steps, throw=False).value
-    return jnp.where(found, before + fraction * (after - before), after), found
+    below, beyond = lax.fori_loop(0, np.finfo(points.dtype).nmant + 4, halve, ends)
+    return jnp.where(found, (below + beyond) / 2, ends[1]), found
+
+
+def newton(
+    f: Callable[[Array], Array], start: Float[Array, ""], lower: float, upper: float, precision: float
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """Root of a scalar function by Newton's method, kept between two ends; at most 64 steps.
+
+    Args:
+        f: Scalar function of a scalar, differentiated forward.
+        start: First guess.
+        lower: Lower end of the domain.
+        upper: Upper end of the domain.
+        precision: A step below this, relative above 1 and absolute below, ends the search.
+
+    Returns:
+        The root and whether the last step was that small.
+    """
+
+    def small(step: Array, x: Array) -> Array:
+        return jnp.abs(step) <= precision * jnp.maximum(1, jnp.abs(x))
+
+    def unfinished(state: tuple[Array, Array, Array]) -> Array:
+        x, step, count = state
+        return ~small(step, x) & (count < 64)
+
+    def move(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        x, _, count = state
+        value, slope = jax.jvp(f, (x,), (jnp.ones_like(x),))
+        following = jnp.clip(x - value / slope, lower, upper)
+        return following, following - x, count + 1
+
+    x, step, _ = lax.while_loop(unfinished, move, (start, jnp.full_like(start, jnp.inf), jnp.zeros((), int)))
+    return x, small(step, x)

@@ -12,7 +12,7 @@ from signalprop.bench.experiments import CHAPTERS, EXPERIMENTS
 
 ROOT = Path(__file__).parents[3]
 SLOW = {
-    "jax", "flax", "optax", "optimistix", "scipy", "pandas", "xarray", "zarr", "matplotlib", "seaborn",
+    "jax", "flax", "optax", "scipy", "pandas", "xarray", "zarr", "matplotlib", "seaborn",
     "sklearn",
 }  # fmt: skip
 NOT_MEASURED_WITH = {"matplotlib", "seaborn", "sklearn", "scipy.stats"}
