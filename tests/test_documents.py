@@ -77,3 +77,8 @@ def test_the_experiment_in_the_readme_runs_in_a_folder_of_its_own(tmp_path: Path
     assert {path.name for path in folder.iterdir()} == {
         "growth.png", "growth.svg", "tanh-growth.csv", "verdicts.json"
     }  # fmt: skip
+
+
+def test_the_docstring_of_analysis_has_one_line_for_each_module() -> None:
+    named = re.findall(r"^    (\w+): ", import_module("signalprop.analysis").__doc__ or "", re.MULTILINE)
+    assert sorted(named) == sorted(path.stem for path in (ROOT / "analysis").glob("[!_]*.py"))
