@@ -1,4 +1,4 @@
-"""How much of a layer is at work: saturated units, dead units, and how far an update moves its weights."""
+"""How much of a layer is at work: saturated units and dead units."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
@@ -32,17 +32,3 @@ def dead(slopes: Float[ArrayLike, "*layers examples units"]) -> Bool[Array, "*la
         slopes: ``phi'(z)`` on all examples that could wake the unit: the whole training set.
     """
     return jnp.all(jnp.asarray(slopes) == 0, axis=-2)
-
-
-def update_ratio(
-    log_update: Float[ArrayLike, "*layers"], log_weight: Float[ArrayLike, "*layers"]
-) -> Float[Array, "*layers"]:
-    """Decades between an update and the weights it moves, ``log10(|dW| / |W|)``; -inf without an update.
-
-    Around -3 is the rule of thumb for a healthy layer. NaN if both are 0.
-
-    Args:
-        log_update: Natural log of the norm of the update.
-        log_weight: Natural log of the norm of the weights.
-    """
-    return (jnp.asarray(log_update) - log_weight) / jnp.log(10.0)

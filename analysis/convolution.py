@@ -7,16 +7,16 @@ from jaxtyping import ArrayLike, Float
 from scipy.special import logsumexp, polygamma, psi
 
 
-class RingGain(NamedTuple):
+class LogRingGain(NamedTuple):
     """Mean and variance of log |Ju|^2 over networks, at every depth asked for."""
 
     mean: Float[np.ndarray, " depth"]
     variance: Float[np.ndarray, " depth"]
 
 
-def ring_log_gain(
+def log_gain_ring(
     channels: int, places: int, depth: Float[ArrayLike, " depth"], samples: int = 20_000
-) -> RingGain:
+) -> LogRingGain:
     r"""Law of log |Ju|^2 for linear Gaussian convolutions on a ring, for a random direction u.
 
     Convolutions commute with shifts, so every Fourier mode of the ring passes through a product of its own
@@ -52,4 +52,4 @@ def ring_log_gain(
         walks = layers * (psi(half) - np.log(half)) + np.sqrt(layers * polygamma(1, half)) * draws
         total = logsumexp(walks + log_share, axis=1)
         found.append((total.mean(), total.var()))
-    return RingGain(*np.array(found).T)
+    return LogRingGain(*np.array(found).T)

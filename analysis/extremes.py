@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 from scipy import optimize, special
 
-from signalprop.analysis.randommatrix import largest_singular_value
+from signalprop.analysis.randommatrix import largest_squared_singular_value
 
 LARGEST_EXACT = 256  # size up to which `largest_law` is there: a few tenths of a second
 
@@ -81,8 +81,8 @@ def largest_moments(n: int) -> Moments:
     r"""Mean and variance of the largest singular value of a real Gaussian matrix.
 
     Up to n = 256 those of `largest_law`, exact. Beyond, from the Tracy-Widom form of its square
-    (`signalprop.analysis.randommatrix.largest_singular_value`), which leaves the mean low by 0.25 n^(-4/3),
-    at most 1.6e-4, and the variance high by at most 2.5 %.
+    (`signalprop.analysis.randommatrix.largest_squared_singular_value`), which leaves the mean low by
+    0.25 n^(-4/3), at most 1.6e-4, and the variance high by at most 2.5 %.
 
     Args:
         n: Size, at least 2; entries have variance 1/n.
@@ -93,7 +93,7 @@ def largest_moments(n: int) -> Moments:
     _require_size(n)
     if n <= LARGEST_EXACT:
         return Moments(*largest_law(n)[2:])
-    square = largest_singular_value(n, n)
+    square = largest_squared_singular_value(n, n)
     mean, variance = float(square.mean), float(square.variance)
     return Moments(mean**0.5 - variance / (8 * mean**1.5), variance / (4 * mean))
 

@@ -71,7 +71,7 @@ def log_gain(widths: tuple[int, ...]) -> LogGain:
     return _sum(widths, np.log(2), _gated_log_chi_square)
 
 
-def linear_log_gain(widths: tuple[int, ...]) -> LogGain:
+def log_gain_linear(widths: tuple[int, ...]) -> LogGain:
     r"""Exact law of log |Ju|^2 for a linear network at variance 1/fan_in.
 
     .. math:: |Ju|^2 \sim \prod_l \chi^2_{n_l} / n_{l-1}
@@ -85,7 +85,7 @@ def linear_log_gain(widths: tuple[int, ...]) -> LogGain:
     return _sum(widths, 0.0, lambda n: (np.log(2) + psi(n / 2), polygamma(1, n / 2)))
 
 
-def orthogonal_log_gain(width: int, depth: int) -> LogGain:
+def log_gain_orthogonal(width: int, depth: int) -> LogGain:
     r"""Exact law of log |Ju|^2 for a relu network with orthogonal weights at sigma_w^2 = 2.
 
     .. math:: |Ju|^2 \sim \prod_{l=1}^L 2 B_l, \qquad
@@ -93,7 +93,7 @@ def orthogonal_log_gain(width: int, depth: int) -> LogGain:
 
     An orthogonal layer turns u to a random direction, of which the open gates pass a share B of Beta law;
     :math:`\chi^2_N = B \chi^2_n` with independent factors, so the moments are those of `log_gain` less those
-    of `linear_log_gain`. Conditioned on at least one active unit in every layer.
+    of `log_gain_linear`. Conditioned on at least one active unit in every layer.
 
     Args:
         width: Units n of the input and of every layer.
@@ -103,7 +103,7 @@ def orthogonal_log_gain(width: int, depth: int) -> LogGain:
         ValueError: If there is no layer or the width is below 1.
     """
     gated = log_gain((width,) * (depth + 1))
-    turned = linear_log_gain((width,) * (depth + 1))
+    turned = log_gain_linear((width,) * (depth + 1))
     return LogGain(gated.mean - turned.mean, gated.variance - turned.variance)
 
 
@@ -116,7 +116,7 @@ def log_gain_as_if_independent(
         v_l = \frac{3 r_l - 1}{n} \text{ (Gaussian)}, \quad \frac{3 (r_l - 1)}{n + 2} \text{ (orthogonal)}
 
     with :math:`r_l = \mu_2 / \mu_1^2`, :math:`\mu_k = E \phi'(\sqrt{q^l} z)^{2k}`. For relu (r = 2) it is
-    `asymptotic_log_gain`. Where slopes depend on the weights, only the size of the mean is right.
+    `log_gain_asymptotic`. Where slopes depend on the weights, only the size of the mean is right.
 
     Args:
         slope_ratios: r of every layer, at least 1.
@@ -128,7 +128,7 @@ def log_gain_as_if_independent(
     return LogGains(-variance / 2, variance)
 
 
-def asymptotic_log_gain(widths: tuple[int, ...]) -> LogGain:
+def log_gain_asymptotic(widths: tuple[int, ...]) -> LogGain:
     r"""Wide limit of `log_gain`, a normal law.
 
     .. math:: \log |Ju|^2 \sim N(\log(n_L / n_0) - \beta/2, \beta), \qquad \beta = 5 \sum_l 1/n_l

@@ -39,7 +39,7 @@ class LayerMoments(NamedTuple):
 
     Attributes:
         log_q: log of the length q.
-        log_chi: log of sigma_w^2 D, the factor of a squared gradient; -inf where phi' vanishes.
+        log_chi_1: log of sigma_w^2 D, the factor of a squared gradient; -inf where phi' vanishes.
         noise: N Cov epsilon of Gaussian weights.
         slope: d(log V, log D) / d log q.
         curvature: q^2 (V''/V, D''/D), derivatives in q.
@@ -50,7 +50,7 @@ class LayerMoments(NamedTuple):
     """
 
     log_q: Float[Array, " depth"]
-    log_chi: Float[Array, " depth"]
+    log_chi_1: Float[Array, " depth"]
     noise: Float[Array, "depth 2 2"]
     slope: Float[Array, "depth 2"]
     curvature: Float[Array, "depth 2"]
@@ -66,16 +66,16 @@ class Fluctuations(NamedTuple):
     Attributes:
         log_q: Mean of log q^l. With independent weights that of log mean z^2 is 1/N lower.
         log_std: log of the standard deviation of the activities at that length.
-        shift: Mean of log |delta^1|^2 / |delta^L|^2 minus its value at infinite width.
-        indirect: The part of the shift that comes through the length and the direction of the signal.
-        variance: Variance of that log ratio over networks.
+        log_gradient_shift: Mean of log |delta^1|^2 / |delta^L|^2 minus its value at infinite width.
+        indirect: The part of that shift that comes through the length and the direction of the signal.
+        log_gradient_variance: Variance of that log ratio over networks.
     """
 
     log_q: Float[np.ndarray, " depth"]
     log_std: Float[np.ndarray, " depth"]
-    shift: Float[np.ndarray, " depth"]
+    log_gradient_shift: Float[np.ndarray, " depth"]
     indirect: Float[np.ndarray, " depth"]
-    variance: Float[np.ndarray, " depth"]
+    log_gradient_variance: Float[np.ndarray, " depth"]
 
 
 @compiled("phi", "depth")
@@ -126,7 +126,7 @@ def _moments(phi: Elementwise, log_q: Array, sigma_w: Array) -> tuple[Array, Lay
     log_std_slope = (slope[0] - 2 * y * y_slope) / (2 * variance)
     return jnp.log(mean[0]) + slope[0] / safe[0] * beyond, LayerMoments(
         log_q=log_q,
-        log_chi=jnp.log(sigma_w**2 * mean[1]),
+        log_chi_1=jnp.log(sigma_w**2 * mean[1]),
         noise=jnp.where(jnp.outer(mean, mean) > 0, noise.reshape(2, 2) / jnp.outer(safe, safe) - 1, 0),
         slope=slope / safe,
         curvature=curvature / safe,

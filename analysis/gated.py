@@ -74,12 +74,12 @@ class Decay(NamedTuple):
     Attributes:
         typical: E log f: what almost every product of gates does.
         mean: log E f: the mean of the products.
-        mean_square: (1/2) log E f^2: their root mean square, which a mean-field chi describes.
+        root_mean_square: (1/2) log E f^2: their root mean square, which a mean-field chi describes.
     """
 
     typical: Float[Array, ""]
     mean: Float[Array, ""]
-    mean_square: Float[Array, ""]
+    root_mean_square: Float[Array, ""]
 
 
 def lstm_jacobian(kernels: Gates, gates: Gates, c: Float[Array, " n"]) -> Float[Array, "2n 2n"]:
@@ -211,7 +211,7 @@ def forget_e_folding(bias: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]
 def random_gate_decay(mean: Float[ArrayLike, ""], deviation: Float[ArrayLike, ""]) -> Decay:
     """Decay rates of products of gates f = sigmoid(z), drawn anew each step with z ~ N(mean, deviation^2).
 
-    By Jensen's inequality typical <= mean <= mean_square, all below 0, and equal at deviation 0.
+    By Jensen's inequality typical <= mean <= root_mean_square, all below 0, and equal at deviation 0.
     Relative error below 1e-10 in float64, also where f is within rounding of 0 or of 1; 0 where 1 - f leaves
     the dtype's range.
 

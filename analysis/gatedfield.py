@@ -60,20 +60,20 @@ class Population(NamedTuple):
         exponent_error: Its standard error, from blocks of steps.
         q_h: Mean square of what the recurrent weights see, h.
         q_c: Mean square of the cell state; equal to `q_h` for a GRU.
-        jacobian: Mean squared singular value of a step's Jacobian, |J|_F^2 / (size of the carry).
-        terms: |A|_F^2 / N of the four terms of dc_t/dc_{t-1}, in the order of
+        jacobian_square: Mean squared singular value of a step's Jacobian, |J|_F^2 / (size of the carry).
+        term_squares: |A|_F^2 / N of the four terms of dc_t/dc_{t-1}, in the order of
             `signalprop.analysis.gated.FourTerms`; their sum is that of the whole. NaN for a GRU.
-        hidden: |dh_t/dh_{t-1}|_F^2 / N, the block that sees h only; half its log is the exponent of the
-            products of such blocks. NaN for a GRU.
+        hidden_square: |dh_t/dh_{t-1}|_F^2 / N, the block that sees h only; half its log is the exponent of
+            the products of such blocks. NaN for a GRU.
     """
 
     exponent: Float[Array, ""]
     exponent_error: Float[Array, ""]
     q_h: Float[Array, ""]
     q_c: Float[Array, ""]
-    jacobian: Float[Array, ""]
-    terms: Float[Array, " 4"]
-    hidden: Float[Array, ""]
+    jacobian_square: Float[Array, ""]
+    term_squares: Float[Array, " 4"]
+    hidden_square: Float[Array, ""]
 
 
 def minimal_rnn(

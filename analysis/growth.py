@@ -22,7 +22,11 @@ from signalprop.analysis.spherical import pair_average
 
 HEAVY_BATCH = 6  # examples below which the factor of batch norm has an infinite variance over networks
 _DECAY = np.polynomial.laguerre.laggauss(48)
-_DRAWS, _LARGEST_BATCH, _GROUPS = 2**21, 512, 256  # numbers drawn for `batch_norm_typical`, and their use
+_DRAWS, _LARGEST_BATCH, _GROUPS = (
+    2**21,
+    512,
+    256,
+)  # numbers drawn for `batch_norm_typical_factor`, and their use
 
 
 class LayerGrowth(NamedTuple):
@@ -33,11 +37,12 @@ class LayerGrowth(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """Signal and gradient at the ends of L blocks, l = 0..L, as `signalprop.models.chain` measures them.
+    """Signal and gradient at the ends of L blocks, l = 0..L.
 
     Attributes:
         log_mean_square: Log of the mean square of y^l over units.
         log_gradient: Log of |dE/dy^l|^2 relative to |dE/dy^L|^2; the last entry is 0.
+            (`signalprop.models.chain` has the log of the norm, half of it.)
     """
 
     log_mean_square: Float[Array, " L+1"]
@@ -47,8 +52,8 @@ class Profile(NamedTuple):
 class Gains(NamedTuple):
     """What a branch x -> W_2 phi(W_1 x) does: mean square of its output, and its factor of |gradient|^2."""
 
-    signal: Float[Array, "..."]
-    gradient: Float[Array, "..."]
+    mean_square: Float[Array, "..."]
+    gradient_factor: Float[Array, "..."]
 
 
 class BatchGains(NamedTuple):
@@ -114,7 +119,7 @@ def branch_gains(phi: Elementwise, q: Scalar, sigma_in: Scalar = 1.0, sigma_out:
     return Gains(length_map(phi, inside, sigma_out, 0.0), sigma_out**2 * chi_1(phi, inside, sigma_in))
 
 
-def residual(branch_gain: Scalar, scale: Scalar, depth: Scalar) -> Float[Array, ""]:
+def log_residual(branch_factor: Scalar, scale: Scalar, depth: Scalar) -> Float[Array, ""]:
     r"""Log of the growth of |x|^2 and of |gradient|^2 over ``depth`` blocks x + scale F(x), natural.
 
     .. math:: L \log(1 + \alpha^2 \rho)
@@ -126,14 +131,14 @@ def residual(branch_gain: Scalar, scale: Scalar, depth: Scalar) -> Float[Array, 
     the mean over networks is exact at every width.
 
     Args:
-        branch_gain: rho, from `branch_gains` at q = 1.
+        branch_factor: rho, from `branch_gains` at q = 1.
         scale: alpha, may depend on the depth.
         depth: Number L of blocks.
     """
-    return jnp.asarray(depth) * jnp.log1p(jnp.asarray(scale) ** 2 * branch_gain)
+    return jnp.asarray(depth) * jnp.log1p(jnp.asarray(scale) ** 2 * branch_factor)
 
 
-def tanh_residual(sigma_w: Scalar, depth: Scalar) -> Float[Array, ""]:
+def log_residual_tanh(sigma_w: Scalar, depth: Scalar) -> Float[Array, ""]:
     r"""Leading growth of log |gradient|^2 over ``depth`` blocks x + tanh(W x).
 
     .. math:: 8 \sigma_w \sqrt L / (3 \sqrt{2 \pi})
@@ -146,7 +151,7 @@ def tanh_residual(sigma_w: Scalar, depth: Scalar) -> Float[Array, ""]:
     return slope * jnp.asarray(sigma_w) * jnp.sqrt(jnp.asarray(depth))
 
 
-def layer_norm(phi: Elementwise) -> Float[Array, ""]:
+def layer_norm_factor(phi: Elementwise) -> Float[Array, ""]:
     r"""Factor of |gradient|^2 through Linear -> LayerNorm or RMSNorm -> phi: E phi'^2 / E phi^2 at N(0, 1).
 
     The norm divides by the second moment of the signal below, which contains the squared mean of phi, while
@@ -158,7 +163,7 @@ def layer_norm(phi: Elementwise) -> Float[Array, ""]:
     return chi_1(phi, 1.0, 1.0) / length_map(phi, 1.0, 1.0, 0.0)
 
 
-def batch_norm(phi: Elementwise, batch_size: float = np.inf) -> Float[Array, ""]:
+def batch_norm_factor(phi: Elementwise, batch_size: float = np.inf) -> Float[Array, ""]:
     r"""Factor of |gradient|^2 per layer Linear -> BatchNorm -> phi.
 
     .. math:: \frac{B \, E \, tr(P D G D)}{\kappa (B - 3) (B - 1)} \;\to\; \frac{E \phi'^2}{Var \phi}
@@ -171,7 +176,7 @@ def batch_norm(phi: Elementwise, batch_size: float = np.inf) -> Float[Array, ""]
 
     It is a mean. 1 / variance of a unit exceeds x with a probability that falls as x^(-(B - 1) / 2): its mean
     is finite from B = 4 on, its variance from B = 6 on (`HEAVY_BATCH`). With fewer examples rare units rule
-    the mean, and networks of any width that one computes with show less: see `batch_norm_typical`.
+    the mean, and networks of any width that one computes with show less: see `batch_norm_typical_factor`.
 
     Args:
         phi: Activation.
@@ -184,16 +189,16 @@ def batch_norm(phi: Elementwise, batch_size: float = np.inf) -> Float[Array, ""]
     return _inverse_variance(batch_size) * gains.within / gains.spread
 
 
-def batch_norm_typical(phi: Elementwise, batch_size: int, width: int) -> float:
+def batch_norm_typical_factor(phi: Elementwise, batch_size: int, width: int) -> float:
     r"""Factor that typical networks of N units have per layer Linear -> BatchNorm -> phi.
 
     .. math:: \lambda \exp E \log \frac1N \sum_{i=1}^N X_i, \qquad
         X = \frac{B - 3}{\chi^2_{B-1}} \frac{Y}{E Y}, \qquad Y = |P D g|^2, \qquad
         E \log S = \int_0^\infty \frac{e^{-s} - (E e^{-s X / N})^N}{s} ds
 
-    with lambda of `batch_norm`, and P and D of one unit as in `BatchGains`, for a Gaussian gradient g that
-    sums to 0 over the batch; a unit's variance and direction are independent. The average over the variance
-    is a quadrature, which its heavy tail needs, that over Y is over fixed draws: 0.1 % of the factor at most.
+    with lambda of `batch_norm_factor`, and P and D of one unit as in `BatchGains`, for a Gaussian gradient g
+    that sums to 0 over the batch; a unit's variance and direction are independent. The average over the
+    variance is a quadrature, which its heavy tail needs, that over Y is over fixed draws: 0.1 % at most.
     relu, N = 192: 2.79 at B = 4 (lambda = 3.08), 1.780 at B = 8 (1.788). Derived here, for gradients that are
     isotropic over the batch; at B = 4 few units carry them, and networks of 64 to 256 units lie 2 % lower,
     from B = 5 on within 0.5 %.
@@ -209,7 +214,7 @@ def batch_norm_typical(phi: Elementwise, batch_size: int, width: int) -> float:
     Raises:
         ValueError: If the batch is smaller than 4.
     """
-    factor = float(batch_norm(phi, batch_size))
+    factor = float(batch_norm_factor(phi, batch_size))
     b = min(batch_size, _LARGEST_BATCH)
     rng, shape = np.random.default_rng(0), (_DRAWS // b, b)
     h, g = (x - x.mean(1, keepdims=True) for x in (rng.standard_normal(shape), rng.standard_normal(shape)))
@@ -229,7 +234,7 @@ def pre_batch_norm(
 
     The branch has mean zero over W, so its contributions add up: the variance over the batch is
     :math:`q_0 + l \sigma_w^2 \kappa`, and the gradient gains :math:`1 + \lambda / (l + q_0 / (\sigma_w^2
-    \kappa))` in block l + 1, with the factor lambda of `batch_norm`. It grows as the power
+    \kappa))` in block l + 1, with the factor lambda of `batch_norm_factor`. It grows as the power
     :math:`L^\lambda` of the depth. The share 1/B of the gradient that is equal for all examples passes the
     skip unchanged and feeds the rest.
 
@@ -259,7 +264,7 @@ def pre_batch_norm(
     return Profile(jnp.log(signal), jnp.log(jnp.append(sizes, top) * (1 - 1 / batch_size) + 1 / batch_size))
 
 
-def post_batch_norm(
+def post_batch_norm_factor(
     phi: Elementwise, sigma_in: Scalar = 1.0, sigma_out: Scalar = 1.0, batch_size: float = np.inf
 ) -> Float[Array, ""]:
     r"""Factor of |gradient|^2 per block BatchNorm(x + W_2 phi(W_1 x)).
@@ -325,7 +330,7 @@ def batch_gains(phi: Elementwise, batch_size: float = np.inf) -> BatchGains:
 
 @compiled("depth")
 def pre_layer_norm(
-    depth: int, signal_gain: Scalar = 0.5, gradient_gain: Scalar = 0.5, q_0: Scalar = 1.0
+    depth: int, mean_square: Scalar = 0.5, gradient_factor: Scalar = 0.5, q_0: Scalar = 1.0
 ) -> Profile:
     r"""Profile of blocks x + F(LayerNorm(x)) with a branch F of mean zero.
 
@@ -337,15 +342,15 @@ def pre_layer_norm(
 
     Args:
         depth: Number L of blocks.
-        signal_gain: v, mean square of F; from `branch_gains` at q = 1.
-        gradient_gain: chi, factor of |gradient|^2 through F; from `branch_gains` at q = 1.
+        mean_square: v, mean square of F; from `branch_gains` at q = 1.
+        gradient_factor: chi, factor of |gradient|^2 through F; from `branch_gains` at q = 1.
         q_0: Mean square of the input.
     """
-    p = jnp.asarray(q_0) + signal_gain * jnp.arange(depth + 1)
-    return Profile(jnp.log(p), _from_the_top(jnp.log1p(gradient_gain / p[:-1])))
+    p = jnp.asarray(q_0) + mean_square * jnp.arange(depth + 1)
+    return Profile(jnp.log(p), _from_the_top(jnp.log1p(gradient_factor / p[:-1])))
 
 
-def post_layer_norm(signal_gain: Scalar = 0.5, gradient_gain: Scalar = 0.5) -> Float[Array, ""]:
+def post_layer_norm_factor(variance: Scalar = 0.5, gradient_factor: Scalar = 0.5) -> Float[Array, ""]:
     r"""Factor of |gradient|^2 per block LayerNorm(x + F(x)): (1 + chi) / (1 + v).
 
     v is the variance of F over units, chi its factor of |gradient|^2. The defaults, W_2 relu(W_1 .) with
@@ -353,7 +358,7 @@ def post_layer_norm(signal_gain: Scalar = 0.5, gradient_gain: Scalar = 0.5) -> F
     out. A one-layer branch relu(W x) with He weights has v = 1 - 1/pi, as the norm takes out its mean, and
     chi = 1: 1.189 per block.
     """
-    return (1 + jnp.asarray(gradient_gain)) / (1 + jnp.asarray(signal_gain))
+    return (1 + jnp.asarray(gradient_factor)) / (1 + jnp.asarray(variance))
 
 
 def dropout(phi: Elementwise, q: Scalar, keep: Scalar, sigma_w: Scalar, sigma_b: Scalar = 0.0) -> Dropout:

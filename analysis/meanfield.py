@@ -410,12 +410,12 @@ def correlation_trajectory(
     return lax.scan(layer, first, length=depth)[1]
 
 
-def gradient_profile(
+def log_gradient_profile(
     phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar, depth: int
 ) -> Float[Array, " depth"]:
-    r"""Predicted log10 of |delta^l| / |delta^L|, l = 1..L, as norms over the units of a layer.
+    r"""Predicted log of |delta^l|^2 / |delta^L|^2, l = 1..L, natural, as sums over the units of a layer.
 
-    .. math:: \frac12 \sum_{m=l}^{L-1} \log_{10} [\sigma_w^2 E \phi'(\sqrt{q^m} z)^2]
+    .. math:: \sum_{m=l}^{L-1} \log [\sigma_w^2 E \phi'(\sqrt{q^m} z)^2]
 
     with the length q^m of each layer, not that of the fixed point (arXiv 1611.01232, section 4). delta is the
     gradient with respect to pre-activations; the sum over units does not depend on the widths under fan-in
@@ -434,8 +434,8 @@ def gradient_profile(
         The profile; 0 in the last layer, -inf below a layer whose factor is exactly 0.
     """
     q = length_trajectory(phi, sigma_w, sigma_b, q_0, depth)
-    decades = jnp.log10(jax.vmap(lambda length: chi_1(phi, length, sigma_w))(q[:-1])) / 2
-    return jnp.append(jnp.cumsum(decades[::-1])[::-1], 0)
+    log_chi_1 = jnp.log(jax.vmap(lambda length: chi_1(phi, length, sigma_w))(q[:-1]))
+    return jnp.append(jnp.cumsum(log_chi_1[::-1])[::-1], 0)
 
 
 def _squared_difference(phi: Elementwise) -> Callable[[Array, Array], Array]:

@@ -4,7 +4,7 @@ A format of p significant bits rounds to nearest, ties to even. It has normal nu
 and, with gradual underflow, multiples of the smallest subnormal 2^(n - p + 1) below. Many devices flush those
 to 0; which ones do is measured (`measured_flush_to_zero`), everything else follows from the format:
 
-* a result is 0 from 2^(n - p) down with gradual underflow, below 2^n with flushing (`zero_edge`);
+* a result is 0 from 2^(n - p) down with gradual underflow, below 2^n with flushing (`log2_zero_edge`);
 * a product of many factors, rounded after each, ends far from where its power does (`death_depth`,
   `overflow_depth`): it is followed in integers, over runs of equal steps at once;
 * 1 + d rounds to 1 for d <= 2^-p, 1 - d for d <= 2^-(p + 1), which ends every slope that is computed from a
@@ -37,15 +37,15 @@ class Format(NamedTuple):
 
     Attributes:
         precision: Significant bits p, the hidden one included.
-        smallest_normal: Exponent n of the smallest normal number.
-        smallest_subnormal: Exponent n - p + 1 of the smallest number above 0.
-        overflow: Exponent t of the first power of two that is too large.
+        log2_smallest_normal: Exponent n of the smallest normal number.
+        log2_smallest_subnormal: Exponent n - p + 1 of the smallest number above 0.
+        log2_overflow: Exponent t of the first power of two that is too large.
     """
 
     precision: int
-    smallest_normal: int
-    smallest_subnormal: int
-    overflow: int
+    log2_smallest_normal: int
+    log2_smallest_subnormal: int
+    log2_overflow: int
 
 
 class Death(NamedTuple):
@@ -65,7 +65,7 @@ def number_format(dtype: DTypeLike) -> Format:
 
     Example:
         >>> number_format("float16")
-        Format(precision=11, smallest_normal=-14, smallest_subnormal=-24, overflow=16)
+        Format(precision=11, log2_smallest_normal=-14, log2_smallest_subnormal=-24, log2_overflow=16)
     """
     info = jnp.finfo(dtype)
     smallest = int(np.frexp(float(info.smallest_normal))[1]) - 1
@@ -92,20 +92,20 @@ def measured_expm1_slope_from_output() -> bool:
     return float(jax.grad(jnp.expm1)(jnp.asarray(-30.0, jnp.float32))) == 0
 
 
-def zero_edge(dtype: DTypeLike, flush_to_zero: bool) -> float:
+def log2_zero_edge(dtype: DTypeLike, flush_to_zero: bool) -> float:
     """Log2 of the size at which results become exactly 0.
 
     With gradual underflow it is that of half the smallest subnormal, which is itself 0 (ties to even); with
     flushing that of the smallest normal number, which is not.
     """
     limits = number_format(dtype)
-    return float(limits.smallest_normal if flush_to_zero else limits.smallest_subnormal - 1)
+    return float(limits.log2_smallest_normal if flush_to_zero else limits.log2_smallest_subnormal - 1)
 
 
-def overflow_edge(dtype: DTypeLike) -> float:
+def log2_overflow_edge(dtype: DTypeLike) -> float:
     """Log2 of the smallest size that rounds to infinity, 2^t (1 - 2^-(p + 1))."""
     limits = number_format(dtype)
-    return limits.overflow + float(np.log2(1 - 2.0 ** -(limits.precision + 1)))
+    return limits.log2_overflow + float(np.log2(1 - 2.0 ** -(limits.precision + 1)))
 
 
 def sticking_multiple(contraction: Real[ArrayLike, "..."]) -> Float[np.ndarray, "..."]:
@@ -153,7 +153,7 @@ def death_depth(factor: Real[ArrayLike, "..."], dtype: DTypeLike, flush_to_zero:
     sticks = (r > 0.5) & shrinks & (not flush_to_zero)
     end = np.vectorize(lambda r: _end(r, dtype, flush_to_zero), otypes=[float])
     depth = np.where(shrinks & ~sticks, end(np.where(shrinks & ~sticks, r, 0.0)), np.inf)
-    grain = 2.0 ** number_format(dtype).smallest_subnormal
+    grain = 2.0 ** number_format(dtype).log2_smallest_subnormal
     stuck = sticking_multiple(np.where(sticks, r, 0.0)) * grain
     return Death(depth, np.where(shrinks, stuck, np.where(r > 1, np.inf, 1.0)))
 
@@ -181,8 +181,8 @@ def rounded_once(
 ) -> Float[np.ndarray, "..."]:
     r"""Number of equal factors after which their power, computed exactly and rounded once, is 0 or infinite.
 
-    With e the exponent of `zero_edge`, :math:`|r|^L` is 0 from :math:`L = e / \log_2 |r|` on, with flushing
-    just after; with that of `overflow_edge` it is infinite from there on.
+    With e of `log2_zero_edge`, :math:`|r|^L` is 0 from :math:`L = e / \log_2 |r|` on, with flushing just
+    after; with that of `log2_overflow_edge` it is infinite from there on.
 
     Args:
         factor: The factor r as the format holds it; its sign does not matter.
@@ -195,9 +195,9 @@ def rounded_once(
     r = np.abs(np.asarray(factor, float))
     with np.errstate(divide="ignore"):
         rate = np.log2(np.where(r == 1, 2.0, r))
-    down = zero_edge(dtype, flush_to_zero) / np.where(r < 1, rate, -1.0)
+    down = log2_zero_edge(dtype, flush_to_zero) / np.where(r < 1, rate, -1.0)
     zero = np.floor(down) + 1 if flush_to_zero else np.ceil(down)
-    infinite = np.ceil(overflow_edge(dtype) / np.where(r > 1, rate, 1.0))
+    infinite = np.ceil(log2_overflow_edge(dtype) / np.where(r > 1, rate, 1.0))
     return np.where(r == 1, np.inf, np.maximum(np.where(r < 1, zero, infinite), 1.0))
 
 
@@ -225,7 +225,7 @@ def network_death_depth(
 ) -> Float[np.ndarray, "..."]:
     r"""Layers after which a gradient entry of a random network is 0.
 
-    :math:`\log(2^e / s) / \log \sqrt{\chi_1}` with the exponent e of `zero_edge`.
+    :math:`\log(2^e / s) / \log \sqrt{\chi_1}` with the exponent e of `log2_zero_edge`.
 
     Args:
         chi_1: Factor of the squared gradient per layer (arXiv 1611.01232).
@@ -237,7 +237,7 @@ def network_death_depth(
     Returns:
         Layers, not rounded; inf for chi_1 >= 1.
     """
-    edge = zero_edge(dtype, flush_to_zero) / power
+    edge = log2_zero_edge(dtype, flush_to_zero) / power
     return _layers(chi_1, edge, size, np.asarray(chi_1, float) < 1)
 
 
@@ -255,7 +255,7 @@ def network_overflow_depth(
     Returns:
         Layers, not rounded; inf for chi_1 <= 1.
     """
-    return _layers(chi_1, overflow_edge(dtype) / power, size, np.asarray(chi_1, float) > 1)
+    return _layers(chi_1, log2_overflow_edge(dtype) / power, size, np.asarray(chi_1, float) > 1)
 
 
 def _layers(chi_1: ArrayLike, edge: float, size: ArrayLike, moves: np.ndarray) -> np.ndarray:
@@ -310,14 +310,14 @@ def zero_gradient_edges(
         are none, NaN where nothing is predicted.
     """
     limits = number_format(dtype)
-    p, under = limits.precision, -zero_edge(dtype, flush_to_zero) * LN2
-    sigmoid_left = min(under, overflow_edge(dtype) * LN2)
+    p, under = limits.precision, -log2_zero_edge(dtype, flush_to_zero) * LN2
+    sigmoid_left = min(under, log2_overflow_edge(dtype) * LN2)
     tanh = (p + 2) / 2 * LN2
     elu = (p + 1) * LN2 if expm1_slope_from_output else under
-    first = 2.0 ** (limits.smallest_normal if flush_to_zero else limits.smallest_subnormal)
+    first = 2.0 ** (limits.log2_smallest_normal if flush_to_zero else limits.log2_smallest_subnormal)
     above_one = 1 + 2.0 ** (1 - p)
     # 1/|z| leaves the normal numbers before |z| leaves the format
-    softsign = 2.0**-limits.smallest_normal * above_one if flush_to_zero else np.inf
+    softsign = 2.0**-limits.log2_smallest_normal * above_one if flush_to_zero else np.inf
     never = (np.inf, np.inf)
     return {
         "linear": never,
@@ -333,7 +333,7 @@ def zero_gradient_edges(
         "elu": (np.inf, elu),
         "selu": (np.inf, elu),
         "gelu": (np.inf, float(np.sqrt(2 * under))),
-        "gelu_tanh": (2.0 ** (limits.overflow / 2) / np.sqrt(3), gelu_argument(tanh)),
+        "gelu_tanh": (2.0 ** (limits.log2_overflow / 2) / np.sqrt(3), gelu_argument(tanh)),
         "silu": (np.inf, sigmoid_left),
         "softplus": (np.inf, under),
         "erf": (float(np.sqrt(under)), float(np.sqrt(under))),
@@ -355,7 +355,7 @@ def _end(r: float, dtype: DTypeLike, flush_to_zero: bool) -> float:
         return 1.0
     count, x = 0, 1.0
     limits, factors = number_format(dtype), float(rounded_once(r, dtype, flush_to_zero))
-    binades = limits.overflow if r > 1 else -limits.smallest_normal
+    binades = limits.log2_overflow if r > 1 else -limits.log2_smallest_normal
     if min(factors, binades * abs(r - 1) * 2.0 ** (limits.precision - 1)) > MOST_RUNS:
         if factors > MOST_FACTORS:
             return float("nan")
@@ -379,7 +379,7 @@ def _nearly(r: float, dtype: DTypeLike) -> tuple[int, float]:
 
 def _remaining(x: float, r: float, limits: Format, flush_to_zero: bool) -> int:
     """Factors r from the normal number x to 0 or infinity, in integers: m 2^e, m of p bits or subnormal."""
-    p, lowest = limits.precision, limits.smallest_subnormal
+    p, lowest = limits.precision, limits.log2_smallest_subnormal
     (m, e), (factor, g) = _integers(x, p), _integers(r, p)
     count = 0
     while True:
@@ -388,7 +388,7 @@ def _remaining(x: float, r: float, limits: Format, flush_to_zero: bool) -> int:
             count, m = count + run, m + run * step
             continue
         count, (m, e) = count + 1, _rounded(m * factor, e + g, p, -(2**20) if flush_to_zero else lowest)
-        if m == 0 or e + p > limits.overflow or (flush_to_zero and e < lowest):
+        if m == 0 or e + p > limits.log2_overflow or (flush_to_zero and e < lowest):
             return count
 
 

@@ -179,7 +179,7 @@ def finish_scaled(state: Scaled) -> Float[Array, " k"]:
 
 
 @jax.jit
-def scaled_singular_values(
+def log_singular_values_scaled(
     factors: Factors,
 ) -> Float[Array, " k"]:
     """The fast form of `log_singular_values`: one SVD of `scaled_product`; NaN where it resolves nothing."""

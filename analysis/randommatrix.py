@@ -21,12 +21,12 @@ TRACY_WIDOM_MEAN, TRACY_WIDOM_VARIANCE = -1.2065335745820, 1.6077810345810  # be
 
 
 class ProductLaw(NamedTuple):
-    """Mean and variance of log |M e_1|, and of the logarithm of the size of one entry of M."""
+    """Mean and variance of log |M e_1|, of the norm, and of the logarithm of the size of one entry of M."""
 
-    mean: Float[Array, "..."]
-    variance: Float[Array, "..."]
-    entry_mean: Float[Array, "..."]
-    entry_variance: Float[Array, "..."]
+    log_norm_mean: Float[Array, "..."]
+    log_norm_variance: Float[Array, "..."]
+    log_entry_mean: Float[Array, "..."]
+    log_entry_variance: Float[Array, "..."]
 
 
 class Edges(NamedTuple):
@@ -178,7 +178,7 @@ def fuss_catalan_edge(depth: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
 
 
 @compiled()
-def largest_of_product(n: int, depth: int) -> LargestLaw:
+def largest_square_of_product(n: int, depth: int) -> LargestLaw:
     r"""Mean and variance of the largest squared singular value of a product of L Gaussian n x n matrices.
 
     .. math:: s_1^2 \approx x_+ + (A n)^{-2/3} \, \mathrm{TW}_1, \qquad
@@ -186,7 +186,7 @@ def largest_of_product(n: int, depth: int) -> LargestLaw:
 
     for entries of variance 1/n, with the edge x_+ of the Fuss-Catalan density and its slope there,
     :math:`\rho \approx A \sqrt{x_+ - x} / \pi`, derived here from the parametrised density. What is left out
-    is of relative order L/n; for one factor see `largest_singular_value`.
+    is of relative order L/n; for one factor see `largest_squared_singular_value`.
 
     Args:
         n: Size.
@@ -310,7 +310,9 @@ def marchenko_pastur_density(
 
 
 @compiled()
-def largest_singular_value(rows: Float[ArrayLike, "..."], columns: Float[ArrayLike, "..."]) -> LargestLaw:
+def largest_squared_singular_value(
+    rows: Float[ArrayLike, "..."], columns: Float[ArrayLike, "..."]
+) -> LargestLaw:
     r"""Mean and variance of the largest squared singular value of a finite Gaussian matrix.
 
     .. math:: N s_1^2 \approx \mu + \sigma \, \mathrm{TW}_1, \qquad \mu = (\sqrt{N - 1} + \sqrt{M})^2, \qquad

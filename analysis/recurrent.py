@@ -42,14 +42,14 @@ class OneSidedBounds(NamedTuple):
 
 
 class TransientBounds(NamedTuple):
-    """Logarithms of bounds of |A^k|, k = 0..steps; see `transient_bounds`."""
+    """Logarithms of bounds of the norm |A^k|, k = 0..steps; see `transient_bounds`."""
 
-    spectral: Float[Array, " steps+1"]
-    singular: Float[Array, " steps+1"]
-    berger: Float[Array, " steps+1"]
-    eigenbasis: Float[Array, " steps+1"]
-    kreiss_lower: Float[Array, ""]
-    kreiss_upper: Float[Array, ""]
+    log_spectral: Float[Array, " steps+1"]
+    log_singular: Float[Array, " steps+1"]
+    log_berger: Float[Array, " steps+1"]
+    log_eigenbasis: Float[Array, " steps+1"]
+    log_kreiss_lower: Float[Array, ""]
+    log_kreiss_upper: Float[Array, ""]
 
 
 def spectral_radius(matrix: Matrix) -> Scalar:
@@ -230,9 +230,10 @@ def transient_bounds(matrix: Matrix, steps: int) -> TransientBounds:
     with the numerical radius w (Berger), a basis V of eigenvectors and the Kreiss constant K.
 
     Returns:
-        spectral: k log rho, from below.
-        singular, berger, eigenbasis: From above: k log s_max, log 2 + k log w, log kappa(V) + k log rho.
-        kreiss_lower, kreiss_upper: Of the largest over k; inf where the powers grow without bound.
+        log_spectral: k log rho, from below.
+        log_singular, log_berger, log_eigenbasis: k log s_max, log 2 + k log w, log kappa(V) + k log rho, from
+            above.
+        log_kreiss_lower, log_kreiss_upper: Of the largest over k; inf where the powers grow without bound.
 
     Raises:
         ValueError: If the matrix is not square or not finite.
@@ -249,12 +250,12 @@ def transient_bounds(matrix: Matrix, steps: int) -> TransientBounds:
 
     spectral = times(jnp.log(spectral_radius(matrix)))
     return TransientBounds(
-        spectral=spectral,
-        singular=times(jnp.log(largest_singular_value(matrix))),
-        berger=jnp.log(2) + times(jnp.log(numerical_radius(matrix))),
-        eigenbasis=jnp.log(eigenbasis_condition(matrix)) + spectral,
-        kreiss_lower=log_kreiss,
-        kreiss_upper=log_kreiss + 1 + jnp.log(len(matrix)),
+        log_spectral=spectral,
+        log_singular=times(jnp.log(largest_singular_value(matrix))),
+        log_berger=jnp.log(2) + times(jnp.log(numerical_radius(matrix))),
+        log_eigenbasis=jnp.log(eigenbasis_condition(matrix)) + spectral,
+        log_kreiss_lower=log_kreiss,
+        log_kreiss_upper=log_kreiss + 1 + jnp.log(len(matrix)),
     )
 
 

@@ -37,14 +37,14 @@ class Profile(NamedTuple):
     Attributes:
         log_norm: Of the whole carry's gradient or Jacobian; -inf where it is exactly 0, NaN everywhere if the
             state was lost.
-        parts: The same for every array of the carry: a pytree like the carry. None of a Jacobian.
+        log_part_norms: The same for every array of the carry: a pytree like the carry. None of a Jacobian.
         zero_at: First lag at which the norm is exactly 0; 0 if there is none.
         lost_at: First step whose state is not finite; 0 if there is none. With a homogeneous step, where it
             would not be finite without rescaling, and nothing is lost.
     """
 
     log_norm: Float[Array, " lags+1"]
-    parts: Any
+    log_part_norms: Any
     zero_at: Int[Array, ""]
     lost_at: Int[Array, ""]
 

@@ -46,7 +46,7 @@ class Memory:
             "e_folding": gated.forget_e_folding(bias),
             "e_folding_typical": 1 / abs(decay.typical),  # all are at most 0, and inf where they are 0
             "e_folding_of_mean": 1 / abs(decay.mean),
-            "e_folding_of_mean_square": 1 / abs(decay.mean_square),
+            "e_folding_of_mean_square": 1 / abs(decay.root_mean_square),
         }
         values: dict[str, Number] = {
             "chrono_mean_lifetime": 1 + self.longest / 2,
@@ -111,6 +111,7 @@ class GatedField:
             point = gatedfield.gru(key, *scales, gated.ResetGates(none, bias, none), **follow)
         else:
             point = gatedfield.lstm(key, *scales, gated.Gates(none, bias, none, none), **follow)
-        terms = dict(zip(gated.FourTerms._fields, point.terms, strict=True))
+        terms = dict(zip(gated.FourTerms._fields, point.term_squares, strict=True))
         named = {f"{name}_square": value for name, value in terms.items()}
-        return {k: v for k, v in point._asdict().items() if k != "terms"} | named
+        whole = {k.removesuffix("_square"): v for k, v in point._asdict().items() if k != "term_squares"}
+        return whole | named

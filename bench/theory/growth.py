@@ -37,7 +37,7 @@ class Growth:
         require_count("--depth", (self.depth,))
         phi = find_activation(self.activation)
         gains, logs = jax.jit(partial(self._logs, phi))()
-        typical = growth.batch_norm_typical(phi, self.batch_size, self.width)
+        typical = growth.batch_norm_typical_factor(phi, self.batch_size, self.width)
         logs[f"{self._in_batches}, typical at N = {self.width}"] = self.depth * jnp.log(typical)
         logs = dict(sorted(logs.items()))
         total = np.array([float(value) for value in logs.values()]).round(12) + 0.0
@@ -46,7 +46,10 @@ class Growth:
             "factor_per_block": np.exp(total / self.depth),
             "decades_of_norm": total / 2 / np.log(10),
         }
-        values: dict[str, Number] = {f"branch_{k}_gain": float(v) for k, v in gains._asdict().items()}
+        values: dict[str, Number] = {
+            "branch_signal_gain": float(gains.mean_square),
+            "branch_gradient_gain": float(gains.gradient_factor),
+        }
         if self.batch_size < growth.HEAVY_BATCH:
             values["batch_norm"] = (
                 f"below B = {growth.HEAVY_BATCH} the mean factor has an infinite variance, as 1 / variance "
@@ -61,15 +64,16 @@ class Growth:
     def _logs(self, phi: Activation) -> tuple[growth.Gains, dict[str, jax.Array]]:
         """Gains of the branch, and growth of log |gradient|^2 over all blocks."""
         depth, gains = self.depth, growth.branch_gains(phi, 1.0, self.sigma_w)
-        in_batches = growth.batch_norm(phi, self.batch_size)
+        in_batches = growth.batch_norm_factor(phi, self.batch_size)
         logs = {
-            "phi(LayerNorm(W x))": depth * jnp.log(growth.layer_norm(phi)),
+            "phi(LayerNorm(W x))": depth * jnp.log(growth.layer_norm_factor(phi)),
             self._in_batches: depth * jnp.log(in_batches),
-            "phi(BatchNorm(W x)), B = inf": depth * jnp.log(growth.batch_norm(phi)),
+            "phi(BatchNorm(W x)), B = inf": depth * jnp.log(growth.batch_norm_factor(phi)),
             "x + F(LayerNorm(x))": growth.pre_layer_norm(depth, *gains).log_gradient[0],
-            "LayerNorm(x + F(x))": depth * jnp.log(growth.post_layer_norm(*gains)),
+            "LayerNorm(x + F(x))": depth * jnp.log(growth.post_layer_norm_factor(*gains)),
         }
         if phi.homogeneous:
             scales = {"x + F(x)": 1.0, "x + F(x) / sqrt(L)": depth**-0.5, "x + F(x) / L": 1 / depth}
-            logs |= {name: growth.residual(gains.gradient, scale, depth) for name, scale in scales.items()}
+            rho = gains.gradient_factor
+            logs |= {name: growth.log_residual(rho, scale, depth) for name, scale in scales.items()}
         return gains, logs

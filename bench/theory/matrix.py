@@ -40,10 +40,10 @@ class MatrixProduct:
         law = randommatrix.product_vector_law(n, self.depth, sigma)
         exponents = np.asarray(randommatrix.newman_exponents(n, sigma))
         values = {
-            "log10_column_mean": float(law.mean) / np.log(10),
-            "log10_column_sd": float(jnp.sqrt(law.variance)) / np.log(10),
-            "log10_entry_mean": float(law.entry_mean) / np.log(10),
-            "log10_entry_sd": float(jnp.sqrt(law.entry_variance)) / np.log(10),
+            "log10_column_mean": float(law.log_norm_mean) / np.log(10),
+            "log10_column_sd": float(jnp.sqrt(law.log_norm_variance)) / np.log(10),
+            "log10_entry_mean": float(law.log_entry_mean) / np.log(10),
+            "log10_entry_sd": float(jnp.sqrt(law.log_entry_variance)) / np.log(10),
             "critical_sigma_w_typical": float(jnp.sqrt(n * randommatrix.quenched_critical_variance(n))),
             "critical_sigma_w_mean_square": float(jnp.sqrt(n * randommatrix.annealed_critical_variance(n))),
         }
@@ -169,7 +169,7 @@ class FiniteWidth:
         require_count("--width", (self.width,))
         require_count("--depth", (self.depth,))
         widths = (self.width,) * (self.depth + 1)
-        exact, wide = finitewidth.log_gain(widths), finitewidth.asymptotic_log_gain(widths)
+        exact, wide = finitewidth.log_gain(widths), finitewidth.log_gain_asymptotic(widths)
         rank = finitewidth.relu_rank(self.width, self.depth)
         return Prediction({
             "beta": wide.variance,
@@ -178,7 +178,7 @@ class FiniteWidth:
             "log_gain_sd": float(np.sqrt(exact.variance)),
             "log_gain_sd_wide": float(np.sqrt(wide.variance)),
             "fourth_moment": finitewidth.fourth_moment(widths),
-            "orthogonal_log_gain_mean": finitewidth.orthogonal_log_gain(self.width, self.depth).mean,
+            "orthogonal_log_gain_mean": finitewidth.log_gain_orthogonal(self.width, self.depth).mean,
             "rank_mean": rank.mean,
             "rank_sd": float(np.sqrt(max(rank.variance, 0.0))),
         })  # fmt: skip

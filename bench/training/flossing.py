@@ -228,7 +228,7 @@ def examine(model: SequenceModel, inputs: jax.Array, num: int, lags: int) -> Mea
     ones = jnp.full(units, units**-0.5, start.dtype)
     factors = trajectory.state_jacobians(model.cell, start, inputs)[-lags:]
     back = log_norms(jnp.swapaxes(factors, 1, 2)[::-1], ones)
-    logs = products.scaled_singular_values(factors.astype(jnp.float64))
+    logs = products.log_singular_values_scaled(factors.astype(jnp.float64))
     return Measured(
         found.exponents,
         found.standard_error,

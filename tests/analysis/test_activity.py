@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from signalprop.analysis.activity import dead, inactive, saturated, update_ratio
+from signalprop.analysis.activity import dead, inactive, saturated
 
 # two layers, three examples, two units
 SLOPES = np.array([[[0.0, 1.0], [0.0, 0.05], [0.0, -0.5]], [[0.2, 0.0], [0.0, 0.09], [0.4, 0.0]]])
@@ -19,8 +19,3 @@ def test_inactive_counts_exact_zeros_alone():
 
 def test_a_unit_is_dead_only_if_no_example_wakes_it():
     np.testing.assert_array_equal(dead(SLOPES), [[True, False], [False, False]])
-
-
-def test_the_update_ratio_is_in_decades_and_minus_infinite_without_an_update():
-    ratio = update_ratio(np.log([1e-3, 2.0, 0.0 + 1e-300]) + np.array([0, 0, -np.inf]), np.zeros(3))
-    np.testing.assert_allclose(ratio, [-3, np.log10(2), -np.inf], rtol=1e-6)

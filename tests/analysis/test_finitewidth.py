@@ -49,16 +49,16 @@ def test_log_gain_of_sampled_relu_networks_has_the_exact_mean_and_variance(width
 def test_log_gain_of_sampled_linear_networks_has_the_exact_mean_and_variance():
     widths = (12, 25, 6, 9)
     samples = sampled_log_gains(widths, False, 4000, along_input=False)
-    assert_moments(samples, *finitewidth.linear_log_gain(widths))
+    assert_moments(samples, *finitewidth.log_gain_linear(widths))
 
 
 def test_the_asymptotic_variance_is_twenty_percent_low_at_width_twenty_and_right_when_wide():
-    exact, wide = finitewidth.log_gain((20,) * 11), finitewidth.asymptotic_log_gain((20,) * 11)
+    exact, wide = finitewidth.log_gain((20,) * 11), finitewidth.log_gain_asymptotic((20,) * 11)
     assert abs(exact.variance / 10 - 0.3118) < 5e-5
     assert abs(wide.variance / 10 - 0.25) < 1e-15
     exact, wide = (
         finitewidth.log_gain((4000, 2000, 2000)),
-        finitewidth.asymptotic_log_gain((4000, 2000, 2000)),
+        finitewidth.log_gain_asymptotic((4000, 2000, 2000)),
     )
     np.testing.assert_allclose(exact, wide, rtol=5e-3)
 
@@ -79,14 +79,14 @@ def test_a_gated_orthogonal_layer_has_the_gain_of_the_beta_law():
     rng = np.random.default_rng(0)
     directions, gates = rng.standard_normal((num_samples, width)), rng.random((num_samples, width)) < 0.5
     share = (directions**2 * gates).sum(1) / (directions**2).sum(1)
-    law = finitewidth.orthogonal_log_gain(width, 3)
+    law = finitewidth.log_gain_orthogonal(width, 3)
     assert_moments(np.log(2 * share[share > 0]), law.mean / 3, law.variance / 3)
 
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
 def test_the_first_order_law_of_the_gain_is_the_exact_one_for_relu_when_wide(weights):
     width, depth = 2000, 3
-    exact = finitewidth.log_gain if weights == "gaussian" else finitewidth.orthogonal_log_gain
+    exact = finitewidth.log_gain if weights == "gaussian" else finitewidth.log_gain_orthogonal
     expected = exact((width,) * (depth + 1)) if weights == "gaussian" else exact(width, depth)
     mean, variance = finitewidth.log_gain_as_if_independent(ratios(True, depth), width, weights)
     np.testing.assert_allclose((mean[-1], variance[-1]), expected, rtol=5e-3)

@@ -50,7 +50,7 @@ def assert_law(samples, mean, variance, next_order):
 
 @pytest.mark.parametrize(
     ("phi", "sigma_w", "exact"),
-    [(relu, 2**0.5, finitewidth.log_gain), (linear, 1.0, finitewidth.linear_log_gain)],
+    [(relu, 2**0.5, finitewidth.log_gain), (linear, 1.0, finitewidth.log_gain_linear)],
 )
 def test_relu_and_linear_networks_follow_their_exact_laws_to_first_order(phi, sigma_w, exact):
     found = moments(phi, sigma_w, 12)
@@ -58,21 +58,23 @@ def test_relu_and_linear_networks_follow_their_exact_laws_to_first_order(phi, si
         law = fluctuations(found, width)
         for depth in (1, 5, 12):
             expected = exact((width,) * depth) if depth > 1 else (0.0, 0.0)
-            mine = law.shift[depth - 1], law.variance[depth - 1]
+            mine = law.log_gradient_shift[depth - 1], law.log_gradient_variance[depth - 1]
             np.testing.assert_allclose(mine, expected, rtol=order, atol=1e-9)
 
 
 def test_relu_has_the_variance_and_the_drift_of_hanin_and_nica():
     depth, width = 30, 100
     law = fluctuations(moments(relu, 2**0.5, depth), width)
-    wide = finitewidth.asymptotic_log_gain((width,) * depth)
-    np.testing.assert_allclose([law.shift[-1], law.variance[-1]], wide, rtol=1e-6)
+    wide = finitewidth.log_gain_asymptotic((width,) * depth)
+    np.testing.assert_allclose([law.log_gradient_shift[-1], law.log_gradient_variance[-1]], wide, rtol=1e-6)
     np.testing.assert_allclose(law.log_q[-1] - np.log(2), wide.mean, rtol=1e-6)  # q^1 = sigma_w^2 = 2
 
 
 def test_a_rotation_changes_nothing():
     law = fluctuations(moments(linear, 1.0, 30), 100, orthogonal=True)
-    np.testing.assert_allclose([law.shift, law.variance, law.log_q, law.indirect], 0, atol=1e-9)
+    np.testing.assert_allclose(
+        [law.log_gradient_shift, law.log_gradient_variance, law.log_q, law.indirect], 0, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("orthogonal", [False, True])
@@ -87,9 +89,9 @@ def test_sampled_tanh_networks_have_the_predicted_mean_and_variance(orthogonal):
     found = moments(jax.numpy.tanh, sigma_w, depth)
     law = fluctuations(found, width, orthogonal)
     ratios, log_q = sampled_log_ratios(np.tanh, lambda z: 1 / np.cosh(z) ** 2, kernels, rng)
-    wide = float(np.sum(found.log_chi[:-1]))
-    next_order = abs(law.indirect[-1]) / 2 + abs(law.shift[-1] - law.indirect[-1]) / 20
-    assert_law(ratios, wide + law.shift[-1], law.variance[-1], next_order)
+    wide = float(np.sum(found.log_chi_1[:-1]))
+    next_order = abs(law.indirect[-1]) / 2 + abs(law.log_gradient_shift[-1] - law.indirect[-1]) / 20
+    assert_law(ratios, wide + law.log_gradient_shift[-1], law.log_gradient_variance[-1], next_order)
     assert abs(log_q.mean() + 2 * np.log(sigma_w) - law.log_q[-1]) < 5 * log_q.std() / np.sqrt(count)
 
 
@@ -97,9 +99,9 @@ def test_lengths_and_factors_are_those_of_mean_field_theory():
     depth, sigma_w, q_0 = 8, 1.7, 0.4
     found = moments(jax.numpy.tanh, sigma_w, depth, q_0)
     q = meanfield.length_trajectory(jax.numpy.tanh, sigma_w, 0.0, q_0, depth)
-    profile = meanfield.gradient_profile(jax.numpy.tanh, sigma_w, 0.0, q_0, depth)
+    profile = meanfield.log_gradient_profile(jax.numpy.tanh, sigma_w, 0.0, q_0, depth)
     np.testing.assert_allclose(found.log_q, np.log(q), rtol=1e-10)
-    np.testing.assert_allclose(np.sum(found.log_chi[:-1]) / np.log(100), profile[0], rtol=1e-10)
+    np.testing.assert_allclose(np.sum(found.log_chi_1[:-1]), profile[0], rtol=1e-10)
 
 
 def test_lengths_beyond_the_range_of_the_dtype_are_carried_as_logarithms():
@@ -116,7 +118,7 @@ def test_a_flat_activation_blocks_the_gradient_and_adds_no_noise():
 
     step.kinks = (0.0,)
     found = moments(step, 1.0, 4)
-    assert np.all(np.isneginf(found.log_chi))
+    assert np.all(np.isneginf(found.log_chi_1))
     law = fluctuations(found, 50)
-    np.testing.assert_array_equal([law.shift, law.variance], 0)
+    np.testing.assert_array_equal([law.log_gradient_shift, law.log_gradient_variance], 0)
     assert isinstance(found, LayerMoments)

@@ -163,7 +163,7 @@ def test_random_gates_decay_as_adaptive_quadrature_says_and_in_jensens_order():
         for f in (special.log_expit, special.expit, lambda z: special.expit(z) ** 2)
     )
     np.testing.assert_allclose(found, [typical, np.log(first), np.log(second) / 2], rtol=1e-10)
-    assert found.typical < found.mean < found.mean_square < 0
+    assert found.typical < found.mean < found.root_mean_square < 0
     np.testing.assert_allclose(decay(3.0, 0.0), special.log_expit(3.0), rtol=1e-10)
 
 

@@ -53,12 +53,14 @@ def test_batch_norm_multiplies_gradients_of_sampled_units_by_the_factor(name):
     gain = (handed_down(phi, h, s, g) ** 2).sum(1) / (batch - 1)
     measured = gain.mean() / spread.mean()
     error = measured * np.hypot(gain.std() / gain.mean(), spread.std() / spread.mean()) / count**0.5
-    assert abs(float(growth.batch_norm(phi, batch)) - measured) < 5 * error
+    assert abs(float(growth.batch_norm_factor(phi, batch)) - measured) < 5 * error
 
 
 @pytest.mark.parametrize("batch", [5, 32])
 def test_batch_norm_of_a_linear_network_is_exact(batch):
-    assert float(growth.batch_norm(ACTIVATIONS["linear"], batch)) == pytest.approx((batch - 2) / (batch - 3))
+    assert float(growth.batch_norm_factor(ACTIVATIONS["linear"], batch)) == pytest.approx(
+        (batch - 2) / (batch - 3)
+    )
 
 
 def test_batch_norm_of_relu_has_its_closed_form_and_limit():
@@ -70,9 +72,9 @@ def test_batch_norm_of_relu_has_its_closed_form_and_limit():
     radial = 1 / 2 - (1 / 2 + (batch - 1) * overlap) / batch
     exact = batch / ((1 / 2 - overlap) * (batch - 3) * (batch - 1)) * (trace - radial)
     relu = ACTIVATIONS["relu"]
-    assert float(growth.batch_norm(relu, batch)) == pytest.approx(exact, rel=1e-8)
-    assert float(growth.batch_norm(relu)) == pytest.approx(np.pi / (np.pi - 1), rel=1e-12)
-    assert float(growth.batch_norm(relu, 10**6)) == pytest.approx(np.pi / (np.pi - 1), rel=1e-5)
+    assert float(growth.batch_norm_factor(relu, batch)) == pytest.approx(exact, rel=1e-8)
+    assert float(growth.batch_norm_factor(relu)) == pytest.approx(np.pi / (np.pi - 1), rel=1e-12)
+    assert float(growth.batch_norm_factor(relu, 10**6)) == pytest.approx(np.pi / (np.pi - 1), rel=1e-5)
 
 
 @pytest.mark.parametrize(("name", "batch", "layer"), [
@@ -81,7 +83,9 @@ def test_batch_norm_of_relu_has_its_closed_form_and_limit():
 ])  # fmt: skip
 def test_the_limits_of_batch_and_layer_norm(name, batch, layer):
     phi = ACTIVATIONS[name]
-    np.testing.assert_allclose([growth.batch_norm(phi), growth.layer_norm(phi)], [batch, layer], atol=1e-6)
+    np.testing.assert_allclose(
+        [growth.batch_norm_factor(phi), growth.layer_norm_factor(phi)], [batch, layer], atol=1e-6
+    )
 
 
 def sampled_network(rng, width, batch, depth):
@@ -107,10 +111,10 @@ def test_typical_networks_with_small_batches_grow_as_the_sum_of_few_heavy_terms(
     rng, width = np.random.default_rng(0), 64
     for batch, nets in ((4, 60), (8, 30)):
         logs = np.array([sampled_network(rng, width, batch, 32).mean() for _ in range(nets)])
-        typical = np.log(growth.batch_norm_typical(ACTIVATIONS["relu"], batch, width))
+        typical = np.log(growth.batch_norm_typical_factor(ACTIVATIONS["relu"], batch, width))
         # What the width adds otherwise is of order B / N of the shift, below 0.01.
         assert abs(logs.mean() - typical) < 5 * logs.std() / np.sqrt(nets) + 0.01
-    gap = np.log(float(growth.batch_norm(ACTIVATIONS["relu"], 4))) - logs.mean()
+    gap = np.log(float(growth.batch_norm_factor(ACTIVATIONS["relu"], 4))) - logs.mean()
     assert gap > 0.15
 
 
@@ -119,17 +123,17 @@ def test_the_typical_factor_of_a_linear_unit_is_a_mean_of_ratios_of_chi_squares(
     rng, batch, width, count = np.random.default_rng(1), 4, 32, 100_000
     ratios = rng.chisquare(batch - 2, (count, width)) / rng.chisquare(batch - 1, (count, width))
     logs = np.log(ratios.mean(1))  # of mean (B - 2) / (B - 3)
-    found = np.log(growth.batch_norm_typical(ACTIVATIONS["linear"], batch, width))
+    found = np.log(growth.batch_norm_typical_factor(ACTIVATIONS["linear"], batch, width))
     assert abs(logs.mean() - found) < 5 * logs.std() / np.sqrt(count) + 1e-3  # of the fixed draws
-    wide = [growth.batch_norm_typical(ACTIVATIONS["tanh"], b, 10**7) for b in (8, 2000)]
+    wide = [growth.batch_norm_typical_factor(ACTIVATIONS["tanh"], b, 10**7) for b in (8, 2000)]
     np.testing.assert_allclose(
-        wide, [growth.batch_norm(ACTIVATIONS["tanh"], b) for b in (8, 2000)], rtol=1e-6
+        wide, [growth.batch_norm_factor(ACTIVATIONS["tanh"], b) for b in (8, 2000)], rtol=1e-6
     )
-    assert growth.batch_norm_typical(ACTIVATIONS["binary_step"], 8, 64) == 0
+    assert growth.batch_norm_typical_factor(ACTIVATIONS["binary_step"], 8, 64) == 0
 
 
 def test_residual_growth_has_its_three_limits():
-    found = [float(growth.residual(1.0, scale, 1000)) for scale in (1.0, 1000**-0.5, 1e-3, 0.0)]
+    found = [float(growth.log_residual(1.0, scale, 1000)) for scale in (1.0, 1000**-0.5, 1e-3, 0.0)]
     np.testing.assert_allclose(found, [1000 * np.log(2), 1, 0, 0], atol=2e-3)
     gains = growth.branch_gains(ACTIVATIONS["relu"], 3.0, 2**0.5, 1.0)
     np.testing.assert_allclose(gains, (3.0, 1.0), rtol=1e-12)
@@ -140,8 +144,8 @@ def test_pre_and_post_layer_norm_of_the_feed_forward_block():
     blocks = np.arange(25)
     np.testing.assert_allclose(profile.log_mean_square, np.log(1 + blocks / 2), rtol=1e-12)
     np.testing.assert_allclose(profile.log_gradient, np.log(26 / (blocks + 2)), atol=1e-12)
-    assert float(growth.post_layer_norm()) == 1
-    assert float(growth.post_layer_norm(1 - 1 / np.pi, 1.0)) == pytest.approx(2 / (2 - 1 / np.pi))
+    assert float(growth.post_layer_norm_factor()) == 1
+    assert float(growth.post_layer_norm_factor(1 - 1 / np.pi, 1.0)) == pytest.approx(2 / (2 - 1 / np.pi))
 
 
 def test_pre_batch_norm_grows_as_the_power_of_the_factor():
@@ -172,9 +176,11 @@ def test_post_batch_norm_equals_a_unit_followed_through_many_blocks():
         g = g + np.sqrt(chi * (g**2).mean()) * rng.normal(size=g.shape)
         logs.append(np.log((g**2).mean()))
     steps = np.diff(logs)[2:]  # the first gradient is not orthogonal to the signal above it
-    found = np.log(float(growth.post_batch_norm(ACTIVATIONS["relu"], 2**0.5, 1.0, batch)))
+    found = np.log(float(growth.post_batch_norm_factor(ACTIVATIONS["relu"], 2**0.5, 1.0, batch)))
     assert abs(found - steps.mean()) < 5 * steps.std() / len(steps) ** 0.5
-    limits = [float(growth.post_batch_norm(ACTIVATIONS["relu"], 2**0.5, 1.0, b)) for b in (10**6, np.inf)]
+    limits = [
+        float(growth.post_batch_norm_factor(ACTIVATIONS["relu"], 2**0.5, 1.0, b)) for b in (10**6, np.inf)
+    ]
     np.testing.assert_allclose(limits, 2 / (2 - 1 / np.pi), rtol=1e-5)
 
 
@@ -190,6 +196,10 @@ def test_dropout_scales_the_maps_and_separates_masks():
 
 
 def test_a_batch_without_a_mean_inverse_variance_is_refused():
-    for law in (growth.batch_norm, growth.batch_gains, lambda phi, b: growth.pre_batch_norm(phi, 2, 1.0, b)):
+    for law in (
+        growth.batch_norm_factor,
+        growth.batch_gains,
+        lambda phi, b: growth.pre_batch_norm(phi, 2, 1.0, b),
+    ):
         with pytest.raises(ValueError, match="batch_size is 3"):
             law(ACTIVATIONS["relu"], 3)

@@ -49,8 +49,8 @@ def test_equal_layers_without_means_are_mean_field(name):
     phi, sigma_w = ACTIVATIONS[name], np.full(12, 1.3)
     found = layerwise(phi, sigma_w, np.full(12, np.inf), 0.2, q_0=0.7)
     np.testing.assert_allclose(found.q, meanfield.length_trajectory(phi, 1.3, 0.2, 0.7, 12), rtol=1e-12)
-    expected = meanfield.gradient_profile(phi, 1.3, 0.2, 0.7, 12)
-    np.testing.assert_allclose(found.log_gradient / (2 * np.log(10)), expected, rtol=1e-10, atol=1e-14)
+    expected = meanfield.log_gradient_profile(phi, 1.3, 0.2, 0.7, 12)
+    np.testing.assert_allclose(found.log_gradient, expected, rtol=1e-10, atol=1e-14)
     assert bool(found.in_range.all())
     assert float(found.error.max()) < 1e-12
 

@@ -93,7 +93,7 @@ correlation_map = compiled(meanfield.correlation_map)
 correlation_slope = compiled(meanfield.correlation_slope)
 chi_1 = compiled(meanfield.chi_1)
 chi_q = compiled(meanfield.chi_q)
-gradient_profile = jax.jit(meanfield.gradient_profile, static_argnums=(0, 4))
+log_gradient_profile = jax.jit(meanfield.log_gradient_profile, static_argnums=(0, 4))
 length_trajectory = jax.jit(meanfield.length_trajectory, static_argnums=(0, 4))
 
 
@@ -372,8 +372,8 @@ def test_relu_at_criticality_aligns_inputs_as_the_inverse_square_of_depth():
 def test_critical_tanh_loses_length_and_gradient_as_one_over_depth():
     lengths = length_trajectory(jnp.tanh, 1.0, 0.0, 1.0, 4001)
     np.testing.assert_allclose(2 * 2000 * lengths[1999], 1, rtol=0.02)
-    profile = gradient_profile(jnp.tanh, 1.0, 0.0, 1.0, 4001)
-    second_half = 10 ** (2 * profile[2000])  # of the product of 4000 factors chi_1
+    profile = log_gradient_profile(jnp.tanh, 1.0, 0.0, 1.0, 4001)
+    second_half = np.exp(profile[2000])  # of the product of 4000 factors chi_1
     np.testing.assert_allclose(second_half, 0.5, rtol=0.01)
 
 
@@ -412,8 +412,8 @@ PROFILES = {  # decades of the squared norm from layer 20 to layer 1, q_0 = 1
 
 @pytest.mark.parametrize(("name", "sigma_w_squared", "sigma_b"), PROFILES)
 def test_gradient_profiles_of_common_initializations(name, sigma_w_squared, sigma_b):
-    profile = gradient_profile(ACTIVATIONS[name], np.sqrt(sigma_w_squared), sigma_b, 1.0, 20)
-    np.testing.assert_allclose(2 * profile[0], PROFILES[name, sigma_w_squared, sigma_b], atol=0.006)
+    profile = log_gradient_profile(ACTIVATIONS[name], np.sqrt(sigma_w_squared), sigma_b, 1.0, 20)
+    np.testing.assert_allclose(profile[0] / np.log(10), PROFILES[name, sigma_w_squared, sigma_b], atol=0.006)
     assert profile.shape == (20,)
     assert profile[-1] == 0
 
@@ -421,12 +421,12 @@ def test_gradient_profiles_of_common_initializations(name, sigma_w_squared, sigm
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_profiles_outlast_the_range_of_the_lengths(dtype):
     sigma_w = np.array([0.1, 10.0], dtype)
-    profile = jax.vmap(lambda w: gradient_profile(jax.nn.relu, w, 0.0, 1.0, 400))(sigma_w)
+    profile = jax.vmap(lambda w: log_gradient_profile(jax.nn.relu, w, 0.0, 1.0, 400))(sigma_w)
     assert profile.dtype == dtype
-    exact = np.log10(sigma_w[:, None] / np.sqrt(2)) * np.arange(399, -1, -1)
+    exact = 2 * np.log(sigma_w[:, None] / np.sqrt(2)) * np.arange(399, -1, -1)
     np.testing.assert_allclose(profile, exact, rtol=1e-4 if dtype == jnp.float32 else 1e-10)
-    fading = gradient_profile(jnp.tanh, dtype(0.1), 0.0, 1.0, 400)
-    np.testing.assert_allclose(fading[1] - fading[101], -100, rtol=1e-3)
+    fading = log_gradient_profile(jnp.tanh, dtype(0.1), 0.0, 1.0, 400)
+    np.testing.assert_allclose(fading[1] - fading[101], -200 * np.log(10), rtol=1e-3)
 
 
 def test_lengths_beyond_the_dtype_are_infinite_or_zero():
@@ -438,7 +438,7 @@ def test_lengths_beyond_the_dtype_are_infinite_or_zero():
 
 
 def test_zero_weights_give_no_gradient():
-    profile = gradient_profile(jnp.tanh, 0.0, 0.3, 1.0, 4)
+    profile = log_gradient_profile(jnp.tanh, 0.0, 0.3, 1.0, 4)
     np.testing.assert_array_equal(profile, [-np.inf, -np.inf, -np.inf, 0])
 
 

@@ -31,10 +31,10 @@ def product(factor, dtype, stop):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_limits_are_those_of_the_type(dtype):
     limits, info = precision.number_format(dtype), ml_dtypes.finfo(dtype)
-    assert 2.0**limits.smallest_normal == float(info.smallest_normal)
-    assert 2.0**limits.smallest_subnormal == float(info.smallest_subnormal)
+    assert 2.0**limits.log2_smallest_normal == float(info.smallest_normal)
+    assert 2.0**limits.log2_smallest_subnormal == float(info.smallest_subnormal)
     assert 2.0 ** (1 - limits.precision) == float(info.eps)
-    assert Fraction(2) ** limits.overflow * (1 - Fraction(1, 2**limits.precision)) == Fraction(
+    assert Fraction(2) ** limits.log2_overflow * (1 - Fraction(1, 2**limits.precision)) == Fraction(
         float(info.max)
     )
 
@@ -46,7 +46,7 @@ def test_a_product_of_powers_of_two_dies_at_the_predicted_factor(dtype, factor):
     death = precision.death_depth(factor, dtype, flush_to_zero=False)
     assert (number, last) == (death.depth, death.residue)
     limits = precision.number_format(dtype)
-    flushed, _ = product(factor, dtype, lambda x: abs(x) < 2.0**limits.smallest_normal)
+    flushed, _ = product(factor, dtype, lambda x: abs(x) < 2.0**limits.log2_smallest_normal)
     assert flushed == precision.death_depth(factor, dtype, flush_to_zero=True).depth
 
 
@@ -164,7 +164,7 @@ def test_a_growing_product_overflows_at_the_predicted_factor(dtype, factor):
 
 
 def test_the_smallest_overflow_is_the_first_size_that_rounds_to_infinity():
-    assert 2.0 ** precision.overflow_edge("float16") == pytest.approx(65520, rel=1e-14)
+    assert 2.0 ** precision.log2_overflow_edge("float16") == pytest.approx(65520, rel=1e-14)
     with np.errstate(over="ignore"):
         assert np.isinf(np.float16(65520.0))
         assert np.isfinite(np.float16(np.nextafter(65520.0, 0)))

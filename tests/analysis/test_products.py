@@ -159,7 +159,7 @@ def test_the_identity_has_zero_logs_and_the_zero_matrix_only_minus_infinity():
     np.testing.assert_array_equal(products.log_singular_values(jnp.eye(5)[None]), np.zeros(5))
     zero = jnp.stack([jnp.eye(5), jnp.zeros((5, 5)), jnp.eye(5)])
     np.testing.assert_array_equal(products.log_singular_values(zero), np.full(5, -np.inf))
-    np.testing.assert_array_equal(products.scaled_singular_values(zero), np.full(5, -np.inf))
+    np.testing.assert_array_equal(products.log_singular_values_scaled(zero), np.full(5, -np.inf))
 
 
 def test_minus_infinity_never_comes_from_underflow():
@@ -177,7 +177,7 @@ def test_a_factor_that_is_not_finite_gives_nan():
 def test_the_fast_form_resolves_what_stands_above_eps_and_marks_the_rest():
     factors = sampled(12, 32, jnp.float32)
     exact = products.log_singular_values(factors.astype(jnp.float64))
-    fast = products.scaled_singular_values(factors)
+    fast = products.log_singular_values_scaled(factors)
     resolved = np.isfinite(fast)
     span = np.log(np.finfo(np.float32).eps)
     assert np.all(resolved[exact - exact[0] > span / 2])

@@ -53,10 +53,10 @@ def test_exponents_keep_float32():
 def test_law_of_101_factors_is_that_of_the_textbook_example():
     law = randommatrix.product_vector_law(4, 101)
     decades = np.log(10)
-    np.testing.assert_allclose(law.mean / decades, 24.474, atol=5e-4)
-    np.testing.assert_allclose(np.sqrt(law.variance) / decades, 1.753, atol=5e-4)
-    np.testing.assert_allclose(law.entry_mean / decades, 23.956, atol=5e-4)
-    np.testing.assert_allclose(np.sqrt(law.entry_variance) / decades, 1.809, atol=5e-4)
+    np.testing.assert_allclose(law.log_norm_mean / decades, 24.474, atol=5e-4)
+    np.testing.assert_allclose(np.sqrt(law.log_norm_variance) / decades, 1.753, atol=5e-4)
+    np.testing.assert_allclose(law.log_entry_mean / decades, 23.956, atol=5e-4)
+    np.testing.assert_allclose(np.sqrt(law.log_entry_variance) / decades, 1.809, atol=5e-4)
 
 
 @pytest.mark.parametrize(("n", "num_factors", "sigma"), [(4, 101, 1.0), (8, 20, 0.3), (2, 1, 2.0)])
@@ -64,7 +64,8 @@ def test_law_of_one_vector_and_one_entry_is_that_of_sampled_products(n, num_fact
     num_samples = 2000
     logs = sampled_log_sizes(n, num_factors, num_samples, sigma)
     law = randommatrix.product_vector_law(n, num_factors, sigma)
-    means, variances = [law.mean, law.entry_mean], [law.variance, law.entry_variance]
+    means = [law.log_norm_mean, law.log_entry_mean]
+    variances = [law.log_norm_variance, law.log_entry_variance]
     assert np.all(np.abs(logs.mean(0) - means) < 5 * logs.std(0) / np.sqrt(num_samples))
     squares = (logs - logs.mean(0)) ** 2
     assert np.all(np.abs(squares.mean(0) - variances) < 5 * squares.std(0) / np.sqrt(num_samples))
@@ -195,7 +196,7 @@ def test_extreme_singular_values_of_sampled_matrices_have_their_laws(rows, colum
     count = 1500
     matrices = np.random.default_rng(rows).standard_normal((count, rows, columns)) / np.sqrt(columns)
     values = np.linalg.svd(matrices, compute_uv=False)
-    law, largest = randommatrix.largest_singular_value(rows, columns), values[:, 0] ** 2
+    law, largest = randommatrix.largest_squared_singular_value(rows, columns), values[:, 0] ** 2
     # What the law leaves out is of relative order (size)^(-4/3), a few times 0.006 here.
     assert abs(largest.mean() - law.mean) < 5 * largest.std() / np.sqrt(count) + 0.015
     assert largest.var() == pytest.approx(float(law.variance), rel=0.25)
@@ -214,7 +215,7 @@ def test_the_largest_singular_value_of_a_sampled_product_is_below_the_edge_as_pr
     for factor in factors[1:]:
         product = factor @ product
     largest = np.linalg.svd(product, compute_uv=False)[:, 0] ** 2
-    law = randommatrix.largest_of_product(n, depth)
+    law = randommatrix.largest_square_of_product(n, depth)
     error = largest.std() / np.sqrt(count)
     assert abs(largest.mean() - law.mean) < 5 * error + float(law.mean) * depth / n
     assert largest.var() == pytest.approx(float(law.variance), rel=0.5)

@@ -73,10 +73,10 @@ def test_the_powers_are_those_of_numpy_and_keep_within_all_bounds(case):
     with np.errstate(divide="ignore"):
         np.testing.assert_allclose(powers[:12], np.log(direct), atol=1e-12)
     slack = 1e-9
-    assert np.all(powers >= bounds.spectral - 1e-6) or name == "nilpotent"  # whose radius 0 is rounded
-    for upper in (bounds.singular, bounds.berger, bounds.eigenbasis):
+    assert np.all(powers >= bounds.log_spectral - 1e-6) or name == "nilpotent"  # whose radius 0 is rounded
+    for upper in (bounds.log_singular, bounds.log_berger, bounds.log_eigenbasis):
         assert np.all(powers <= upper + slack)
-    assert bounds.kreiss_lower - slack <= powers.max() <= bounds.kreiss_upper
+    assert bounds.log_kreiss_lower - slack <= powers.max() <= bounds.log_kreiss_upper
     if name in ("gaussian", "rotation"):
         condition = np.linalg.cond(np.linalg.eig(matrix)[1])
         np.testing.assert_allclose(numbers["eigenbasis_condition"], condition, rtol=1e-8)

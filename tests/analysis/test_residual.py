@@ -51,7 +51,7 @@ def test_tanh_grows_as_the_exponential_of_a_root():
     depth, sigma_w = 4000, 1.5**0.5
     profile = one_layer(ACTIVATIONS["tanh"], depth, sigma_w)
     from_1000 = float(profile.log_gradient[1000])
-    leading = float(growth.tanh_residual(sigma_w, depth) - growth.tanh_residual(sigma_w, 1000))
+    leading = float(growth.log_residual_tanh(sigma_w, depth) - growth.log_residual_tanh(sigma_w, 1000))
     assert abs(from_1000 / leading - 1) < 0.05  # corrections are logarithmic
     assert abs(float(jnp.exp(profile.log_mean_square[-1])) / depth - 1) < 0.05
     assert profile.log_gradient[-1] == 0

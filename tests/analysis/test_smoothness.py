@@ -162,8 +162,8 @@ def test_a_siren_on_pixel_coordinates_has_its_profile():
     q = meanfield.length_trajectory(siren, 0.408, 0.0, 21700.0, 3)
     np.testing.assert_allclose(q[1:], 0.408**2 / 2, rtol=1e-6)
     np.testing.assert_allclose(meanfield.chi_1(siren, q[0], 0.408), 450 * 0.408**2, rtol=1e-6)
-    profile = meanfield.gradient_profile(siren, 0.408, 0.0, 21700.0, 3)
-    np.testing.assert_allclose(profile[0], np.log10(450 * 0.408**2), rtol=1e-6)
+    profile = meanfield.log_gradient_profile(siren, 0.408, 0.0, 21700.0, 3)
+    np.testing.assert_allclose(profile[0], 2 * np.log(450 * 0.408**2), rtol=1e-6)
 
 
 def test_the_correlation_of_a_step_is_left_at_the_slope_of_its_map():

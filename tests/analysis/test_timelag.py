@@ -48,7 +48,7 @@ def test_gradients_by_lag_are_those_of_jax_grad_from_each_state_on():
     gradients, found, units = both()
     for k, expected in enumerate(reversed(gradients)):
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(expected)]
-        parts = [part[k] for part in jax.tree.leaves(found.parts)]
+        parts = [part[k] for part in jax.tree.leaves(found.log_part_norms)]
         np.testing.assert_allclose(np.exp(parts), [np.linalg.norm(leaf) for leaf in leaves], rtol=1e-12)
         np.testing.assert_allclose(np.exp(found.log_norm[k]), np.linalg.norm(leaves), rtol=1e-12)
         np.testing.assert_allclose(np.exp(units[k]), np.abs(np.concatenate(leaves)), rtol=1e-11)

@@ -26,7 +26,7 @@ def theory(settings: Settings) -> xr.Dataset:
     nothing = np.full((len(b), len(g)), np.nan)
     by_cell = {"lstm": lstm.exponent, UNTIED: lstm.exponent, "lstm_1997": np.zeros_like(nothing), **others}
     exponent = np.stack([np.asarray(by_cell.get(name, nothing)) for name in settings.cell])
-    terms = np.concatenate([lstm.terms, lstm.terms.sum(-1, keepdims=True)], -1)
+    terms = np.concatenate([lstm.term_squares, lstm.term_squares.sum(-1, keepdims=True)], -1)
     at, time = ("forget_bias", "gain"), np.array(grid(settings).coords["time"])
     return xr.Dataset(
         {
@@ -34,10 +34,10 @@ def theory(settings: Settings) -> xr.Dataset:
             "exponent_predicted_error": (at, lstm.exponent_error),
             "late_terms_predicted": ((*at, "term"), terms),
             "keep_predicted": (at, keep.typical),
-            "keep_mean_square_predicted": (at, keep.mean_square),
+            "keep_mean_square_predicted": (at, keep.root_mean_square),
             "lifetime_predicted": (at[:1], gated.forget_lifetime(b)),
             "e_folding_predicted": (at[:1], gated.forget_e_folding(b)),
-            "hidden_predicted": (at, jnp.log(lstm.hidden) / 2),
+            "hidden_predicted": (at, jnp.log(lstm.hidden_square) / 2),
             "cell_square_predicted": (("time",), _growth(settings, time)),
         },
         coords={k: v for k, v in grid(settings).labels().items() if k != "seed"},

@@ -67,7 +67,7 @@ def predicted(
     return {
         "log_q_predicted": jnp.log(q[:-1]),
         "c_predicted": jax.vmap(lambda c: meanfield.correlation_trajectory(*place, 1.0, c, depth))(c_0),
-        "log_delta_predicted": np.log(10) * meanfield.gradient_profile(*place, 1.0, depth),
+        "log_delta_predicted": meanfield.log_gradient_profile(*place, 1.0, depth) / 2,
         "centre_predicted": jax.vmap(centre)(q[-1]),
     }
 

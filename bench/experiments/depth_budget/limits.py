@@ -25,7 +25,7 @@ SCHOENHOLZ, YANG = 6.0, 16.0  # multiples of depth scales: arXiv 1611.01232 and 
 
 _fixed_point = jax.jit(meanfield.fixed_point, static_argnums=0)
 _layer_growth = jax.jit(growth.layer_growth, static_argnums=0)
-_batch_norm = jax.jit(growth.batch_norm, static_argnums=(0, 1))
+_batch_norm = jax.jit(growth.batch_norm_factor, static_argnums=(0, 1))
 
 
 def depth_limits(network: Network, batch_size: int) -> dict[str, float]:

@@ -9,8 +9,8 @@ import xarray as xr
 from scipy.special import psi
 
 from signalprop.analysis import fluctuations, meanfield
-from signalprop.analysis.convolution import ring_log_gain
-from signalprop.analysis.finitewidth import linear_log_gain
+from signalprop.analysis.convolution import log_gain_ring
+from signalprop.analysis.finitewidth import log_gain_linear
 from signalprop.bench.experiments.depth_limits import Settings
 from signalprop.bench.experiments.depth_limits.measure import DECADES, STARTS, grid, measure, recorded, starts
 
@@ -57,9 +57,9 @@ def _next_order(moments: fluctuations.LayerMoments, width: int, copies: int) -> 
     that many independent copies lies above the mean of the logs.
     """
     found = fluctuations.fluctuations(moments, width, orthogonal=True)
-    of_mean = (1 - 1 / copies) * found.variance[-1] / 2
+    of_mean = (1 - 1 / copies) * found.log_gradient_variance[-1] / 2
     signal = 2 * (found.log_std[-1] - moments.log_std[-1])
-    return [x / 2 * DECADES for x in (signal, found.shift[-1] + of_mean, found.indirect[-1])]
+    return [x / 2 * DECADES for x in (signal, found.log_gradient_shift[-1] + of_mean, found.indirect[-1])]
 
 
 def _gaussian_walk(
@@ -72,10 +72,10 @@ def _gaussian_walk(
     """
     above = depth - layers
     if network == "mlp":
-        per_layer = linear_log_gain((width, width))
+        per_layer = log_gain_linear((width, width))
         mean, variance = above * per_layer.mean, above * per_layer.variance
     else:
-        mean, variance = ring_log_gain(width, places, above)
+        mean, variance = log_gain_ring(width, places, above)
     return (mean + above / depth) / 2 * DECADES, np.sqrt(variance) / 2 * DECADES
 
 

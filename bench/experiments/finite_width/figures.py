@@ -72,7 +72,7 @@ def _law(relu: xr.Dataset, places: list[tuple[int, int]]) -> Figure:
         )  # fmt: skip
         x = np.linspace(edges[0], edges[-1], 300)
         draw.theory(panel, x, finitewidth.log_gain_density(x, widths), label="exact")
-        wide = finitewidth.asymptotic_log_gain(widths)
+        wide = finitewidth.log_gain_asymptotic(widths)
         normal = stats.norm.pdf(x, wide.mean, np.sqrt(wide.variance))
         draw.theory(panel, x, normal, {"color": "0.2", "linestyle": "--"}, label=r"$N(-\beta/2, \beta)$")
         panel.axvline(0, color="0.4", linewidth=1, linestyle=":", label="log of the mean, 0")

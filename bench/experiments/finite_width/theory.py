@@ -21,7 +21,7 @@ def theory(settings: Settings) -> xr.Dataset:
     def over(law: Any) -> np.ndarray:
         return np.array([[law(w) for w in row] for row in shown])
 
-    logs = [over(law) for law in (finitewidth.log_gain, finitewidth.linear_log_gain)]
+    logs = [over(law) for law in (finitewidth.log_gain, finitewidth.log_gain_linear)]
     fourths = (finitewidth.fourth_moment, finitewidth.linear_fourth_moment)
     fourth = [[over(partial(law, kurtosis=KURTOSIS[s])) for law in fourths] for s in settings.scheme]
     width, depth = settings.spectrum
@@ -39,7 +39,7 @@ def theory(settings: Settings) -> xr.Dataset:
             "widths": (("profile", "place"), np.array(padded(list(profiles(settings).values())))),
             "layers": (by_profile, over(lambda w: len(w) - 1)),
             "widening": (by_profile, over(lambda w: w[-1] / w[0])),
-            "inverse_widths": (by_profile, over(lambda w: finitewidth.asymptotic_log_gain(w).variance / 5)),
+            "inverse_widths": (by_profile, over(lambda w: finitewidth.log_gain_asymptotic(w).variance / 5)),
         },
         coords={k: v for k, v in grid(settings).labels().items() if k not in ("seed", "draw")},
     )

@@ -196,5 +196,5 @@ def distribution(widths: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.nd
     law = finitewidth.log_gain(widths)
     x = law.mean + np.sqrt(law.variance) * np.linspace(-12, 8, 1500)
     exact = np.cumsum(finitewidth.log_gain_density(x, widths)) * (x[1] - x[0])
-    mean, variance = finitewidth.asymptotic_log_gain(widths)
+    mean, variance = finitewidth.log_gain_asymptotic(widths)
     return x, exact, stats.norm.cdf(x, mean, np.sqrt(variance))

@@ -12,8 +12,8 @@ from signalprop.bench.measure.kernels import KURTOSIS, scheme
 def theory(settings: Settings) -> xr.Dataset:
     """Scales, exact spectral radii and numbers of real eigenvalues, and extreme singular values."""
     n, sizes = settings.width, settings.size
-    largest = randommatrix.largest_singular_value(n, n)
-    product = randommatrix.largest_of_product(n, settings.draws)
+    largest = randommatrix.largest_squared_singular_value(n, n)
+    product = randommatrix.largest_square_of_product(n, settings.draws)
     return xr.Dataset(
         {
             "sigma_w": (("scheme",), [scheme(name).effective_sigma_w(n, n) for name in settings.scheme]),

@@ -14,9 +14,9 @@ from signalprop.bench.experiments.jacobian_spectrum.measure import critical_scal
 from signalprop.models.activations import chosen
 
 EXACT: dict[tuple[str, str], Callable[[int], finitewidth.LogGain]] = {
-    ("linear", "gaussian"): lambda n: finitewidth.linear_log_gain((n, n)),
+    ("linear", "gaussian"): lambda n: finitewidth.log_gain_linear((n, n)),
     ("relu", "gaussian"): lambda n: finitewidth.log_gain((n, n)),
-    ("relu", "orthogonal"): lambda n: finitewidth.orthogonal_log_gain(n, 1),
+    ("relu", "orthogonal"): lambda n: finitewidth.log_gain_orthogonal(n, 1),
 }
 
 

@@ -18,7 +18,7 @@ from signalprop.models.initializers import scheme
 TO_DECADES = 1 / (2 * math.log(10))  # natural log of a square -> log10 of a norm
 NOT_DENSE = {"identity", "scaled_identity", "smart_tanh"}  # mix no units, or 15 each
 LARGEST_INDIRECT = 0.5  # nat: beyond it the expansion in 1/N says nothing
-EXACT = {"relu": finitewidth.log_gain, "linear": finitewidth.linear_log_gain}
+EXACT = {"relu": finitewidth.log_gain, "linear": finitewidth.log_gain_linear}
 
 
 def theory(settings: Settings) -> xr.Dataset:
@@ -72,8 +72,9 @@ def profile_and_totals(
     last = np.array(depths) - 1
     with np.errstate(over="ignore", invalid="ignore"):
         law = fluctuations(moments, width, orthogonal)
-        wide = _wide_decades(np.asarray(moments.log_chi), last)
-    shift, indirect, variance = law.shift[last], law.indirect[last], law.variance[last]
+        wide = _wide_decades(np.asarray(moments.log_chi_1), last)
+    columns = law.log_gradient_shift, law.indirect, law.log_gradient_variance
+    shift, indirect, variance = (values[last] for values in columns)
     next_order = abs(indirect) / 2 + abs(shift - indirect) / 20
     if exact is not None:
         shift, variance = np.array([exact((width,) * depth) for depth in depths]).T

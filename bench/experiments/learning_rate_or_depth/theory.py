@@ -14,13 +14,15 @@ from signalprop.models.activations import activation
 def theory(settings: Settings) -> xr.Dataset:
     """Mean field's gradient between the ends of an infinitely wide network, and the rates of a quadratic."""
 
-    def decades(sigma_w: jax.Array) -> jax.Array:
-        profile = meanfield.gradient_profile(activation("tanh"), sigma_w, 0.0, 1.0, settings.depth)
-        return profile[0]
+    def log_gradient(sigma_w: jax.Array) -> jax.Array:
+        return meanfield.log_gradient_profile(activation("tanh"), sigma_w, 0.0, 1.0, settings.depth)[0]
 
-    profile = jax.jit(jax.vmap(decades))(jnp.sqrt(jnp.asarray(settings.sigma_w2, jnp.float64)))
+    profile = jax.jit(jax.vmap(log_gradient))(jnp.sqrt(jnp.asarray(settings.sigma_w2, jnp.float64)))
     rates = np.log(np.abs(1 - np.array(MULTIPLES)))
     return xr.Dataset(
-        {"decades_predicted": ("sigma_w2", np.asarray(profile)), "rate_predicted": ("multiple", rates)},
+        {
+            "decades_predicted": ("sigma_w2", np.asarray(profile) / (2 * np.log(10))),
+            "rate_predicted": ("multiple", rates),
+        },
         coords={"sigma_w2": list(settings.sigma_w2), "multiple": list(MULTIPLES)},
     )

@@ -20,7 +20,7 @@ def theory(settings: Settings) -> xr.Dataset:
     rate, slack, q = (np.array(part).T for part in laws)
     for i, kind in enumerate(kinds):
         if kind.name.startswith("batch") and (size := int(kind.name.split()[1])) < growth.HEAVY_BATCH:
-            typical = [growth.batch_norm_typical(activation(n), size, settings.width) for n in names]
+            typical = [growth.batch_norm_typical_factor(activation(n), size, settings.width) for n in names]
             rate[i] = np.log(typical)  # few networks come near a mean of infinite variance
     saturated, cosine = np.full(rate.shape, np.nan), np.full(rate.shape, np.nan)
     probability = np.array([*settings.keep, *np.linspace(0.05, 1, 39)])
@@ -58,9 +58,9 @@ def _laws(settings: Settings, index: jax.Array, own: jax.Array) -> tuple[jax.Arr
 
     def law(kind: Case) -> tuple[jax.Array, jax.Array, jax.Array]:
         if kind.name.startswith("batch"):
-            return jnp.log(growth.batch_norm(phi, int(kind.name.split()[1]))), normalized, jnp.ones(())
+            return jnp.log(growth.batch_norm_factor(phi, int(kind.name.split()[1]))), normalized, jnp.ones(())
         if kind.name in ("layer", "rms"):
-            return jnp.log(growth.layer_norm(phi)), normalized, jnp.ones(())
+            return jnp.log(growth.layer_norm_factor(phi)), normalized, jnp.ones(())
         return drifting(kind)
 
     rates, slacks, lengths = zip(*map(law, cases(settings.batch_size, settings.keep)), strict=True)

@@ -6,7 +6,7 @@ from jaxtyping import ArrayLike, Float
 
 from signalprop.analysis.finitewidth import log_gain
 from signalprop.analysis.ginibre import real_spectral_radius
-from signalprop.analysis.randommatrix import fuss_catalan_edge, largest_of_product, product_vector_law
+from signalprop.analysis.randommatrix import fuss_catalan_edge, largest_square_of_product, product_vector_law
 from signalprop.analysis.recurrent import relu_cosines
 from signalprop.bench.experiments.power_iteration import Settings
 from signalprop.bench.experiments.power_iteration.matrices import KINDS, SECOND
@@ -33,8 +33,8 @@ def theory(settings: Settings) -> xr.Dataset:
             "log_blind_predicted": (("format", "k"), np.tile(k * np.log(settings.radius * SECOND), (2, 1))),
             "log_power_edge": (("step",), np.log(np.asarray(fuss_catalan_edge(steps))) / 2),
             "log_power_predicted": (width, edges),
-            "log_power_vector_predicted": (width, [np.asarray(law.mean) for law in laws]),
-            "log_power_vector_sd_predicted": (width, [np.sqrt(np.asarray(law.variance)) for law in laws]),
+            "log_power_vector_predicted": (width, [np.asarray(law.log_norm_mean) for law in laws]),
+            "log_power_vector_sd_predicted": (width, np.sqrt([law.log_norm_variance for law in laws])),
             "log_radius_predicted": (("width",), [mean_log(law.radii, law.cdf) for law in radii]),
             "log_gain_predicted": (width, [law.mean / 2 * steps for law in gains]),
             "log_gain_sd_predicted": (width, [np.sqrt(law.variance * steps) / 2 for law in gains]),
@@ -48,7 +48,7 @@ def _log_edge(width: int, steps: int) -> float:
     """Mean log norm of a product of few Gaussian matrices, to second order; NaN for more than N/8 factors."""
     if 8 * steps > width:
         return float("nan")
-    law = largest_of_product(width, steps)
+    law = largest_square_of_product(width, steps)
     mean, variance = float(law.mean), float(law.variance)
     return float(np.log(mean) - variance / mean**2 / 2) / 2
 

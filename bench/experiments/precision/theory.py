@@ -46,9 +46,10 @@ def network_predictions(width: int, depth: int, flushes: dict[str, bool]) -> xr.
     true, kept, plain, oversized = [], [], [], []
     for row, sigma_w in enumerate(NETWORKS.values()):
         layers = jax.tree.map(lambda a, row=row: np.asarray(a[row]), of_both)
-        shift = fluctuations(layers, width).shift
-        log_chi = layers.log_chi[-1] + (shift[-1] - shift[-1 - SETTLED]) / SETTLED
-        entry = np.exp(layers.log_chi[-1] / 2) / sigma_w  # root mean square of phi'(z) times a unit Gaussian
+        shift = fluctuations(layers, width).log_gradient_shift
+        log_chi = layers.log_chi_1[-1] + (shift[-1] - shift[-1 - SETTLED]) / SETTLED
+        # root mean square of phi'(z) times a unit Gaussian
+        entry = np.exp(layers.log_chi_1[-1] / 2) / sigma_w
         norm, peak = entry * np.sqrt(width), entry * largest
         true.append((np.log(norm) + np.arange(depth) * log_chi / 2) / LN10)
         kept.append([_lost(log_chi, f, flush, peak) for f, flush in flushes.items()])

@@ -136,7 +136,7 @@ def _identity(once: xr.Dataset) -> Verdict:
     error = once["slope_error"].transpose("format", "z")
     limits = [precision.number_format(f) for f in FORMATS]
     unit = xr.DataArray([2.0**-limit.precision for limit in limits], dims="format")
-    lowest = xr.DataArray([2.0**limit.smallest_normal for limit in limits], dims="format")
+    lowest = xr.DataArray([2.0**limit.log2_smallest_normal for limit in limits], dims="format")
     exact = special.expit(error["z"]) * special.expit(-error["z"])
     bound = unit * (4 + 2 * np.exp(error["z"])) + lowest / exact
     return judge(

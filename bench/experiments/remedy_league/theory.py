@@ -89,9 +89,9 @@ def prediction(recipe: Recipe, depth: int, width: int, batch_size: int) -> Predi
     .. math:: \frac{1}{2 \ln 10} \sum_{l=2}^L [\log \chi_1(q^l) - s_l / N], \qquad L \le 6 \xi_c,
 
     s of `growth.layer_growth`, less 1 for orthogonal kernels, whose rows have norm 1. Layer norm and LSUV:
-    the same at length 1 with the sigma_w that keeps it. Batch norm: `growth.batch_norm` and 16 of its depth
-    scales. Residual: `residual.one_layer`; with batch norm `growth.pre_batch_norm`, whose blocks gain as
-    much. ReZero and Fixup begin as the identity: 0 decades, exactly.
+    the same at length 1 with the sigma_w that keeps it. Batch norm: `growth.batch_norm_factor` and 16 of its
+    depth scales. Residual: `residual.one_layer`; with batch norm `growth.pre_batch_norm`, whose blocks gain
+    as much. ReZero and Fixup begin as the identity: 0 decades, exactly.
     """
     shape, phi = ARCHITECTURES[recipe.architecture], activation(recipe.activation)
     if shape.starts_at_zero:
@@ -99,7 +99,7 @@ def prediction(recipe: Recipe, depth: int, width: int, batch_size: int) -> Predi
     if shape.skip:
         return Prediction(_skip(recipe, phi, depth, width, batch_size), inf)
     if shape.norm == "batch":
-        log_factor = float(np.log(growth.batch_norm(phi, batch_size)))
+        log_factor = float(np.log(growth.batch_norm_factor(phi, batch_size)))
         return Prediction((depth - 1) * log_factor / 2 / LN10, GRADIENT_REACH / abs(log_factor))
     if shape.norm == "layer" or recipe.scheme == "lsuv":
         own = _unit_scale(phi)

@@ -58,19 +58,20 @@ class Architecture:
             return one_layer(phi, depth, inner, 1.0, width)
         branch = growth.branch_gains(phi, 1.0, inner, outer)
         if self.before == "layer":
-            return growth.pre_layer_norm(depth, branch.signal, branch.gradient)
+            return growth.pre_layer_norm(depth, branch.mean_square, branch.gradient_factor)
         signal = jnp.zeros(())
         if self.after == "batch":
-            gradient = jnp.log(growth.post_batch_norm(phi, inner, outer, batch_size))
+            gradient = jnp.log(growth.post_batch_norm_factor(phi, inner, outer, batch_size))
         elif self.after == "layer":
-            mean = branch.signal / jnp.pi if self.outer is None else 0.0  # (E relu)^2 / E relu^2 = 1 / pi
-            gradient = jnp.log(growth.post_layer_norm(branch.signal - mean, branch.gradient))
+            # (E relu)^2 / E relu^2 = 1 / pi
+            variance = branch.mean_square - (branch.mean_square / jnp.pi if self.outer is None else 0.0)
+            gradient = jnp.log(growth.post_layer_norm_factor(variance, branch.gradient_factor))
         elif self.start is None:
-            signal, gradient = jnp.log(branch.signal), jnp.log(branch.gradient)
+            signal, gradient = jnp.log(branch.mean_square), jnp.log(branch.gradient_factor)
         else:
             start = scaling(self.start)
             scale = start.branch(depth) * start.inner(depth) * start.outer(depth)
-            signal = gradient = growth.residual(branch.gradient, scale, 1)
+            signal = gradient = growth.log_residual(branch.gradient_factor, scale, 1)
         return growth.Profile(signal * below, gradient * (depth - below))
 
 

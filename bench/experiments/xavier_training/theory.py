@@ -44,7 +44,7 @@ def _law(network: Network, features: int, settings: Settings) -> list[np.ndarray
         received = float(moments.log_std_slope[i]) ** 2 * variance
         spread.append((received + 1 / (2 * width)) ** 0.5)
         variance = float(moments.slope[i, 0]) ** 2 * variance + float(moments.noise[i, 0, 0]) / width
-    return [np.exp(fluctuations(moments, width).log_std), np.array(spread), _profile(moments.log_chi)]
+    return [np.exp(fluctuations(moments, width).log_std), np.array(spread), _profile(moments.log_chi_1)]
 
 
 def _profile(log_chi: Any) -> np.ndarray:

@@ -50,8 +50,8 @@ def test_the_predicted_profile_is_the_mean_field_profile():
     predicted = activation_slopes.EXPERIMENT.theory(SMALL)["log_delta_predicted"].sel(
         activation="sigmoid", sigma_w=4.0
     )
-    profile = jax.jit(lambda s: meanfield.gradient_profile(ACTIVATIONS["sigmoid"], s, 0.0, 1.0, 14))(4.0)
-    np.testing.assert_allclose(predicted, profile * np.log(10), rtol=1e-10)
+    profile = jax.jit(lambda s: meanfield.log_gradient_profile(ACTIVATIONS["sigmoid"], s, 0.0, 1.0, 14))(4.0)
+    np.testing.assert_allclose(predicted, profile / 2, rtol=1e-10)
 
 
 def test_the_curve_of_factors_passes_one_where_theory_puts_it():
