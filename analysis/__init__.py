@@ -47,7 +47,7 @@ Tools
     gaussian: expectations over one and two Gaussians
     spherical: averages over normalized batches
     smoothness: kinks and edges of an activation
-    roots: the first root along a line
+    roots: the first root along a line, and Newton's method
     statistics: means, errors, fits, norms in the log domain
     compiled: functions compiled whole
 """
