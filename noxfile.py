@@ -25,7 +25,7 @@ ON_CPU = ONE_BLAS_THREAD | {"JAX_PLATFORMS": "cpu"}
 
 SAME_FOR_ALL = (  # processes, files and words, which no generation of JAX changes
     "tests/bench/cli", "tests/bench/test_pool.py", "tests/bench/test_cluster.py", "tests/bench/record",
-    "tests/test_layers.py", "tests/test_documents.py",
+    "tests/test_layers.py", "tests/test_documents.py", "tests/bench/test_settings.py",
     "tests/bench/experiments",  # tests/bench/engine lowers their programs, the rest tests their parts
 )  # fmt: skip
 

@@ -33,6 +33,7 @@ Scalar = Float[ArrayLike, ""]
 LARGEST_SHIFT = 0.2  # nat per step of first order in 1/n; beyond it the next order, about its square, counts
 
 
+@compiled("phi")
 def mean_field_q(phi: Elementwise, g: Scalar, noise: Scalar = 0.0) -> Float[Array, ""]:
     """Mean square of the pre-activations, the root of q = g^2 E phi(sqrt(q) z)^2 + noise^2.
 
@@ -120,6 +121,7 @@ def mean_field_spectrum(
     return jnp.where(x == 0, largest, jnp.where(found, inside, -jnp.inf))
 
 
+@compiled("phi")
 def edge_of_chaos(phi: Elementwise, noise: Scalar = 0.0) -> Float[Array, ""]:
     """Gain at which the largest exponent passes 0: 1 for tanh without input, and more with it.
 

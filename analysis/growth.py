@@ -82,6 +82,7 @@ class Dropout(NamedTuple):
     c_star: Float[Array, "..."]
 
 
+@compiled("phi")
 def layer_growth(phi: Elementwise, q: Scalar, sigma_w: Scalar) -> LayerGrowth:
     r"""Growth of log |delta|^2 from a layer of length q to the one below, towards the input.
 
@@ -105,6 +106,7 @@ def layer_growth(phi: Elementwise, q: Scalar, sigma_w: Scalar) -> LayerGrowth:
     return LayerGrowth(jnp.log(jnp.asarray(sigma_w) ** 2 * mu_1), (3 * mu_2 / mu_1**2 - 1) / 2)
 
 
+@compiled("phi")
 def branch_gains(phi: Elementwise, q: Scalar, sigma_in: Scalar = 1.0, sigma_out: Scalar = 1.0) -> Gains:
     r"""Gains of the two-layer branch W_2 phi(W_1 x) for an input of mean square q.
 
@@ -151,6 +153,7 @@ def log_residual_tanh(sigma_w: Scalar, depth: Scalar) -> Float[Array, ""]:
     return slope * jnp.asarray(sigma_w) * jnp.sqrt(jnp.asarray(depth))
 
 
+@compiled("phi")
 def layer_norm_factor(phi: Elementwise) -> Float[Array, ""]:
     r"""Factor of |gradient|^2 through Linear -> LayerNorm or RMSNorm -> phi: E phi'^2 / E phi^2 at N(0, 1).
 
@@ -163,6 +166,29 @@ def layer_norm_factor(phi: Elementwise) -> Float[Array, ""]:
     return chi_1(phi, 1.0, 1.0) / length_map(phi, 1.0, 1.0, 0.0)
 
 
+def norm_factor(std: Scalar, width: Scalar, eps: Scalar = 0.0, centred: bool = True) -> Float[Array, ""]:
+    r"""Factor of |gradient|^2 through one layer norm or RMSNorm of n units, from output to input.
+
+    .. math:: \frac{1 - (c + 2 r - r^2) / n}{std^2 + eps}, \qquad r = \frac{std^2}{std^2 + eps}
+
+    with c = 1 for a layer norm, which takes away the mean of the gradient, and 0 for RMSNorm: the squared
+    Frobenius norm of the norm's Jacobian over n, so exact for gradients that are isotropic. A layer norm of 2
+    units passes nothing without eps: its outputs are always -1 and 1. With a learned scale, times its mean
+    square.
+
+    Args:
+        std: Standard deviation of the input over its units; its root mean square for RMSNorm.
+        width: Units n.
+        eps: What is added to the variance.
+        centred: Whether the norm takes the mean away, as a layer norm does.
+    """
+    std, width, eps = (jnp.asarray(value, jnp.result_type(0.0, std)) for value in (std, width, eps))
+    total = std**2 + eps
+    r = std**2 / total
+    return (1 - (int(centred) + 2 * r - r**2) / width) / total
+
+
+@compiled("phi", "batch_size")
 def batch_norm_factor(phi: Elementwise, batch_size: float = np.inf) -> Float[Array, ""]:
     r"""Factor of |gradient|^2 per layer Linear -> BatchNorm -> phi.
 
@@ -227,6 +253,7 @@ def batch_norm_typical_factor(phi: Elementwise, batch_size: int, width: int) -> 
     return factor * float(np.exp(_mean_log(grouped / grouped.mean(), b - 1, width)))
 
 
+@compiled("phi", "depth", "batch_size")
 def pre_batch_norm(
     phi: Elementwise, depth: int, sigma_w: Scalar, batch_size: float = np.inf, q_0: Scalar = 1.0
 ) -> Profile:
@@ -264,6 +291,7 @@ def pre_batch_norm(
     return Profile(jnp.log(signal), jnp.log(jnp.append(sizes, top) * (1 - 1 / batch_size) + 1 / batch_size))
 
 
+@compiled("phi", "batch_size")
 def post_batch_norm_factor(
     phi: Elementwise, sigma_in: Scalar = 1.0, sigma_out: Scalar = 1.0, batch_size: float = np.inf
 ) -> Float[Array, ""]:
@@ -307,6 +335,7 @@ def post_batch_norm_factor(
     return jnp.sum(weights) * half / rate * (1 - removed + gain * (b - 2) / (b - 1))
 
 
+@compiled("phi", "batch_size")
 def batch_gains(phi: Elementwise, batch_size: float = np.inf) -> BatchGains:
     """Averages of phi and phi' over a normalized batch of ``batch_size``, at least 4; see `BatchGains`."""
     _check(batch_size)
@@ -361,6 +390,7 @@ def post_layer_norm_factor(variance: Scalar = 0.5, gradient_factor: Scalar = 0.5
     return (1 + jnp.asarray(gradient_factor)) / (1 + jnp.asarray(variance))
 
 
+@compiled("phi")
 def dropout(phi: Elementwise, q: Scalar, keep: Scalar, sigma_w: Scalar, sigma_b: Scalar = 0.0) -> Dropout:
     r"""A layer W (mask phi(z) / keep) + b above one of length q: its length, chi_1, and c* at length q.
 

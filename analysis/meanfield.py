@@ -369,12 +369,14 @@ def critical_point(phi: Elementwise, sigma_b: Scalar) -> CriticalPoint:
     return _critical(phi, sigma_w, sigma_b, q, exists)
 
 
+@compiled("phi")
 def critical_table(phi: Elementwise, sigma_b: Real[ArrayLike, " n"]) -> CriticalPoint:
     """Critical points at several bias scales, as one record of arrays."""
     (sigma_b,) = _floats(sigma_b)
     return jax.vmap(lambda value: critical_point(phi, value))(sigma_b)
 
 
+@compiled("phi", "depth")
 def length_trajectory(
     phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar, depth: int
 ) -> Float[Array, " depth"]:
@@ -392,6 +394,7 @@ def length_trajectory(
     return lax.scan(layer, sigma_w**2 * q_0 + sigma_b**2, length=depth)[1]
 
 
+@compiled("phi", "depth")
 def correlation_trajectory(
     phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar, c_0: Scalar, depth: int
 ) -> Float[Array, " depth"]:
@@ -410,6 +413,7 @@ def correlation_trajectory(
     return lax.scan(layer, first, length=depth)[1]
 
 
+@compiled("phi", "depth")
 def log_gradient_profile(
     phi: Elementwise, sigma_w: Scalar, sigma_b: Scalar, q_0: Scalar, depth: int
 ) -> Float[Array, " depth"]:

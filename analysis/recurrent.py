@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
+from signalprop.analysis.compiled import compiled
 from signalprop.analysis.eigenvalues import eigenvalues
 from signalprop.analysis.gaussian import Elementwise, derivative, pair_expectation
 from signalprop.analysis.products import append_scaled, start_scaled
@@ -328,6 +329,7 @@ def relu_cosines(first: Real[ArrayLike, ""], steps: int) -> Float[Array, " steps
     return lax.scan(move, first, length=steps)[1]
 
 
+@compiled("phi")
 def nilpotent_exponent(phi: Elementwise, gain: Real[ArrayLike, ""], noise: Real[ArrayLike, ""]) -> Scalar:
     r"""Growth per step of a gradient through wide nilpotent weights W = [[A, -A], [A, -A]].
 

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from signalprop.analysis.compiled import compiled
 from signalprop.analysis.gaussian import Elementwise, derivative, expectation
 from signalprop.analysis.growth import Profile
 from signalprop.analysis.meanfield import Scalar
 from signalprop.analysis.smoothness import breaks_of
 
 
+@compiled("phi", "depth")
 def one_layer(
     phi: Elementwise, depth: int, sigma_w: Scalar, q_0: Scalar = 1.0, width: Scalar = jnp.inf
 ) -> Profile:

@@ -203,3 +203,15 @@ def test_a_batch_without_a_mean_inverse_variance_is_refused():
     ):
         with pytest.raises(ValueError, match="batch_size is 3"):
             law(ACTIVATIONS["relu"], 3)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize(("width", "eps"), [(2, 0.0), (2, 0.1), (3, 0.5), (16, 0.0), (16, 1e-2)])
+def test_the_factor_of_a_norm_is_that_of_its_jacobian(width, eps, centred):
+    x = np.random.default_rng(width).normal(size=width) * 0.7 + 0.4
+    middle = x - x.mean() if centred else x
+    std = np.sqrt(np.mean(middle**2))
+    eye = np.eye(width) - centred * np.ones((width, width)) / width
+    jacobian = (eye - np.outer(middle, middle) / (width * (std**2 + eps))) @ eye / np.sqrt(std**2 + eps)
+    factor = growth.norm_factor(std, width, eps, centred)
+    np.testing.assert_allclose(factor, np.sum(jacobian**2) / width, rtol=1e-12, atol=1e-14)
