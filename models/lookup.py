@@ -42,6 +42,10 @@ def imported(kind: str, spec: str, ready: type | None = None) -> Any:
         Unusable: If the module cannot be imported or lacks the attribute, or if the attribute is neither.
     """
     module_name, _, attribute = spec.partition(":")
+    if "/" in module_name or module_name.endswith(".py"):
+        name = module_name.removesuffix(".py").rpartition("/")[2]
+        where = f", in the folder of {module_name}" if "/" in module_name else ""
+        raise Unusable(f"{kind} {spec!r} is a file: write {name}:{attribute or 'name'}{where}")
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever a user's code raises

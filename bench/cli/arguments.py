@@ -173,7 +173,8 @@ def parse(kind: type[T], args: Sequence[str], *, prog: str, default: T | None = 
     Raises:
         InputError: One line that names the argument, what was given and what to write.
     """
-    known = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    named = [f.name for f in dataclasses.fields(kind) if "Positional" not in str(f.type)]  # type: ignore[arg-type]
+    known = [f"--{name.replace('_', '-')}" for name in named]
     for word in args:
         option = word.partition("=")[0].replace("_", "-")
         option = re.sub(r"^--no-", "--", option)

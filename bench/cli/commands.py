@@ -433,9 +433,11 @@ def _show_plan(experiment: Experiment, settings: Any) -> None:
     from signalprop.bench.engine.programs import Programs
 
     cost = plan(Programs(experiment, settings))
+    programs = f"{cost.programs} program{'s' * (cost.programs > 1)}"
+    disk = math.ceil(cost.disk / 2**20 * 10) / 10
     console.print(
-        f"{experiment.name}: {cost.points} points, {cost.programs} programs of {cost.compile_seconds:.1f} s "
+        f"{experiment.name}: {cost.points} points, {programs} of {cost.compile_seconds:.1f} s "
         f"to compile, {cost.chunks} chunks of {cost.chunk}, about {cost.seconds:.0f} s to compute, "
-        f"{cost.memory / 2**20:.0f} MiB per chunk, at most {cost.disk / 2**20:.0f} MiB on disk"
+        f"{cost.memory / 2**20:.0f} MiB per chunk, at most {disk} MiB on disk"
     )
     console.print(f"  {json.dumps(dataclasses.asdict(settings))}")

@@ -25,6 +25,11 @@ def said(capsys, *args: str) -> tuple[int, str, str]:
         (["run"], ["got no experiment"]),
         (["run", "matrix-prodct"], ["no experiment 'matrix-prodct'", "matrix-product"]),
         (["run", "matrix-product", "--sigmaw", "1"], ["no option --sigmaw", "--sigma-w"]),
+        (["figures", "--size", "standard"], ["no option --size; choose from --out"]),
+        (
+            ["run", "phase-diagram", "--activation", "./mine.py:f"],
+            ["is a file: write mine:f, in the folder of"],
+        ),
         (["run", "matrix-product", "--sigma-w", "abc"], ["--sigma-w", "abc"]),
         (["run", "matrix-product", "--sigma-w", "-1"], ["--sigma-w", "-1.0", "not negative"]),
         (["run", "matrix-product", "--sigma-w", "nan"], ["--sigma-w", "nan", "finite"]),
