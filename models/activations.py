@@ -154,10 +154,17 @@ def _why_unusable(function: Callable[[Array], Array]) -> str:
         together = jax.eval_shape(lambda x: function(x), at)  # jit of a NumPy ufunc itself may crash
     except Exception as error:  # whatever a user's code raises
         return f"JAX cannot trace it; write it with jax.numpy ({str(error).splitlines()[0]})"
+    if not hasattr(together, "shape"):
+        return f"returns {type(together).__name__}; write a function that returns one array"
     if together.shape != at.shape:
         return f"makes the shape {together.shape} of {at.shape}; write an elementwise function"
     if not jnp.issubdtype(together.dtype, jnp.floating):
-        return f"returns {together.dtype}; write .astype(x.dtype) at its end"
+        real = (
+            "a real function"
+            if jnp.issubdtype(together.dtype, jnp.complexfloating)
+            else ".astype(x.dtype) at its end"
+        )
+        return f"returns {together.dtype}; write {real}"
     if not _acts_alone(function):
         return "its value depends on the other units; write a function of one number"
     return ""

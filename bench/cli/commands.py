@@ -110,6 +110,11 @@ def figures(options: arguments.Figures) -> int:
         except StoreError as error:
             failed.append(path)
             _complain(str(error))
+        except (InputError, Unusable):
+            raise
+        except Exception as error:  # of a user's own experiment, or of settings that no figure is made for
+            failed.append(path)
+            _complain(f"{path.name} cannot be drawn ({type(error).__name__}: {error})")
     if failed and len(failed) == len(paths):
         raise StoreError("nothing was drawn")
     return 1 if failed else 0

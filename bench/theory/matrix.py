@@ -12,10 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from signalprop.analysis import freeprob, meanfield
+from signalprop.analysis.smoothness import breaks_of
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.engine.grid import require_count, require_scale
 from signalprop.bench.theory.prediction import Number, Prediction, find_activation, require_scales
 from signalprop.models.activations import Activation
+
+MOST_BREAKS = 400  # panels of an activation that a spectrum is computed with; memory grows with them
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,10 @@ class Spectrum:
         require_count("--points", (self.points,))
         require_scales(self.sigma_w, self.sigma_b)
         phi = find_activation(self.activation)
+        if len(breaks_of(phi)) > MOST_BREAKS:
+            raise InputError(
+                f"--activation: {self.activation} turns too often for the spectrum; write another"
+            )
         q = self._length(phi)
         at = (phi, self.sigma_w, q, self.depth, self.weights)
         chi_1, moments, edge, atoms = jax.jit(

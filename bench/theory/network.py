@@ -66,6 +66,10 @@ class Profile:
         require_scale("--q-0", (self.q_0,))
         if self.widths:
             require_count("--widths", self.widths)
+        if len(self.widths) == 1:
+            raise InputError(
+                f"--widths: got {self.widths[0]} alone; write those of the input and of each layer"
+            )
         phi, depth = find_activation(self.activation), self._depth()
         widths = np.array(self.widths or [np.inf] * (depth + 1), float)
         if self.mean_0**2 > self.q_0:

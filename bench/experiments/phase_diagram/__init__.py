@@ -62,7 +62,9 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
         require_known("activation", self.activation, ACTIVATIONS)
-        require_scale("ratio", (*self.ratio, *self.sigma_w))
+        require_scale("ratio", self.ratio)
+        if self.sigma_w:
+            require_scale("sigma_w", self.sigma_w)
         require_scale("sigma_b", self.sigma_b)
         require_count("width", [self.width])
         require_count("skip", self.skip, 0)

@@ -150,6 +150,8 @@ def test_what_quadrature_cannot_resolve_is_named_with_its_interval(monkeypatch, 
     assert not lost["converged"]
     assert lost["error"] > 1e-6
     assert " to -" in lost["unresolved"]
+    with pytest.raises(InputError, match="turns too often for the spectrum"):
+        find_options("spectrum")(activation="restless:phi").predict()
 
 
 @pytest.mark.parametrize(
@@ -212,7 +214,7 @@ def test_a_profile_takes_a_value_per_layer_and_widths():
     [
         ({"sigma_w": (1.0, 2.0), "depth": 3}, "--depth 3, --sigma-w 2"),
         ({"widths": (10, 10), "sigma_b": (0.1, 0.1)}, "--widths 1, --sigma-b 2"),
-        ({"widths": (5,)}, "--widths: got 0"),
+        ({"widths": (5,)}, "--widths: got 5 alone"),
         ({"mean_0": 2.0}, "--mean-0: got 2.0"),
     ],
 )
