@@ -138,7 +138,7 @@ def test_an_experiment_of_a_users_own_runs_resumes_is_edited_and_drawn(folder: P
 
 def test_its_settings_are_options_and_a_dry_run_computes_nothing(folder: Path, capsys) -> None:
     assert "--scale" in said(capsys, "run", "mine:MINE", "--help")
-    assert "40 points, 1 programs" in said(capsys, "run", "mine:MINE", "--seeds", "20", "--dry-run")
+    assert "40 points, 1 program of" in said(capsys, "run", "mine:MINE", "--seeds", "20", "--dry-run")
     assert not (folder / "results").exists()
 
 
