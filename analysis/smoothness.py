@@ -106,8 +106,8 @@ def _jumps(phi: Elementwise, kinks: tuple[float, ...]) -> tuple[float, ...]:
 def _looked_at(phi: Elementwise) -> Splits:
     """The splits of a function that declares nothing."""
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-        evaluate = _evaluation(phi)
-        noise = 1.0 if evaluate(np.zeros(1)).dtype == np.float64 else 1e3
+        evaluate, dtype = _evaluation(phi)
+        noise = 1.0 if dtype == np.float64 else 1e3
         starts = np.array([*_BENDS, 256.0, REACH])
         ends = np.concatenate([-starts[::-1], [0.0], starts])
         kinks, edges, rough = _panels(evaluate, ends, 20, 1e-7 * noise, _MOST)
@@ -125,8 +125,8 @@ def _looked_at(phi: Elementwise) -> Splits:
     )
 
 
-def _evaluation(phi: Elementwise) -> Evaluation:
-    """A function and its first two derivatives at any number of points, of shape (3, points)."""
+def _evaluation(phi: Elementwise) -> tuple[Evaluation, np.dtype]:
+    """A function and its first two derivatives at any number of points, of shape (3, points); their type."""
 
     def slope(x: Array) -> tuple[Array, Array]:
         return jax.jvp(phi, (x,), (jnp.ones_like(x),))
@@ -143,11 +143,10 @@ def _evaluation(phi: Elementwise) -> Evaluation:
         return found[:, : x.size].reshape(3, *x.shape)
 
     try:
-        evaluate(np.zeros(1))
+        return evaluate, evaluate(np.zeros(1)).dtype
     except jax.errors.TracerArrayConversionError as error:
         hint = "so where it bends cannot be found; give it an attribute `kinks`"
         raise ValueError(f"{phi} depends on traced values, {hint}") from error
-    return evaluate
 
 
 def _panels(

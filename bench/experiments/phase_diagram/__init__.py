@@ -62,7 +62,8 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
         require_known("activation", self.activation, ACTIVATIONS)
-        require_scale("ratio", self.ratio)
+        if self.ratio or not self.sigma_w:
+            require_scale("ratio", self.ratio)
         if self.sigma_w:
             require_scale("sigma_w", self.sigma_w)
         require_scale("sigma_b", self.sigma_b)
