@@ -49,10 +49,10 @@ def rebuilt(session: nox.Session, *requirements: str) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the test suite on the CPU, against the built wheel; on other Pythons what their JAX may change."""
-    rebuilt(session, *group("test"))
+    rebuilt(session, "--no-compile", *group("test"))  # Python compiles the few modules that are imported
     left_out = [f"--ignore={path}" for path in SAME_FOR_ALL if session.python != RUNNING]
     arguments = ("-n", "auto", "--dist", "loadfile", "--benchmark-disable", *left_out, *session.posargs)
-    session.run("pytest", *arguments, env=ON_CPU)
+    session.run("pytest", *arguments, env=ON_CPU | {"PYTHONDONTWRITEBYTECODE": ""})
 
 
 @nox.session

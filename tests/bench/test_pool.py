@@ -20,7 +20,33 @@ from signalprop.bench.engine import provenance, store
 from signalprop.bench.engine.errors import StoreError
 from signalprop.bench.experiments import find
 
-NAMES = ("matrix-product", "sigmoid-saturation")
+TOYS = """
+from dataclasses import dataclass
+import jax, jax.numpy as jnp, matplotlib.pyplot as plt, xarray as xr
+from signalprop.bench.engine.grid import Grid
+from signalprop.bench.experiment import SIZES, Experiment, Variable
+
+@dataclass(frozen=True)
+class Settings:
+    width: tuple[int, ...] = tuple(range(2, 22))
+    seeds: int = 5
+    seed: int = 0
+    dtype: str = "float32"
+
+def measure(key, point, static):
+    w = jax.random.normal(key, (static["width"],) * 2, point["scale"].dtype)
+    return {"largest": point["scale"] * jnp.linalg.norm(w, 2)}
+
+def toy(name):
+    grid = lambda settings: Grid({"width": settings.width}, {"scale": (1.0, 2.0)}, settings.seeds)
+    declared = {"largest": Variable((), "largest singular value")}
+    table = lambda r: r["largest"].to_dataframe().reset_index()
+    return Experiment(name, "?", dict.fromkeys(SIZES, Settings()), grid, measure, declared,
+                      lambda settings: xr.Dataset(), lambda r: [], lambda r: {"own": plt.subplots()[0]}, table)
+
+FIRST, SECOND = toy("first-toy"), toy("second-toy")
+"""
+NAMES = ("toys:FIRST", "toys:SECOND")
 SMALL = ["--seeds", "6"]
 HERE = partial(pool.processes, "cpu", lambda progress: None)
 KILLER = """
@@ -34,6 +60,16 @@ if multiprocessing.parent_process() is not None:
 def _die(*initial: object) -> None:
     """In place of the start of a worker."""
     os._exit(9)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory) -> Iterator[Path]:
+    """Where commands run: beside the toys, two experiments of twenty small programs and one small figure."""
+    here = tmp_path_factory.mktemp("toys")
+    (here / "toys.py").write_text(TOYS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        yield here
 
 
 def command(*words: str, cwd: Path | None = None) -> subprocess.Popen[str]:
@@ -121,7 +157,7 @@ def test_a_run_interrupted_and_then_killed_leaves_no_process_and_continues_to_th
         process.send_signal(signal.SIGINT)
         code, _, err = finish(process)
     assert (code, err.count("\n")) == (130, 1), err
-    assert "resume with: signalprop run matrix-product" in err
+    assert "resume with: signalprop run toys:FIRST" in err
     assert_gone(workers)
     with at_work(tmp_path) as (process, workers):
         assert workers
@@ -194,9 +230,10 @@ def test_workers_that_die_before_they_begin_are_given_up_and_not_started_for_eve
 ) -> None:
     monkeypatch.setattr(pool, "_enter", _die)
     ended: list[steps.Finished] = []
-    tasks = [steps.Task(name, "quick", tmp_path) for name in NAMES]
+    names = {"matrix-product", "sigmoid-saturation"}
+    tasks = [steps.Task(name, "quick", tmp_path) for name in names]
     pool.run_all(tasks, 2, HERE, ended.append, print)
-    assert {found.name for found in ended} == set(NAMES)
+    assert {found.name for found in ended} == names
     assert all("its worker died 2 times" in found.error for found in ended)
 
 
