@@ -41,8 +41,9 @@ def toy(name):
     grid = lambda settings: Grid({"width": settings.width}, {"scale": (1.0, 2.0)}, settings.seeds)
     declared = {"largest": Variable((), "largest singular value")}
     table = lambda r: r["largest"].to_dataframe().reset_index()
+    figures = lambda r: {"own": plt.subplots()[0]}
     return Experiment(name, "?", dict.fromkeys(SIZES, Settings()), grid, measure, declared,
-                      lambda settings: xr.Dataset(), lambda r: [], lambda r: {"own": plt.subplots()[0]}, table)
+                      lambda settings: xr.Dataset(), lambda r: [], figures, table)
 
 FIRST, SECOND = toy("first-toy"), toy("second-toy")
 """
@@ -64,7 +65,7 @@ def _die(*initial: object) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory) -> Iterator[Path]:
-    """Where commands run: beside the toys, two experiments of twenty small programs and one small figure."""
+    """Where commands run: beside two experiments of twenty small programs and one small figure."""
     here = tmp_path_factory.mktemp("toys")
     (here / "toys.py").write_text(TOYS)
     with pytest.MonkeyPatch.context() as patch:
