@@ -209,7 +209,9 @@ def _activity(site: Site, signal: measured.Signal) -> measured.Activity | None:
     if site.activation is None or signal.finite < 1:
         return None
     largest = float(np.abs(slopes(site.activation[1], _LINE)).max())
-    return measured.activity(slopes(site.activation[1], site.z), largest, signal.cosine)
+    phi, z = site.activation[1], site.z
+    centred = slopes(phi, z - np.asarray(signal.mean, z.dtype))
+    return measured.activity(slopes(phi, z), centred, largest, signal.likeness)
 
 
 @lru_cache(maxsize=256)

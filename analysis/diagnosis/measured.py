@@ -33,6 +33,12 @@ class Signal(NamedTuple):
     cosine: float
     finite: float
 
+    @property
+    def likeness(self) -> float:
+        """Share of the variance of pre-activations that all examples have in common: correlation of two."""
+        shared, own = self.units_std**2, self.examples_std**2
+        return shared / (shared + own) if shared + own > 0 else 1.0
+
 
 class Activity(NamedTuple):
     """Slopes of an activation behind a layer.
@@ -99,20 +105,20 @@ def cosine(rows: np.ndarray) -> float:
     return float(1 - np.sum(away**2) / (n - 1))
 
 
-def activity(slopes: np.ndarray, largest: float, likeness: float) -> Activity:
+def activity(slopes: np.ndarray, centred: np.ndarray, largest: float, likeness: float) -> Activity:
     """Numbers of slopes of shape (examples, ..., units).
 
     Args:
         slopes: phi'(z).
+        centred: phi' of z without its mean over all: what silences units by chance is not an offset.
         largest: Supremum of their size.
-        likeness: Mean cosine between examples of the pre-activations.
+        likeness: See `Signal.likeness`.
     """
     rows = np.asarray(slopes).astype(np.float64).reshape(-1, slopes.shape[-1] if slopes.ndim > 1 else 1)
     silent = float(np.all(rows == 0, axis=0).mean())
-    by_chance = silent_by_chance(float(np.mean(rows == 0)), likeness, len(slopes)) if silent else 0.0
-    return Activity(
-        float(np.mean(np.abs(rows) < SATURATED * largest)), silent, by_chance, float(np.mean(rows**2))
-    )
+    by_chance = silent_by_chance(float(np.mean(centred == 0)), likeness, len(slopes)) if silent else 0.0
+    saturated = float(np.mean(np.abs(rows) < SATURATED * largest))
+    return Activity(saturated, silent, by_chance, float(np.mean(rows**2)))
 
 
 def silent_by_chance(inactive: float, likeness: float, examples: int) -> float:

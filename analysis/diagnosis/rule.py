@@ -248,8 +248,9 @@ def _local(network: Measured) -> Iterator[Finding]:
     limit = THRESHOLDS["saturated"].value
     for layer in network.layers:
         if layer.activity is not None and layer.bounded and layer.activity.saturated > limit:
+            wide = layer.weights is not None and layer.weights.root > 1.5 * layer.critical_sigma_w
             yield Finding(
-                "saturated",
+                "weights too large" if wide else "saturated",
                 layer.name,
                 "share of saturated units",
                 layer.activity.saturated,

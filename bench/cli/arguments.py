@@ -139,6 +139,28 @@ class List:
 
 
 @dataclass(frozen=True)
+class Diagnose:
+    """Measure how gradients flow through a network of yours, beside theory, and name what is wrong with it.
+
+    TARGET is package.module:factory; factory() returns a model, or (model, batch), or (model, batch, loss). A
+    model is an nnx.Module, (linen module, variables) or (function, params). Exit code 0 fine, 1 broken.
+    """
+
+    target: tyro.conf.Positional[str]
+    """What makes the model, as package.module:factory."""
+    data: Path | None = None
+    """An .npz file with the batch: its arrays in their order, one alone as itself."""
+    loss: str = ""
+    """Loss of (model, batch), as package.module:function."""
+    json: bool = False
+    """Everything, for machines."""
+    figure: Path | None = None
+    """File to draw to: .png, .svg or .pdf."""
+    full: bool = False
+    """Show every layer by itself."""
+
+
+@dataclass(frozen=True)
 class Theory:
     """Print what theory predicts for given parameters, as a table or as JSON.
 
@@ -162,6 +184,7 @@ COMMANDS: dict[str, type] = {
     "report": Report,
     "compare": Compare,
     "clean": Clean,
+    "diagnose": Diagnose,
     "theory": Theory,
     "info": Info,
 }

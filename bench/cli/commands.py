@@ -246,6 +246,30 @@ def _state(verdicts: Path) -> str:
     return ", ".join(f"{agreements.count(a)} {a}" for a in sorted(set(agreements)))
 
 
+def diagnose(options: arguments.Diagnose) -> int:
+    """``signalprop diagnose``."""
+    from signalprop.bench.cli.target import opened
+
+    os.environ.update(machine.environment(""))
+    model, batch, loss = opened(options.target, options.data, options.loss)
+    from signalprop.bench.diagnosis.diagnose import DiagnoseError
+    from signalprop.bench.diagnosis.diagnose import diagnose as measure
+    from signalprop.bench.diagnosis.text import screen
+
+    try:
+        report = measure(model, batch, loss)
+    except DiagnoseError as error:
+        raise InputError(str(error)) from error
+    if options.json:
+        print(report.json())
+    else:
+        print(screen(report, width=console.width if sys.stdout.isatty() else 120, full=options.full))
+    if options.figure is not None:
+        report.figure().savefig(options.figure)
+        print(f"wrote {options.figure}", file=sys.stderr)
+    return 0 if report.cause == "fine" else 1
+
+
 def theory(args: Sequence[str]) -> int:
     """``signalprop theory``."""
     from signalprop.bench.theory.topics import TOPICS, find_options

@@ -12,6 +12,13 @@ from signalprop.bench.diagnosis.report import Report
 from signalprop.models.activations import ACTIVATIONS
 from signalprop.models.adapters import adapted
 
+KNOWN = ACTIVATIONS | {  # what JAX offers besides
+    "gelu (tanh)": jax.nn.gelu, "relu6": jax.nn.relu6, "hard_sigmoid": jax.nn.hard_sigmoid,
+    "hard_swish": jax.nn.hard_silu, "celu": jax.nn.celu, "mish": jax.nn.mish,
+    "squareplus": jax.nn.squareplus, "log_sigmoid": jax.nn.log_sigmoid,
+}  # fmt: skip
+"""Activations that are called by their names; any other is called custom."""
+
 
 class DiagnoseError(ValueError):
     """A model, batch or loss that cannot be diagnosed; one line that says why, and what to give instead."""
@@ -58,7 +65,7 @@ def diagnose(
         raise DiagnoseError(_why(error)) from error
     _require_number(opened)
     with _quiet():
-        found = layers.measure(opened, jax.tree.leaves(parts), ACTIVATIONS)
+        found = layers.measure(opened, jax.tree.leaves(parts), KNOWN)
     dtypes = {str(x.dtype) for x in parts[0] if _is_float(x)}
     narrowest = min(dtypes, key=lambda d: jnp.finfo(d).bits)
     return Report(found, tuple(rule.findings(found, float(jnp.finfo(narrowest).eps))), narrowest, own.notes)

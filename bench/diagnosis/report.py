@@ -69,7 +69,11 @@ class Report:
         return draw(self)
 
     def to_json(self, path: str | Path) -> None:
-        """Write everything, the schema's version first; NaN as null, infinities as strings."""
+        """Write everything, see `json`."""
+        Path(path).write_text(self.json() + "\n")
+
+    def json(self) -> str:
+        """Everything as JSON, the schema's version first; NaN as null, infinities as strings."""
         content = {
             "schema": SCHEMA,
             "cause": self.cause,
@@ -80,7 +84,7 @@ class Report:
             "not_checked": NOT_CHECKED,
             **dataclasses.asdict(self.measured),
         }
-        Path(path).write_text(json.dumps(_strict(content), indent=1) + "\n")
+        return json.dumps(_strict(content), indent=1)
 
     def __str__(self) -> str:
         from signalprop.bench.diagnosis.text import screen

@@ -27,8 +27,14 @@ COLUMNS = (
 )
 
 
-def screen(report: Report, width: int = 116) -> str:
-    """The report as text."""
+def screen(report: Report, width: int = 120, full: bool = False) -> str:
+    """The report as text.
+
+    Args:
+        report: The report.
+        width: Characters in a line.
+        full: Whether every layer has a line of its own.
+    """
     console = Console(file=StringIO(), width=width, highlight=False, soft_wrap=True)
     lead = "FINE" if report.cause == "fine" else f"BROKEN: {report.cause}"
     console.print(f"{lead}. {report.verdict[0].upper()}{report.verdict[1:]}")
@@ -36,9 +42,10 @@ def screen(report: Report, width: int = 116) -> str:
         console.print(f"  {name:11}{line}")
     console.print()
     table = Table(*COLUMNS, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in table.columns[3:]:
-        column.justify = "right"
-    for run in _runs(report.measured.layers):
+    for k, column in enumerate(table.columns):
+        column.justify, column.no_wrap = "left" if k < 3 else "right", k > 0
+    layers = report.measured.layers
+    for run in [[layer] for layer in layers] if full else _runs(layers):
         table.add_row(*_cells(run))
     console.print(table)
     assert isinstance(console.file, StringIO)
@@ -88,16 +95,23 @@ def _alike(a: Layer, b: Layer) -> bool:
     return (a.kind, a.activation, a.units) == (b.kind, b.activation, b.units)
 
 
+def _differing(first: str, last: str) -> str:
+    """The end of the second name, from the part on in which it differs from the first."""
+    a, b = first.split("/"), last.split("/")
+    k = next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), 0)
+    return "/".join(b[k:])
+
+
 def _cells(run: Sequence[Layer]) -> list[str]:
     first, last = run[0], run[-1]
-    name = first.name if len(run) == 1 else f"{first.name} .. {last.name} ({len(run)})"
+    name = first.name if len(run) == 1 else f"{first.name} .. {_differing(first.name, last.name)}"
 
     def middle(values: Sequence[float], form: str, scale: float = 1.0) -> str:
         finite = [x * scale for x in values if np.isfinite(x)]
         return format(float(np.median(finite)), form) if finite else "-"
 
     def gradient(layer: Layer) -> str:
-        return "0" if layer.log_gradient == -np.inf else f"1e{layer.log_gradient / DECADE:+.1f}"
+        return "0" if layer.log_gradient == -np.inf else f"{layer.log_gradient / DECADE:.1f}"
 
     predicted = [x.prediction for x in run if x.prediction is not None]
     gains, spreads = [p.log_gain for p in predicted], [p.deviation for p in predicted]
@@ -105,7 +119,7 @@ def _cells(run: Sequence[Layer]) -> list[str]:
     activities = [x.activity for x in run if x.activity is not None]
     return [
         name,
-        first.kind,
+        {"convolution": "conv", "embedding": "embed"}.get(first.kind, first.kind),
         first.activation or "-",
         middle([x.weights.sigma_w for x in run if x.weights], ".2f"),
         middle([np.exp(x.signal.log_rms) for x in run], ".3g"),

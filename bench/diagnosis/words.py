@@ -108,6 +108,15 @@ def _local(f: Finding, network: Measured, dtype: str) -> str:
     return f"{100 * f.number:.0f} % of the units of {f.where} are {kind}{by_chance}."
 
 
+def _too_wide(f: Finding, network: Measured) -> str:
+    layer = next(x for x in network.layers if x.name == f.where)
+    sigma_w = layer.weights.root if layer.weights is not None else np.nan
+    return (
+        f"{100 * f.number:.0f} % of the units of {f.where} are saturated: sigma_w is {sigma_w:.2f}, and"
+        f" {layer.activation} keeps gradients at {layer.critical_sigma_w:.2f}."
+    )
+
+
 SENTENCES: dict[str, Callable[[Finding, Measured, str], str]] = {
     "input": _input,
     "not finite": lambda f, n, d: f"{f.where} holds numbers that are not finite.",
@@ -127,7 +136,9 @@ SENTENCES: dict[str, Callable[[Finding, Measured, str], str]] = {
     "recurrent too small": _time,
     "recurrent too large": _time,
     "weights too small": _depth,
-    "weights too large": _depth,
+    "weights too large": lambda f, n, d: (
+        _depth(f, n, d) if f.threshold_name == "decades" else _too_wide(f, n)
+    ),
     "activation": _depth,
     "one layer": _depth,
     "branches": _depth,
