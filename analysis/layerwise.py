@@ -110,7 +110,27 @@ def layerwise(
         jnp.broadcast_to(jnp.asarray(value, dtype), scale.shape)
         for value in (sigma_b, weight_mean, bias_mean)
     )
-    zero, start = jnp.zeros((), dtype), (jnp.asarray(mean_0, dtype), jnp.asarray(q_0, dtype))
+    start, widths = (jnp.asarray(mean_0, dtype), jnp.asarray(q_0, dtype)), jnp.append(fan_in[1:], jnp.inf)
+    signal = _signal(phi, (weight_mean, scale, bias_mean, spread, widths), start)
+    mean, q, share, signal_variance, moments = signal
+    log_gradient, log_variance = _gradient((weight_mean, scale, fan_in, share), moments)
+    chi_1 = jnp.append(scale[1:], scale[-1:]) ** 2 * moments.slopes[:, 0, 0]
+    in_range = jnp.maximum(jnp.max(signal_variance), log_variance) <= LARGEST_VARIANCE
+    return Layerwise(mean, q, signal_variance, chi_1, log_gradient, log_variance, in_range, moments.error)
+
+
+def _signal(
+    phi: Elementwise, layers: tuple[Array, ...], start: tuple[Array, Array]
+) -> tuple[Array, Array, Array, Array, _Moments]:
+    """The way up: of every layer m, q, the share of v that is not the biases', its variance, its averages.
+
+    Args:
+        phi: Activation.
+        layers: w, sigma_w, b, sigma_b and number of units of every layer.
+        start: Mean and mean square of the input.
+    """
+    dtype = start[0].dtype
+    largest = float(jnp.finfo(dtype).max) ** 0.5
 
     def up(
         below: tuple[Array, Array, Array], layer: tuple[Array, ...]
@@ -127,14 +147,20 @@ def layerwise(
         by_place = moments.stretch * moments.gains.T * jnp.array([[1, 0.5], [2, 1]])
         above = by_place @ varied @ by_place.T + moments.values / n
         within = jnp.clip(moments.value, -(largest**0.5), largest**0.5), jnp.minimum(moments.square, largest)
-        return (*within, above), (mean, variance, share, jnp.trace(varied), moments)
+        q = jnp.where(variance > largest, jnp.inf, mean**2 + variance)
+        return (*within, above), (mean, q, share, jnp.trace(varied), moments)
 
-    largest = float(jnp.finfo(dtype).max) ** 0.5
-    widths = jnp.append(fan_in[1:], jnp.inf)
-    layers = weight_mean, scale, bias_mean, spread, widths
-    _, (mean, variance, share, signal_variance, moments) = lax.scan(
-        up, (*start, jnp.zeros((2, 2), dtype)), layers
-    )
+    _, found = lax.scan(up, (*start, jnp.zeros((2, 2), dtype)), layers)
+    return found
+
+
+def _gradient(layers: tuple[Array, ...], moments: _Moments) -> tuple[Array, Array]:
+    """The way down: of every layer the log of the squared gradient over that of the last, and its variance.
+
+    Args:
+        layers: w, sigma_w, fan-in and `_signal`'s share of every layer.
+        moments: Averages over every layer.
+    """
 
     def down(
         above: tuple[Array, Array, Array], layer: tuple[Array, Array, Array, Array, _Moments]
@@ -151,15 +177,11 @@ def layerwise(
         log_variance += (3 * of.fourth / of.slopes[0, 0] ** 2 - 1) / n
         return (log_squares, coherent, log_variance), (log_squares, log_variance)
 
-    inner = jax.tree.map(lambda x: x[:-1], moments)
-    layers_above = weight_mean[1:], scale[1:], fan_in[1:], share[1:], inner
-    top = zero, jnp.eye(2, dtype=dtype), zero
-    _, (log_gradient, log_variance) = lax.scan(down, top, layers_above, reverse=True)
-    log_gradient, log_variance = jnp.append(log_gradient, 0), jnp.append(log_variance, 0)
-    chi_1 = jnp.append(scale[1:], scale[-1:]) ** 2 * moments.slopes[:, 0, 0]
-    in_range = jnp.maximum(jnp.max(signal_variance), log_variance) <= LARGEST_VARIANCE
-    q = jnp.where(variance > largest, jnp.inf, mean**2 + variance)
-    return Layerwise(mean, q, signal_variance, chi_1, log_gradient, log_variance, in_range, moments.error)
+    zero, inner = jnp.zeros((), layers[0].dtype), jax.tree.map(lambda x: x[:-1], moments)
+    above = *(values[1:] for values in layers), inner
+    _, found = lax.scan(down, (zero, jnp.eye(2, dtype=zero.dtype), zero), above, reverse=True)
+    log_gradient, log_variance = (jnp.append(values, 0) for values in found)
+    return log_gradient, log_variance
 
 
 def _averages(phi: Elementwise, mean: Array, variance: Array) -> _Moments:
