@@ -1,6 +1,5 @@
 """Which code decided the numbers of a run: its measurement and theory, and every module that these import."""
 
-import ast
 import hashlib
 import json
 import os
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from signalprop.bench.engine import machine, store
-from signalprop.bench.engine.sources import sources
+from signalprop.bench.engine.sources import imported, sources
 from signalprop.bench.experiment import Experiment
 
 ROOT = Path(__file__).parents[2]  # where analysis, models and bench lie, in a checkout and when installed
@@ -76,9 +75,8 @@ def deciding_files(modules: Iterable[str], root: Path = ROOT) -> list[Path]:
         path = _file(name, root)
         if path and path not in found and name not in NO_NUMBERS:
             found.add(path)
-            for module, member in _imported(path, path.stat().st_mtime_ns):
-                inside = f"{module}.{member}"
-                waiting.append(inside if _file(inside, root) else module)
+            for inside in _imported(path, path.stat().st_mtime_ns):
+                waiting.append(inside if _file(inside, root) else inside.rpartition(".")[0])
     return sorted(found)
 
 
@@ -93,9 +91,8 @@ def _file(module: str, root: Path) -> Path | None:
 
 
 @cache
-def _imported(path: Path, changed: int) -> tuple[tuple[str, str], ...]:
-    """Modules of the suite that a file imports from, each with the name that it takes."""
+def _imported(path: Path, changed: int) -> tuple[str, ...]:
+    """Modules of the suite that a file imports, and members of them, as ``module.member``."""
     del changed  # a file that was edited is read again
-    found = [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.ImportFrom)]
-    ours = [(node, str(node.module)) for node in found if str(node.module).startswith("signalprop.")]
-    return tuple((module, alias.name) for node, module in ours for alias in node.names)
+    names = imported(path.read_bytes())
+    return tuple(name for name in names if name.startswith("signalprop.") and name.count(".") > 1)

@@ -48,6 +48,28 @@ def sources(experiment: Experiment, settings: Any) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def imported(text: bytes, package: tuple[str, ...] = ()) -> list[str]:
+    """Names that a source file imports: modules, and members of modules as ``module.member``.
+
+    Args:
+        text: The source; nothing is imported by one that does not parse.
+        package: Where the file lies, for relative imports.
+    """
+    try:
+        nodes = [*ast.walk(ast.parse(text))]
+    except SyntaxError:  # importing it will say so
+        return []
+    names: list[str] = []
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names += [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
+    return names
+
+
 def _add(module: str, found: dict[str, str]) -> None:
     """Add a module and what it imports from its folder."""
     top = module.partition(".")[0]
@@ -66,25 +88,8 @@ def _add(module: str, found: dict[str, str]) -> None:
             seen.add(path)
             text = path.read_bytes()
             found[path.relative_to(root).as_posix()] = hashlib.sha256(text).hexdigest()[:12]
-            waiting += _beside(path, text, root)
-
-
-def _beside(path: Path, text: bytes, root: Path) -> list[Path]:
-    """Files under ``root`` that a file imports."""
-    try:
-        nodes = [*ast.walk(ast.parse(text))]
-    except SyntaxError:  # importing it will say so
-        return []
-    package = path.parent.relative_to(root).parts
-    names: list[str] = []
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else ()
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            names += [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
-    return [found for name in names for found in _files(root, name)]
+            names = imported(text, path.parent.relative_to(root).parts)
+            waiting += [beside for name in names for beside in _files(root, name)]
 
 
 def _files(root: Path, module: str) -> list[Path]:
