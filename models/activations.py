@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import erf, exp, nan, pi, sqrt
+from math import erf, exp, log, nan, pi, sqrt
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,8 @@ class Activation:
         max_slope: Supremum of ``abs(phi'(x))`` over the real line; NaN if unknown.
         homogeneous: Whether ``phi(a x) = a phi(x)`` for every ``a > 0``.
         parts: Functions to look at for kinks in place of this one, where that depends on a traced value.
+        log_slope: Logarithm of ``abs(phi'(x))`` where rounding loses the slope itself, as ``1 - tanh(x)^2``
+            beyond 19 in float64; None where it does not, or nobody said.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Activation:
     max_slope: float
     homogeneous: bool = False
     parts: tuple[Callable[[Array], Array], ...] = ()
+    log_slope: Callable[[Array], Array] | None = None
 
     def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Apply the function elementwise."""
@@ -54,7 +57,7 @@ class Activation:
         then share one matrix product.
         """
         scaled = lambda x: jnp.multiply(factor, self.function(x))  # noqa: E731
-        return replace(self, function=scaled, max_slope=nan, parts=self.parts or (self,))
+        return replace(self, function=scaled, max_slope=nan, parts=self.parts or (self,), log_slope=None)
 
 
 def derivative(phi: Callable[[Array], Array], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -83,10 +86,23 @@ def _binary_step(x: Array) -> Array:
     return jnp.where(x >= 0, 1, 0).astype(x.dtype)
 
 
+def _log_slope_of_tanh(x: Array) -> Array:
+    size = jnp.abs(x)
+    return 2 * (log(2) - size - jnp.log1p(jnp.exp(-2 * size)))
+
+
+def _log_slope_of_sigmoid(x: Array) -> Array:
+    return jax.nn.log_sigmoid(x) + jax.nn.log_sigmoid(-x)
+
+
+def _log_slope_of_erf(x: Array) -> Array:
+    return log(2 / sqrt(pi)) - x**2
+
+
 ACTIVATIONS = {
     "linear": Activation("linear", _linear, (), 1.0, homogeneous=True),
-    "sigmoid": Activation("sigmoid", jax.nn.sigmoid, (), 0.25),
-    "tanh": Activation("tanh", jnp.tanh, (), 1.0),
+    "sigmoid": Activation("sigmoid", jax.nn.sigmoid, (), 0.25, log_slope=_log_slope_of_sigmoid),
+    "tanh": Activation("tanh", jnp.tanh, (), 1.0, log_slope=_log_slope_of_tanh),
     "hard_tanh": Activation("hard_tanh", jax.nn.hard_tanh, (-1.0, 1.0), 1.0),
     "softsign": Activation("softsign", jax.nn.soft_sign, (0.0,), 1.0),
     "relu": Activation("relu", jax.nn.relu, (0.0,), 1.0, homogeneous=True),
@@ -96,7 +112,7 @@ ACTIVATIONS = {
     "gelu": Activation("gelu", _gelu, (), GELU_MAX_SLOPE),
     "silu": Activation("silu", jax.nn.silu, (), SILU_MAX_SLOPE),
     "softplus": Activation("softplus", jax.nn.softplus, (), 1.0),
-    "erf": Activation("erf", jax.scipy.special.erf, (), 2 / sqrt(pi)),
+    "erf": Activation("erf", jax.scipy.special.erf, (), 2 / sqrt(pi), log_slope=_log_slope_of_erf),
     "sin": Activation("sin", jnp.sin, (), 1.0),
     "binary_step": Activation("binary_step", _binary_step, (0.0,), 0.0),
 }
@@ -107,7 +123,8 @@ def activation(name: str) -> Activation:
 
     Args:
         name: A key of ``ACTIVATIONS``, or ``module:name`` of an elementwise callable. A plain callable is
-            wrapped; its attributes ``kinks``, ``max_slope`` and ``homogeneous`` are kept where it has them.
+            wrapped; its attributes ``kinks``, ``max_slope``, ``homogeneous``, ``log_slope`` are kept where it
+            has them.
 
     Returns:
         The activation; of an imported one without attributes, kinks None, slope NaN and not homogeneous.
@@ -133,6 +150,7 @@ def activation(name: str) -> Activation:
         None if kinks is None else tuple(kinks),
         getattr(function, "max_slope", nan),
         getattr(function, "homogeneous", False),
+        log_slope=getattr(function, "log_slope", None),
     )
 
 

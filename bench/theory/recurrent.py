@@ -54,6 +54,12 @@ class Lyapunov:
             return Prediction(values)
         whole = self._spectrum(phi, q, PLACES)
         values |= {"dimension_per_unit": float(dimension(whole)), "entropy_per_unit": float(entropy(whole))}
+        if np.isneginf(whole).any():
+            first = places(PLACES)[np.isneginf(whole)][0] - 0.5 / PLACES
+            values["minus_infinity"] = (
+                f"from x = {first:.3g} on, where only units are left whose slope is 0, or too small for "
+                f"{whole.dtype} to hold"
+            )
         spectrum = self._spectrum(phi, q, self.exponents)
         return Prediction(values, {"x": places(self.exponents), "exponent": spectrum})
 

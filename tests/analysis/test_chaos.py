@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import optimize, special
 
 from signalprop.analysis import chaos, lyapunov, meanfield
 from signalprop.analysis.gaussian import expectation
+from signalprop.models.activations import ACTIVATIONS
 
 # g, noise, q, largest exponent: an independent program in NumPy and SciPy
 TABLE = np.array([
@@ -72,6 +74,26 @@ def test_the_spectrum_adds_up_to_the_mean_logarithm_of_the_determinant(spectrum)
     assert weight @ found[0][:-1] / 2 == pytest.approx(float(np.log(4) - 1 + log_slopes) / 2, abs=2e-3)
     largest = np.log(meanfield.chi_1(jnp.tanh, 1.0, 2.0)) / 2
     np.testing.assert_allclose([values[-1] for values in found], largest, atol=1e-12)
+
+
+def test_where_most_units_saturate_the_spectrum_is_that_of_their_true_slopes():
+    """At gain 30 slopes of tanh go down to exp(-600); 1 - tanh^2 is 0 for more than half of the units."""
+    phi, g, x = ACTIVATIONS["tanh"], 30.0, np.array([0.02, 0.2, 0.4, 0.6, 0.9, 0.99])
+    q = float(chaos.mean_field_q(phi, g))
+    z = (np.arange(40_000) + 0.5) * 2.5e-4
+    shares, u = np.exp(-(z**2) / 2) / np.sum(np.exp(-(z**2) / 2)), np.sqrt(q) * z
+    log_d = 4 * (np.log(2) - u - np.log1p(np.exp(-2 * u)))
+    log_v = [
+        optimize.brentq(lambda v, x=x: special.expit(log_d - v) @ shares - x, -2000, 20, xtol=1e-9) for x in x
+    ]
+    exact = np.log(g * g * x) / 2 + np.array(log_v) / 2
+    found, bare = (
+        np.asarray(jax.vmap(lambda x, phi=phi: chaos.mean_field_spectrum(phi, x, g, q))(x))
+        for phi in (phi, jnp.tanh)
+    )
+    np.testing.assert_allclose(found, exact, rtol=2e-3)  # each node stands for a cell of the rule
+    np.testing.assert_allclose(bare[:3], exact[:3], rtol=2e-3)
+    assert np.all(np.isneginf(bare[3:]))
 
 
 def test_constant_slopes_give_newmans_law_and_isometry():

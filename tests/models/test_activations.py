@@ -46,6 +46,17 @@ def test_function_and_two_derivatives_are_continuous_except_at_the_kinks(phi):
     assert jumps_at == set(phi.kinks)
 
 
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "erf"])
+def test_the_log_of_the_slope_goes_on_where_rounding_loses_the_slope(name):
+    phi = ACTIVATIONS[name]
+    x = np.linspace(-5.0, 5.0, 101)
+    np.testing.assert_allclose(phi.log_slope(x), np.log(phi.derivative(x)), atol=1e-9)  # 1 - tanh(5)^2: 2e-4
+    ends = {"tanh": np.log(4) - 600, "sigmoid": -300, "erf": np.log(2 / np.sqrt(np.pi)) - 300**2}
+    np.testing.assert_allclose(phi.log_slope(np.array([-300.0, 300.0])), ends[name], rtol=1e-15)
+    assert phi.derivative(jnp.asarray(300.0)) == 0
+    assert phi.times(2.0).log_slope is None
+
+
 @EVERY
 def test_homogeneous_flag_tells_whether_scaling_passes_through(phi):
     x = jnp.asarray([-3.0, -0.2, 0.0, 0.7, 5.0])

@@ -35,6 +35,15 @@ def test_a_correction_that_is_not_small_is_withheld_with_the_width_that_would_do
     assert slopeless["finite_width_correction"] == "withheld: every slope is 0"
 
 
+def test_minus_infinity_is_printed_with_its_place_and_only_where_no_slope_is_left():
+    tanh = Lyapunov(gain=30.0, exponents=3).predict()
+    assert np.isfinite(tanh.table["exponent"]).all()
+    assert "minus_infinity" not in tanh.values
+    relu = Lyapunov(activation="relu", gain=1.0, noise=1.0, exponents=4).predict()
+    assert list(np.isneginf(relu.table["exponent"])) == [False, False, True, True]
+    assert relu.values["minus_infinity"].startswith("from x = 0.5 on")
+
+
 @pytest.mark.parametrize(
     ("given", "option"),
     [({"gain": 0.0}, "--gain"), ({"noise": -1.0}, "--noise"), ({"exponents": 0}, "--exponents"),
