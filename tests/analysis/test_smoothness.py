@@ -157,6 +157,20 @@ def test_a_siren_has_the_closed_forms_of_a_sine(sigma_w):
     assert bool(point.converged)
 
 
+@pytest.mark.parametrize("kinks", [None, ()])
+def test_a_slope_that_is_lost_in_the_error_of_its_average_has_no_depth(kinks):
+    """sin(a x) at sigma_w = 1: q = (1 - exp(-2 a^2 q)) / 2, slope a^2 exp(-a^2 q) of the angle at c* = 0."""
+    fast, slow = (Activation(f"sin {a}", lambda x, a=a: jnp.sin(a * x), kinks, float(a)) for a in (10, 2))
+    lost, seen = meanfield.fixed_point(fast, 1.0, 0.0), meanfield.fixed_point(slow, 1.0, 0.0)
+    assert lost.c_star < 1e-4  # where the map is flat to rounding, so is what tells its fixed point
+    assert (lost.xi_q, lost.xi_c) == (0, 0)
+    np.testing.assert_allclose(lost.xi_grad, -1 / np.log(50), rtol=1e-9)
+    q = float(seen.q_star)
+    np.testing.assert_allclose(q, (1 - np.exp(-8 * q)) / 2, rtol=1e-10)
+    np.testing.assert_allclose(seen.xi_c, -1 / np.log(4 * np.exp(-4 * q)), rtol=1e-8)
+    np.testing.assert_allclose(seen.xi_q, -1 / np.log(4 * np.exp(-8 * q)), rtol=1e-8)
+
+
 def test_a_siren_on_pixel_coordinates_has_its_profile():
     """E sin(30 u)^2 = 1/2 and chi_1 = 450 sigma_w^2 where exp(-1800 q) is 0."""
     q = meanfield.length_trajectory(siren, 0.408, 0.0, 21700.0, 3)
