@@ -20,7 +20,7 @@ from signalprop.analysis.roots import first_crossing
 from signalprop.analysis.spectraldensity import Layer, layer
 
 Weights = Literal["gaussian", "orthogonal"]
-Family = Weights | Float[Array, ""]  # a traced number is 1 for Gaussian and 0 for orthogonal weights
+Family = Weights | Float[ArrayLike, ""]  # 1 is Gaussian and 0 orthogonal; the number may be traced
 Scalar = Float[ArrayLike, ""]
 POINTS = 200  # over the whole spectrum, from which shares are summed
 MISSING = 2.5e-4  # smoothed share of a spectrum below the points that `spectrum` chooses
@@ -39,7 +39,7 @@ def moments(
     sigma_w: Float[ArrayLike, ""],
     q: Float[ArrayLike, ""],
     depth: Float[ArrayLike, ""],
-    weights: Weights = "gaussian",
+    weights: Family = "gaussian",
 ) -> Moments:
     r"""First two moments of the squared singular values of the Jacobian of a wide network.
 
@@ -53,7 +53,7 @@ def moments(
         sigma_w: Weight scale, above zero.
         q: Mean squared pre-activation, the same in every layer; at 0 the limit of small q.
         depth: Number L of layers.
-        weights: ``gaussian`` or ``orthogonal``.
+        weights: ``gaussian``, ``orthogonal``, or 1 or 0, which may be traced.
 
     Returns:
         Natural logarithm of the mean, and the relative variance; NaN where phi' vanishes everywhere.
@@ -127,7 +127,7 @@ def edge(
         sigma_w: Weight scale, above zero.
         q: Mean squared pre-activation, the same in every layer.
         depth: Number L of layers, may be traced.
-        weights: ``gaussian``, ``orthogonal``, or a traced 1 or 0.
+        weights: ``gaussian``, ``orthogonal``, or 1 or 0, which may be traced.
 
     Returns:
         The edge; -inf where phi' vanishes almost everywhere.
@@ -160,7 +160,8 @@ def atoms(
 
     .. math:: P(\lambda = 0) = P(d = 0), \qquad P(\lambda = (\sigma_w^2 d_0)^L) = 1 - L (1 - P(d = d_0))
 
-    at every depth: 1/2 for relu. The second only for orthogonal weights and while above 0; d_0 is the most
+    at every depth: 1/2 for relu. Slopes that the dtype cannot tell from 0 count as 0, as those of half of the
+    units of tanh at q = 870. The second only for orthogonal weights and while above 0; d_0 is the most
     probable slope that is not 0, as 1 of hard_tanh or linear.
 
     Args:
@@ -168,7 +169,7 @@ def atoms(
         sigma_w: Weight scale, above zero.
         q: Mean squared pre-activation, the same in every layer.
         depth: Number L of layers, may be traced.
-        weights: ``gaussian``, ``orthogonal``, or a traced 1 or 0.
+        weights: ``gaussian``, ``orthogonal``, or 1 or 0, which may be traced.
 
     Raises:
         ValueError: If ``weights`` is neither.
@@ -226,7 +227,7 @@ def jacobian_density(
         sigma_w: Weight scale, above zero.
         q: Mean squared pre-activation, the same in every layer.
         depth: Number L of layers, may be traced.
-        weights: ``gaussian``, ``orthogonal``, or a traced 1 or 0.
+        weights: ``gaussian``, ``orthogonal``, or 1 or 0, which may be traced.
 
     Returns:
         The density. Where phi' vanishes almost everywhere all singular values are 0: the densities are 0.
@@ -273,9 +274,9 @@ class _Given(NamedTuple):
 
 def _given(phi: Elementwise, sigma_w: Scalar, q: Scalar, depth: ArrayLike, weights: Family) -> _Given:
     """The arguments as arrays of one dtype: what follows is compiled once for all activations."""
-    gaussian = _gaussian(weights) if isinstance(weights, str) else weights
     law = layer(phi, sigma_w, q)
-    return _Given(law, jnp.asarray(depth, law.slopes.dtype), jnp.asarray(gaussian, law.slopes.dtype))
+    dtype = law.slopes.dtype
+    return _Given(law, jnp.asarray(depth, dtype), jnp.asarray(_gaussian(weights), dtype))
 
 
 @jax.jit
@@ -392,8 +393,12 @@ def _low_end(law: Layer, depth: Array, gaussian: Array) -> Array:
     return jnp.maximum(by_mass, jnp.log1p(-jnp.minimum(spread, 1)))
 
 
-def _gaussian(weights: Weights) -> float:
-    """1 for Gaussian, 0 for orthogonal weights."""
-    if weights not in _GAUSSIAN:
+def _gaussian(weights: Family) -> ArrayLike:
+    """1 for Gaussian, 0 for orthogonal weights; a number that is traced is believed."""
+    if isinstance(weights, jax.core.Tracer):
+        return weights
+    if isinstance(weights, str) and weights in _GAUSSIAN:
+        return _GAUSSIAN[weights]
+    if isinstance(weights, str) or np.ndim(weights) or weights not in (0, 1):
         raise ValueError(f"weights must be 'gaussian' or 'orthogonal', got {weights!r}")
-    return _GAUSSIAN[weights]
+    return weights

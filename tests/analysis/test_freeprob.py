@@ -311,3 +311,22 @@ def test_float32_is_good_to_a_thousandth():
 def test_unknown_weights_are_refused_everywhere(function):
     with pytest.raises(ValueError, match="weights must be 'gaussian' or 'orthogonal', got 'uniform'"):
         function(jnp.tanh, 1.0, 1.0, 2, weights="uniform")
+
+
+@pytest.mark.parametrize("function", [freeprob.moments, freeprob.edge, freeprob.atoms, freeprob.upper_edge])
+def test_the_family_of_the_weights_may_be_traced_and_a_wrong_one_is_refused(function):
+    at = hard_tanh, 1.3, 0.1, 4
+    both = jax.jit(jax.vmap(lambda weights: function(*at, weights)))(jnp.array([1.0, 0.0]))
+    for place, name in enumerate(("gaussian", "orthogonal")):
+        found = jax.tree.map(lambda values, place=place: values[place], both)
+        np.testing.assert_allclose(found, function(*at, name), rtol=1e-12)
+    for wrong in ("uniform", 0.5, None, jnp.ones(2)):
+        with pytest.raises(ValueError, match="weights must be 'gaussian' or 'orthogonal', got"):
+            function(*at, wrong)
+
+
+def test_the_edge_can_be_differentiated():
+    """Logarithm of lambda_+: 2 L log sigma_w plus what does not depend on sigma_w."""
+    for weights in ("gaussian", "orthogonal"):
+        slope = jax.grad(lambda s, weights=weights: freeprob.edge(jnp.tanh, s, 0.4, 4, weights).log_edge)(1.3)
+        np.testing.assert_allclose(slope, 2 * 4 / 1.3, rtol=1e-9)
