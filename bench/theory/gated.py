@@ -46,7 +46,7 @@ class Memory:
             "e_folding": gated.forget_e_folding(bias),
             "e_folding_typical": 1 / abs(decay.typical),  # all are at most 0, and inf where they are 0
             "e_folding_of_mean": 1 / abs(decay.mean),
-            "e_folding_of_mean_square": 1 / abs(decay.root_mean_square),
+            "e_folding_of_root_mean_square": 1 / abs(decay.root_mean_square),
         }
         values: dict[str, Number] = {
             "chrono_mean_lifetime": 1 + self.longest / 2,
@@ -59,7 +59,11 @@ class Memory:
 
 @dataclass(frozen=True)
 class GatedField:
-    """Mean field of a gated cell whose weights are drawn anew at every step; real LSTMs differ."""
+    """Mean field of a gated cell whose weights are drawn anew at every step; real LSTMs differ.
+
+    Beside the exponent stand jacobian_square, the mean squared singular value of a step, hidden_square,
+    |dh_t/dh_{t-1}|_F^2 / N, and the same of the four terms of dc_t/dc_{t-1}, carousel_square and so on.
+    """
 
     cell: str = "lstm"
     """lstm, gru or minimal_rnn."""
@@ -113,5 +117,5 @@ class GatedField:
             point = gatedfield.lstm(key, *scales, gated.Gates(none, bias, none, none), **follow)
         terms = dict(zip(gated.FourTerms._fields, point.term_squares, strict=True))
         named = {f"{name}_square": value for name, value in terms.items()}
-        whole = {k.removesuffix("_square"): v for k, v in point._asdict().items() if k != "term_squares"}
+        whole = {k: v for k, v in point._asdict().items() if k != "term_squares"}
         return whole | named

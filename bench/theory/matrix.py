@@ -4,7 +4,7 @@ Every topic imports its own mathematics: half of it needs SciPy, which is slow t
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -18,7 +18,8 @@ from signalprop.bench.engine.grid import require_count, require_scale
 from signalprop.bench.theory.prediction import Number, Prediction, find_activation, require_scales
 from signalprop.models.activations import Activation
 
-MOST_BREAKS = 400  # panels of an activation that a spectrum is computed with; memory grows with them
+MOST_PANELS = 120  # of an undeclared activation, where pre-activations lie; memory grows as their square
+REACH = 10.0  # standard deviations of a pre-activation, beyond which no quadrature looks
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,11 @@ class Eigenvalues:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Squared singular values of the Jacobian of a wide network: moments, edge, atoms and density."""
+    """Squared singular values of the Jacobian of a wide network: moments, edge, atoms and density.
+
+    An activation that does not declare its kinks is split into panels on each of which it is resolved. One
+    with more than 120 where pre-activations lie, as sin(10 x) from q = 25 on, is refused.
+    """
 
     activation: str = "tanh"
     """Name, or module:name of a callable of your own."""
@@ -110,11 +115,8 @@ class Spectrum:
         require_count("--points", (self.points,))
         require_scales(self.sigma_w, self.sigma_b)
         phi = find_activation(self.activation)
-        if len(breaks_of(phi)) > MOST_BREAKS:
-            raise InputError(
-                f"--activation: {self.activation} turns too often for the spectrum; write another"
-            )
         q = self._length(phi)
+        phi = self._within_reach(phi, q)
         at = (phi, self.sigma_w, q, self.depth, self.weights)
         chi_1, moments, edge, atoms = jax.jit(
             lambda: (
@@ -147,6 +149,21 @@ class Spectrum:
             "share_above": law.above,
         }
         return Prediction(values, {k: np.asarray(v)[rows] for k, v in columns.items()})
+
+    def _within_reach(self, phi: Activation, q: float) -> Activation:
+        """The same with the ends of panels found for it, where pre-activations lie, as its kinks."""
+        if phi.kinks is not None:
+            return phi
+        reach = REACH * math.sqrt(q)
+        ends = np.array([-reach, *sorted(x for x in breaks_of(phi) if abs(x) < reach), reach])
+        if len(ends) > MOST_PANELS:
+            raise InputError(
+                f"--activation: {self.activation} turns too often for the spectrum at q = {q:.3g}; write "
+                "another, or smaller scales"
+            )
+        # All moments of phi'^2 count, which turn faster than phi; thirds miss the ends that the rule has.
+        thirds = ends[:-1, None] + np.diff(ends)[:, None] * np.arange(3) / 3
+        return replace(phi, kinks=tuple(thirds.ravel()[1:].tolist()))
 
     def _length(self, phi: Activation) -> float:
         if self.q is not None:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import optimize
 
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.theory.topics import TOPICS, find_options
@@ -132,7 +133,7 @@ def test_the_mean_field_of_random_weights_is_withheld_where_units_stay_apart(ens
 
 def test_a_gate_that_never_forgets_keeps_for_ever_and_one_that_always_does_for_an_instant():
     table = find_options("memory")(forget_bias=(1000.0, -50.0, -30.0), noise=0.0).predict().table
-    for name in ("e_folding_typical", "e_folding_of_mean", "e_folding_of_mean_square"):
+    for name in ("e_folding_typical", "e_folding_of_mean", "e_folding_of_root_mean_square"):
         np.testing.assert_allclose(table[name], [np.inf, 0.02, 1 / 30], rtol=1e-9)
 
 
@@ -152,6 +153,25 @@ def test_what_quadrature_cannot_resolve_is_named_with_its_interval(monkeypatch, 
     assert " to -" in lost["unresolved"]
     with pytest.raises(InputError, match="turns too often for the spectrum"):
         find_options("spectrum")(activation="restless:phi").predict()
+
+
+def test_the_spectrum_of_a_fast_sine_is_that_of_slopes_of_all_phases(monkeypatch, tmp_path):
+    """Slopes squared over their mean are 2 cos^2 of any phase: E d / (u - d) = u / sqrt(u (u - 2)) - 1."""
+    (tmp_path / "fast.py").write_text("import jax.numpy as jnp\ndef phi(x):\n    return jnp.sin(10 * x)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    depth = 3
+    found = find_options("spectrum")(activation="fast:phi", depth=depth, points=5).predict().values
+    assert found["converged"]
+    assert found["mass"] == pytest.approx(1, abs=1e-3)
+    assert found["relative_variance"] == pytest.approx(depth * 1.5, rel=1e-9)
+
+    def log_w(log_gap):
+        u = 2 + np.exp(log_gap)
+        z = u / np.sqrt(u * (u - 2)) - 1
+        return depth * np.log(u) + np.log((1 + z) / z) + depth * np.log(z)
+
+    edge = optimize.minimize_scalar(log_w, bounds=(-10, 5), method="bounded").fun
+    assert found["log_upper_edge"] == pytest.approx(edge + depth * np.log(50), abs=2e-5)  # of quadrature
 
 
 @pytest.mark.parametrize(
