@@ -25,7 +25,7 @@ class Growth:
     batch_size: int = 128
     """Examples that batch norm averages over, at least 4."""
     width: int = 256
-    """Units N of a layer, well above the examples, for what typical networks with batch norm show."""
+    """Units N of a layer; well above the examples, for what typical networks with batch norm show."""
     depth: int = 64
     """Number of blocks."""
 
@@ -65,8 +65,10 @@ class Growth:
         """Gains of the branch, and growth of log |gradient|^2 over all blocks."""
         depth, gains = self.depth, growth.branch_gains(phi, 1.0, self.sigma_w)
         in_batches = growth.batch_norm_factor(phi, self.batch_size)
+        at_width = growth.layer_norm_factor(phi, self.width)
         logs = {
             "phi(LayerNorm(W x))": depth * jnp.log(growth.layer_norm_factor(phi)),
+            f"phi(LayerNorm(W x)), N = {self.width}": depth * jnp.log(at_width),
             self._in_batches: depth * jnp.log(in_batches),
             "phi(BatchNorm(W x)), B = inf": depth * jnp.log(growth.batch_norm_factor(phi)),
             "x + F(LayerNorm(x))": growth.pre_layer_norm(depth, *gains).log_gradient[0],

@@ -88,6 +88,42 @@ def test_the_limits_of_batch_and_layer_norm(name, batch, layer):
     )
 
 
+def sampled_norm_layer(rng, phi, slope, n, centred, count):
+    """One layer y' = phi(norm(W y)) in many networks: |dE/dy|^2 |y|^2 over |dE/dy'|^2 |y'|^2.
+
+    The gradient dE/dy' is orthogonal to y', as the norm above hands it down. The lengths of y and y' belong
+    to the layers below and above: in a product of layers they cancel.
+    """
+    y, weights = rng.standard_normal((count, n)), rng.standard_normal((count, n, n))
+    z = np.einsum("kij,kj->ki", weights, y)
+    z -= centred * z.mean(1, keepdims=True)
+    h = z * np.sqrt(n) / np.linalg.norm(z, axis=1, keepdims=True)
+    above, g = phi(h), rng.standard_normal((count, n))
+    g -= above * (np.sum(above * g, 1) / np.sum(above**2, 1))[:, None]
+    d = slope(h) * g
+    d -= centred * d.mean(1, keepdims=True) + h * np.mean(h * d, 1, keepdims=True)
+    below = np.einsum("kij,ki->kj", weights, d) * np.sqrt(n) / np.linalg.norm(z, axis=1, keepdims=True)
+    return np.sum(below**2, 1) * np.sum(y**2, 1) / (np.sum(g**2, 1) * np.sum(above**2, 1))
+
+
+@pytest.mark.parametrize(("name", "phi", "slope", "centred"), [
+    ("relu", lambda h: np.maximum(h, 0), lambda h: h > 0, True),
+    ("tanh", np.tanh, lambda h: 1 / np.cosh(h) ** 2, True),
+    ("tanh", np.tanh, lambda h: 1 / np.cosh(h) ** 2, False),
+])  # fmt: skip
+def test_layer_norm_of_few_units_has_the_term_in_1_over_n(name, phi, slope, centred):
+    rng, wide = np.random.default_rng(3), float(growth.layer_norm_factor(ACTIVATIONS[name]))
+    for n, count, rounds in ((8, 100_000, 2), (32, 10_000, 4)):
+        draws = [sampled_norm_layer(rng, phi, slope, n, centred, count) for _ in range(rounds)]
+        error = np.std(draws) / np.sqrt(count * rounds)
+        found = float(growth.layer_norm_factor(ACTIVATIONS[name], n, centred))
+        assert abs(np.mean(draws) / found - 1) < 5 * error / found + 9 / n**2  # the next order: (3 / N)^2
+        assert abs(np.mean(draws) / wide - 1) > 10 * error / wide  # the term is seen
+    linear = [float(growth.layer_norm_factor(ACTIVATIONS["linear"], 8, norm)) for norm in (True, False)]
+    np.testing.assert_allclose(linear, [6 / 5, 7 / 6], rtol=1e-12)  # exact at every width
+    assert growth.layer_norm_factor(ACTIVATIONS[name], 3) == np.inf
+
+
 def sampled_network(rng, width, batch, depth):
     """Growth of log |gradient|^2 per layer of one relu network with batch norm, towards the input."""
     y, layers, logs = rng.standard_normal((batch, width)), [], []
