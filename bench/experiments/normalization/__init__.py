@@ -43,7 +43,7 @@ class Settings:
     depth: int = 30
     """Layers L."""
     skipped: int = 10
-    """Layers at the input end that are left out of the growth per layer; two at the other end are too."""
+    """Layers at the input end that are left out of the growth per layer; 8 or more to judge batch norm."""
     seeds: int = 24
     """Independent networks."""
     seed: int = 0
@@ -83,8 +83,8 @@ EXPERIMENT = in_folder(
     __name__,
     SIZES,
     {
-        "log_gradient": Variable((*EACH, "layer"), "log of |dE/dy^l|^2 over |dE/dy^L|^2", "nat"),
-        "log_signal": Variable((*EACH, "layer"), "log of the mean square of y^l", "nat"),
+        "log_gradient_squared": Variable((*EACH, "layer"), "log of |dE/dy^l|^2 over |dE/dy^L|^2", "nat"),
+        "log_mean_square": Variable((*EACH, "layer"), "log of the mean square of y^l", "nat"),
         "saturated": Variable(
             ("norm", "activation"), "share of outputs with a slope below a tenth of the largest"
         ),

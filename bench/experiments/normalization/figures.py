@@ -59,7 +59,7 @@ def _panel(axes: Axes, at: xr.Dataset, looks: dict[str, dict[str, Any]]) -> None
     low, high = (int(end) for end in at["window"].values)
     shown = at["layer"].values[::3]
     for name, look in looks.items():
-        log = at["log_gradient"].sel(activation=name) / LN10
+        log = at["log_gradient_squared"].sel(activation=name) / LN10
         anchor = float(log.sel(layer=high).mean("seed"))
         layers = np.array([low, high])
         slope = float(at["rate_predicted"].sel(activation=name)) / LN10

@@ -72,8 +72,8 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
         ]
         which = jnp.array([1 + [*SATURATED].index(n) if n in SATURATED else 0 for n in names])[index]
         return {
-            "log_gradient": 2 * (found.log_gradient - found.log_gradient[-1]),
-            "log_signal": found.log_mean_square,
+            "log_gradient_squared": 2 * (found.log_gradient - found.log_gradient[-1]),
+            "log_mean_square": found.log_mean_square,
             "saturated": jnp.where(keep < 1, jnp.nan, jax.lax.switch(which, shares, found.y)),
             "cosine": cosine,
         }

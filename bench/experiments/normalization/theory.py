@@ -11,9 +11,14 @@ from signalprop.bench.experiments.normalization import EACH, Settings
 from signalprop.bench.experiments.normalization.measure import SATURATED, Case, cases, grid, own_scale
 from signalprop.models.activations import activation, chosen
 
+SETTLED = {"batch": 8, "layer": 1, "rms": 1}  # layers above the input from which on a norm has its own growth
+
 
 def theory(settings: Settings) -> xr.Dataset:
-    """Growth per layer with the part of it that a finite width may take off, saturation, and cosines."""
+    """Growth per layer with the part of it that a finite width may take off, saturation, and cosines.
+
+    The growth under a norm is NaN where the layers that are skipped do not cover its transient, `SETTLED`.
+    """
     kinds, names = cases(settings.batch_size, settings.keep), settings.activation
     scales = jnp.array([own_scale(name) for name in names])
     laws = jax.jit(lambda: jax.lax.map(lambda at: _laws(settings, *at), (jnp.arange(len(names)), scales)))()
@@ -22,6 +27,9 @@ def theory(settings: Settings) -> xr.Dataset:
         if kind.name.startswith("batch") and (size := int(kind.name.split()[1])) < growth.HEAVY_BATCH:
             typical = [growth.batch_norm_typical_factor(activation(n), size, settings.width) for n in names]
             rate[i] = np.log(typical)  # few networks come near a mean of infinite variance
+    for i, kind in enumerate(kinds):
+        if settings.skipped < SETTLED.get(kind.name.split()[0], 0):
+            rate[i] = np.nan
     saturated, cosine = np.full(rate.shape, np.nan), np.full(rate.shape, np.nan)
     probability = np.array([*settings.keep, *np.linspace(0.05, 1, 39)])
     settled = relu_cosine(probability)

@@ -92,7 +92,7 @@ EXPERIMENT = in_folder(
         ),
         "log_power_vector": Variable(("weights", "step"), "log of its product with a unit vector", "nats"),
         "log_h": Variable(("weights", "step"), "log of |h_t| / |h_0| of the relu network", "nats"),
-        "log_gain": Variable(("weights", "step"), "log of |J u| of the relu network", "nats"),
+        "log_norm_gain": Variable(("weights", "step"), "log of |J u| of the relu network", "nats"),
         "cosine": Variable(("weights", "step"), "cosine of h_t and h_{t-1}"),
         "log_radius": Variable((), "log of the spectral radius of W at variance 1/N", "nats"),
         "log_masked_radius": Variable((), "log of the spectral radius of the last D W, tied relu", "nats"),

@@ -41,7 +41,7 @@ def table(result: xr.Dataset) -> pd.DataFrame:
     """Mean and standard error over networks of every recorded quantity, its prediction, and exact zeros."""
     zoo = result.isel(width=0).sel(k=[int(t) for t in result["step"].values])
     matrices = _long(zoo, ["log_norm", "log_vector"]).rename(columns={"k": "step"})
-    rest = _long(result, ["log_power", "log_power_vector", "log_h", "log_gain", "cosine"])
+    rest = _long(result, ["log_power", "log_power_vector", "log_h", "log_norm_gain", "cosine"])
     return pd.concat([matrices, rest], ignore_index=True)
 
 

@@ -88,7 +88,7 @@ def recurrences(
     both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), begin(n, dtype))
     ends = np.stack([(0, *steps[:-1]), steps], 1).astype(np.int32)
     both, recorded = jax.lax.scan(record, both, jnp.asarray(ends))
-    names = ("log_power", "log_power_vector", "log_h", "log_gain", "cosine")
+    names = ("log_power", "log_power_vector", "log_h", "log_norm_gain", "cosine")
     masked = jnp.where(both.mask[0][:, None], HE * first, 0)
     return {
         **{name: values.T for name, values in zip(names, recorded, strict=True)},

@@ -175,12 +175,12 @@ def _edge(wide: xr.Dataset) -> list[Verdict]:
 
 def _new_weights(wide: xr.Dataset) -> list[Verdict]:
     """Growth of relu networks that draw new weights in each step."""
-    untied = wide["log_gain"].sel(weights="untied")
+    untied = wide["log_norm_gain"].sel(weights="untied")
     return compare_estimates(
         ["D3"], "relu network with new weights in each step, variance 2/N, N >= 32: mean of log |J u|",
         "exact law, Hanin & Nica (arXiv 1812.05994)",
-        untied.mean("seed"), wide["log_gain_sd_predicted"] / np.sqrt(untied.sizes["seed"]),
-        wide["log_gain_predicted"], tolerance_from="five exact standard errors", **MASKED,
+        untied.mean("seed"), wide["log_norm_gain_sd_predicted"] / np.sqrt(untied.sizes["seed"]),
+        wide["log_norm_gain_predicted"], tolerance_from="five exact standard errors", **MASKED,
     )  # fmt: skip
 
 

@@ -66,11 +66,13 @@ EXPERIMENT = in_folder(
     __name__,
     SIZES,
     {
-        "log_signal": Variable(("depth", "architecture", "block"), "log of the mean square of y^l", "nat"),
-        "log_gradient": Variable(
+        "log_mean_square": Variable(
+            ("depth", "architecture", "block"), "log of the mean square of y^l", "nat"
+        ),
+        "log_gradient_squared": Variable(
             ("depth", "architecture", "block"), "log of |dE/dy^l|^2 over |dE/dy^L|^2", "nat"
         ),
-        "log_last_weights": Variable(
+        "log_last_gradient_squared": Variable(
             ("depth", "architecture"),
             "log of |dE/dW_2|^2 in the last block, for a gradient of norm 1 at the output",
             "nat",

@@ -50,7 +50,7 @@ def table(result: xr.Dataset) -> pd.DataFrame:
         blocks = np.unique(np.linspace(0, int(depth), min(int(depth), ROWS) + 1).astype(int))
         at = result.sel(depth=depth, block=blocks)
         columns: dict[str, xr.DataArray] = {}
-        for name in ("log_gradient", "log_signal"):
+        for name in ("log_gradient_squared", "log_mean_square"):
             stats = mean_log(at[name])
             columns |= {name: stats["mean"], f"{name}_error": stats["error"]}
             columns[f"{name}_predicted"] = at[f"{name}_predicted"]
@@ -68,8 +68,10 @@ def _profiles(result: xr.Dataset, depth: int) -> Figure:
     for title, axes in panels.items():
         for name in (name for name in GROUPS[title] if name in result["architecture"]):
             profile = at.sel(architecture=name)
-            draw.theory(axes, blocks, profile["log_gradient_predicted"][: depth + 1] / LN10, looks[name])
-            values = mean_log(profile["log_gradient"].sel(block=shown))
+            draw.theory(
+                axes, blocks, profile["log_gradient_squared_predicted"][: depth + 1] / LN10, looks[name]
+            )
+            values = mean_log(profile["log_gradient_squared"].sel(block=shown))
             draw.measured(
                 axes, shown, values["mean"] / LN10, values["error"] / LN10, looks[name], label=LABELS[name]
             )
@@ -107,8 +109,8 @@ def _depth(result: xr.Dataset) -> Figure:
 def _against_depth(axes: Axes, at: xr.Dataset, look: dict[str, object], label: str) -> None:
     """Growth at every depth, and theory between them."""
     start = at.sel(block=0)
-    values = mean_log(start["log_gradient"])
-    predicted = start["log_gradient_predicted"] / LN10
+    values = mean_log(start["log_gradient_squared"])
+    predicted = start["log_gradient_squared_predicted"] / LN10
     draw.theory(axes, at["depth"], predicted, look)
     error = np.where(values["error"] < 1, values["error"], np.nan) / LN10
     draw.measured(axes, at["depth"], values["mean"] / LN10, error, look, label=label)
@@ -117,8 +119,8 @@ def _against_depth(axes: Axes, at: xr.Dataset, look: dict[str, object], label: s
 def _last_weights(axes: Axes, result: xr.Dataset, looks: dict[str, dict[str, object]]) -> None:
     for name in (name for name in ("post-LN", "pre-LN") if name in result["architecture"]):
         at = result.sel(architecture=name)
-        values = mean_log(at["log_last_weights"])
-        draw.theory(axes, at["depth"], at["log_last_weights_predicted"] / LN10, looks[name])
+        values = mean_log(at["log_last_gradient_squared"])
+        draw.theory(axes, at["depth"], at["log_last_gradient_squared_predicted"] / LN10, looks[name])
         draw.measured(
             axes, at["depth"], values["mean"] / LN10, values["error"] / LN10, looks[name], label=LABELS[name]
         )

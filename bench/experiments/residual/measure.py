@@ -65,9 +65,9 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
         inside = jnp.arange(max(depths) + 1) <= depth
         log_gradient = 2 * (found.log_gradient - found.log_gradient[-1])
         return {
-            "log_signal": jnp.where(inside, found.log_mean_square, jnp.nan),
-            "log_gradient": jnp.where(inside, log_gradient, jnp.nan),
-            "log_last_weights": 2 * found.log_parameter_gradients.args[1].kernel[...][depth - 1],
+            "log_mean_square": jnp.where(inside, found.log_mean_square, jnp.nan),
+            "log_gradient_squared": jnp.where(inside, log_gradient, jnp.nan),
+            "log_last_gradient_squared": 2 * found.log_parameter_gradients.args[1].kernel[...][depth - 1],
         }
 
     cases = jnp.meshgrid(jnp.array(depths), jnp.arange(len(kinds)), indexing="ij")

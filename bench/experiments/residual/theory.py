@@ -29,9 +29,9 @@ def theory(settings: Settings) -> xr.Dataset:
     dims = ("depth", "architecture", "block")
     return xr.Dataset(
         {
-            "log_signal_predicted": (dims, found[0]),
-            "log_gradient_predicted": (dims, found[1]),
-            "log_last_weights_predicted": (dims[:2], last),
+            "log_mean_square_predicted": (dims, found[0]),
+            "log_gradient_squared_predicted": (dims, found[1]),
+            "log_last_gradient_squared_predicted": (dims[:2], last),
             "slack": (
                 dims[:2],
                 np.outer(settings.depth, [name not in EXACT for name in names]) / settings.width,

@@ -81,7 +81,7 @@ def totals(result: xr.Dataset) -> xr.Dataset:
     for depth in result["depth"].values:
         at, end = result.sel(depth=depth), int(depth)
         edge = (result["architecture"] == "post-BN") * (end // 8)
-        for name, low, high in (("log_gradient", end - edge, edge), ("log_signal", 0, end)):
+        for name, low, high in (("log_gradient_squared", end - edge, edge), ("log_mean_square", 0, end)):
             growth_of = [at[k].sel(block=high) - at[k].sel(block=low) for k in (name, f"{name}_predicted")]
             row = mean_log(growth_of[0]).assign(predicted=growth_of[1], slack=at["slack"])
             found.append(row.drop_vars(("block", "depth"), errors="ignore"))
@@ -154,7 +154,7 @@ def _unchanged(result: xr.Dataset) -> list[Verdict]:
     names = [name for name in ("ReZero", "Fixup") if name in result["architecture"]]
     if not names:
         return []
-    at = result[["log_gradient", "log_signal"]].sel(architecture=names)
+    at = result[["log_gradient_squared", "log_mean_square"]].sel(architecture=names)
     changes = abs(at - at.sel(block=0)).max().to_array()
     return [judge(
         ["C25", "C26"], "ReZero, SkipInit and Fixup begin as the identity: the largest change of log "
@@ -167,11 +167,12 @@ def _unchanged(result: xr.Dataset) -> list[Verdict]:
 def _last_weights(result: xr.Dataset) -> list[Verdict]:
     """The gradient of the last weights, which only pre-LN makes smaller with depth."""
     at = result.isel(architecture=result["architecture"].isin(["pre-LN", "post-LN"]).values)
-    found = mean_log(at["log_last_weights"])
+    found = mean_log(at["log_last_gradient_squared"])
     return _judged(
         ["C26"], "Gradient of the last W_2, |dE/dW|^2 / |dE/dy|^2 at the network's normalized output: "
         "N/2 / (1 + L/2) for pre-LN and N/3 at every depth for post-LN", "arXiv 2002.04745, Theorem 1",
-        found.assign(predicted=at["log_last_weights_predicted"], slack=at["slack"]), at.sizes["seed"],
+        found.assign(predicted=at["log_last_gradient_squared_predicted"], slack=at["slack"]),
+        at.sizes["seed"],
     )  # fmt: skip
 
 
@@ -182,14 +183,14 @@ def _nothing_vanishes(result: xr.Dataset) -> list[Verdict]:
     at = at.dropna("architecture")
     if at.sizes["architecture"] == 0:
         return []
-    found = mean_log(at["log_gradient"])
+    found = mean_log(at["log_gradient_squared"])
     where = int(np.argmin(found["mean"].values))
     error = float(found["error"][where])
     return [judge(
         ["C26"], f"The smallest log of |dE/dx|^2 over |dE/dy^L|^2 of all residual networks of {depth} "
         "blocks: none vanishes", "mean field of each",
         measured=float(found["mean"][where]), uncertainty=error,
-        predicted=float(at["log_gradient_predicted"].min()),
+        predicted=float(at["log_gradient_squared_predicted"].min()),
         tolerance=float(at["slack"][where]) + sampling_factor(at.sizes["architecture"]) * error,
         tolerance_from="L / N nats and five standard errors over networks",
     )]  # fmt: skip

@@ -65,8 +65,8 @@ EXPERIMENT = in_folder(
         "slope": Variable((), "mean slope"),
         "squared_slope": Variable((), "mean squared slope"),
         "largest_slope": Variable((), "largest slope"),
-        "weight_gradient": Variable((), "|dE/dW|^2 / (|g| |x|)^2"),
-        "input_gradient": Variable((), "|dE/dx|^2 / |g|^2"),
+        "weight_gradient_squared": Variable((), "|dE/dW|^2 / (|g| |x|)^2"),
+        "input_gradient_squared": Variable((), "|dE/dx|^2 / |g|^2"),
         "exact_zero": Variable(("format",), "share of slopes that are exactly 0"),
     },
 )

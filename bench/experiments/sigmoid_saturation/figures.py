@@ -23,7 +23,14 @@ def figures(result: xr.Dataset) -> dict[str, Figure]:
 
 def table(result: xr.Dataset) -> pd.DataFrame:
     """Means over layers beside the predictions, and the share of exact zeros by format."""
-    names = ("std", "saturated", "slope", "squared_slope", "weight_gradient", "input_gradient")
+    names = (
+        "std",
+        "saturated",
+        "slope",
+        "squared_slope",
+        "weight_gradient_squared",
+        "input_gradient_squared",
+    )
     columns = {name: result[name].mean("seed") for name in names}
     columns |= {f"{name}_predicted": result[f"{name}_predicted"] for name in names}
     columns |= {f"zero_{f}": result["exact_zero"].sel(format=f, drop=True).mean("seed") for f in FORMATS}
@@ -71,8 +78,8 @@ def _slopes_and_gradients(axes: Axes, at: xr.Dataset) -> None:
     s, fine = at["sigma_w"].values, _fine_scales(at)
     labels = {
         "slope": "mean of $S'$",
-        "weight_gradient": r"gradient of $W$: $\sqrt{E S'^2}$",
-        "input_gradient": r"gradient of $x$: $s \sqrt{E S'^2}$",
+        "weight_gradient_squared": r"gradient of $W$: $\sqrt{E S'^2}$",
+        "input_gradient_squared": r"gradient of $x$: $s \sqrt{E S'^2}$",
     }
     for (name, label), look in zip(labels.items(), draw.series(list(labels)).values(), strict=True):
         power = 1.0 if name == "slope" else 0.5

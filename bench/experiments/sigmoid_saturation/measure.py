@@ -52,8 +52,8 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
         "slope": jnp.mean(slope),
         "squared_slope": jnp.mean(slope**2),
         "largest_slope": jnp.max(slope),
-        "weight_gradient": jnp.sum(delta**2) / jnp.sum(g**2),
-        "input_gradient": scale**2 * jnp.sum(squares) / jnp.sum(g**2),
+        "weight_gradient_squared": jnp.sum(delta**2) / jnp.sum(g**2),
+        "input_gradient_squared": scale**2 * jnp.sum(squares) / jnp.sum(g**2),
         "exact_zero": jnp.stack(
             [jnp.mean(SIGMOID.derivative(h.astype(f)) == 0, dtype=dtype) for f in FORMATS]
         ),

@@ -68,11 +68,13 @@ def _gradients(result: xr.Dataset) -> list[Verdict]:
     return [
         *compare(
             ["A11", "A12"], "Mean of |dE/dW|^2 / (|g| |x|)^2, at every width and scale", f"{law}, E S'^2",
-            result["weight_gradient"], result["weight_gradient_predicted"], tolerance_from=OVER_LAYERS,
+            result["weight_gradient_squared"], result["weight_gradient_squared_predicted"],
+            tolerance_from=OVER_LAYERS,
         ),
         *compare(
             ["A6"], "Mean of |dE/dx|^2 / |g|^2, at every width and scale", f"{law}: s^2 E S'^2 = chi_1",
-            result["input_gradient"], result["input_gradient_predicted"], tolerance_from=OVER_LAYERS,
+            result["input_gradient_squared"], result["input_gradient_squared_predicted"],
+            tolerance_from=OVER_LAYERS,
             claim="right after repair",
             correction="In a saturated layer the gradient of W falls as s^(-1/2), and that of x grows as "
             "s^(1/2): the weights that saturate the layer also multiply the gradient.",

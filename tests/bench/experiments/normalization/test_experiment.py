@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 from scipy import stats
 
 from signalprop.bench import pipeline
@@ -15,7 +16,7 @@ from signalprop.bench.experiments.normalization.theory import share_saturated
 from signalprop.models.activations import activation
 
 SMALL = replace(
-    normalization.SIZES["quick"], activation=("relu", "tanh"), batch_size=(8,), width=64, depth=12, skipped=5
+    normalization.SIZES["quick"], activation=("relu", "tanh"), batch_size=(8,), width=64, depth=15, skipped=8
 )
 
 
@@ -68,3 +69,29 @@ def test_units_are_saturated_where_the_slope_is_below_a_tenth_of_the_largest(nam
 def test_settings_that_cannot_be_run_are_refused_by_name(field, value):
     with pytest.raises(ValueError, match=field):
         replace(normalization.SIZES["quick"], **{field: value})
+
+
+def test_growth_in_the_transient_at_the_input_is_counted_and_not_judged():
+    settings = replace(SMALL, skipped=0, seeds=3)
+    predicted = normalization.EXPERIMENT.theory(settings)
+    norms = [str(name) for name in predicted["norm"].values]
+    known = predicted["rate_predicted"].notnull().all("activation")
+    assert [name for name, is_known in zip(norms, known, strict=True) if not is_known] == [
+        "layer", "rms", "batch 8"
+    ]  # fmt: skip
+    at_one = normalization.EXPERIMENT.theory(replace(settings, skipped=1))
+    assert at_one["rate_predicted"].sel(norm=["layer", "rms"]).notnull().all()
+    shape = {"seed": 3, "norm": len(norms), "activation": 2}
+    measured = predicted.assign(
+        log_gradient_squared=xr.DataArray(
+            np.zeros((3, len(norms), 2, 16)), dims=(*shape, "layer"), coords={"layer": range(16)}
+        ),
+        **{
+            name: xr.DataArray(np.zeros(tuple(shape.values())), dims=tuple(shape))
+            for name in ("saturated", "cosine")
+        },
+    )
+    outside = [v for v in normalization.EXPERIMENT.verdicts(measured) if "outside the range" in v.statement]
+    assert [v.agreement for v in outside] == ["no theory", "no theory"]
+    assert "(2 of 2 settings" in outside[0].statement
+    assert "(4 of 4 settings" in outside[1].statement

@@ -40,9 +40,11 @@ def test_blocks_of_weights_give_the_gradients_of_the_stored_layer(monkeypatch):
 
     of_w, of_x = jax.jit(jax.grad(loss, (0, 1)))(w, x)
     np.testing.assert_allclose(measured["std"], jnp.sqrt(jnp.mean((x @ w) ** 2)), rtol=1e-12)
-    np.testing.assert_allclose(measured["input_gradient"], jnp.sum(of_x**2) / jnp.sum(g**2), rtol=1e-12)
     np.testing.assert_allclose(
-        measured["weight_gradient"], jnp.sum(of_w**2) / jnp.sum(g**2) / jnp.sum(x**2), rtol=1e-12
+        measured["input_gradient_squared"], jnp.sum(of_x**2) / jnp.sum(g**2), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        measured["weight_gradient_squared"], jnp.sum(of_w**2) / jnp.sum(g**2) / jnp.sum(x**2), rtol=1e-12
     )
 
 
