@@ -86,6 +86,10 @@ def factor_curve(phi: Activation) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_slope(log_delta: Any) -> Any:
-    """Change of log |delta| per layer towards the input, between the layers left out; along the last axis."""
+    """Change of log |delta| per layer towards the input, between the layers left out; along the last axis.
+
+    It is -inf where the gradient is exactly 0 from some layer above on, as with weights of 0.
+    """
     top = log_delta.shape[-1] - LAST
-    return (log_delta[..., FIRST - 1] - log_delta[..., top - 1]) / (top - FIRST)
+    low, high = log_delta[..., FIRST - 1], log_delta[..., top - 1]
+    return (low - np.where(np.isneginf(high), 0, high)) / (top - FIRST)

@@ -135,7 +135,7 @@ def _networks(result: xr.Dataset) -> list[Verdict]:
     for name in names:
         found += _factor(name, result.sel(activation=name))
     if "sigmoid" in names and float(result["sigma_w"].max()) > 12:
-        found.append(_sigmoid_crossing(result.sel(activation="sigmoid")))
+        found += _sigmoid_crossing(result.sel(activation="sigmoid"))
     return found
 
 
@@ -158,17 +158,22 @@ def _factor(name: str, at: xr.Dataset) -> list[Verdict]:
     )  # fmt: skip
 
 
-def _sigmoid_crossing(at: xr.Dataset) -> Verdict:
-    """Where the measured factor passes 1; the finite width moves it by the correction over the steepness."""
+def _sigmoid_crossing(at: xr.Dataset) -> list[Verdict]:
+    """Where the measured factor passes 1 between two scales, if it does.
+
+    The finite width moves the place by the correction over the steepness.
+    """
     scale, each = at["sigma_w"].values, slopes(at)
     log_factor = each.mean("seed", skipna=False).values
     i = int(np.argmax(log_factor > 0))
+    if i == 0 or not np.isfinite(log_factor[i - 1]):
+        return []
     steepness = (log_factor[i] - log_factor[i - 1]) / np.log(scale[i] / scale[i - 1])
     found = critical(scale[i - 1 : i + 1], np.exp(log_factor[i - 1 : i + 1]))
     error = found * float(standard_error(each)[i]) / steepness
     shift = float(at["width_correction"][i]) / steepness
     infinite = critical(at["curve_sigma_w"].values, at["curve_factor"].values)
-    return judge(
+    return [judge(
         ["A8", "A13"], "Weight scale at which gradients of a sigmoid network neither shrink nor grow: "
         f"{infinite:.3f} at infinite width, more at this one", MEAN_FIELD,
         measured=found, predicted=infinite * np.exp(shift), uncertainty=error,
@@ -176,7 +181,7 @@ def _sigmoid_crossing(at: xr.Dataset) -> Verdict:
         tolerance_from="the shift by the finite width, in full, and five standard errors over networks",
         claim="right after repair",
         correction="Sigmoid networks shrink gradients below sigma_w = 10.149 and make them explode above.",
-    )  # fmt: skip
+    )]  # fmt: skip
 
 
 def slopes(result: xr.Dataset) -> xr.DataArray:

@@ -75,11 +75,13 @@ def profile_and_totals(
         wide = _wide_decades(np.asarray(moments.log_chi_1), last)
     columns = law.log_gradient_shift, law.indirect, law.log_gradient_variance
     shift, indirect, variance = (values[last] for values in columns)
+    lost = abs(indirect) > LARGEST_INDIRECT  # infinite where weights are 0
+    shift, indirect = (np.where(lost, np.nan, values) for values in (shift, indirect))
     next_order = abs(indirect) / 2 + abs(shift - indirect) / 20
     if exact is not None:
         shift, variance = np.array([exact((width,) * depth) for depth in depths]).T
         next_order = np.zeros(len(depths))
-    shift = np.where(abs(indirect) > LARGEST_INDIRECT, np.nan, shift)
+    shift = np.where(lost, np.nan, shift)
     totals = {
         "total_decades_predicted": wide[:, 0] + TO_DECADES * shift,
         "total_decades_spread": TO_DECADES * np.sqrt(np.maximum(variance, 0)),

@@ -1,5 +1,6 @@
 """Slopes of activations: what the experiment measures against autodiff, and a small run to its verdicts."""
 
+import warnings
 from dataclasses import replace
 
 import jax
@@ -11,7 +12,7 @@ from signalprop.analysis import meanfield
 from signalprop.bench import pipeline
 from signalprop.bench.experiments import activation_slopes
 from signalprop.bench.experiments.activation_slopes.theory import factor_curve
-from signalprop.bench.experiments.activation_slopes.verdicts import critical
+from signalprop.bench.experiments.activation_slopes.verdicts import critical, slopes
 from signalprop.models.activations import ACTIVATIONS
 from signalprop.models.mlp import MLP
 
@@ -85,3 +86,15 @@ def test_a_network_whose_signal_leaves_the_range_is_not_a_number():
 def test_an_unknown_activation_is_refused_with_a_hint():
     with pytest.raises(ValueError, match="did you mean sigmoid"):
         replace(SMALL, activation=("sigmiod",))
+
+
+def test_weights_of_zero_pass_nothing_and_warn_of_nothing():
+    settings = replace(SMALL, sigma_w=(0.0, 13.0), seeds=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predicted = activation_slopes.EXPERIMENT.theory(settings)
+        silent = predicted.assign(log_delta=predicted["log_delta_predicted"].expand_dims(seed=2))
+        assert (slopes(silent).sel(sigma_w=0) == -np.inf).all()
+        activation_slopes.EXPERIMENT.verdicts(silent)
+    assert predicted["slope_predicted"].sel(sigma_w=0) == -np.inf
+    np.testing.assert_allclose(predicted["log_delta_predicted"].sel(sigma_w=0)[0, [0, -1]], [-np.inf, 0])

@@ -1,5 +1,6 @@
 """Gradients of random networks, layer by layer, against autodiff, float64 and the infinitely wide limit."""
 
+import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -134,3 +135,13 @@ def test_the_mean_field_of_dense_weights_says_nothing_of_others() -> None:
     assert dict(zip(schemes, known.values.tolist(), strict=True)) == {
         "gaussian": True, "identity": False, "scaled_identity": False, "smart_tanh": False,
     }  # fmt: skip
+
+
+def test_weights_of_zero_pass_nothing_and_warn_of_nothing() -> None:
+    settings = replace(SMALL, activation=("tanh", "relu"), scheme=("gaussian", "he_normal"), weight_std=0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predicted = theory(settings)
+    first = predicted["decades_predicted"].sel(layer=1)
+    assert (first.sel(scheme="gaussian") == -np.inf).all()
+    assert np.isfinite(first.sel(scheme="he_normal")).all()
