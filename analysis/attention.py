@@ -19,7 +19,6 @@ role of skips and of layer norm is that of Noci et al. (arXiv 2206.03126).
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -50,7 +49,7 @@ class Overlaps(NamedTuple):
     difference: Float[Array, ""]
 
 
-@partial(jax.jit, static_argnames="tokens")
+@compiled("tokens")
 def softmax_overlaps(variance: Scalar, correlation: Scalar, tokens: int) -> Overlaps:
     r"""Mean overlaps of softmax rows over n Gaussian scores of a variance, and correlation between rows.
 

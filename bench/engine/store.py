@@ -107,7 +107,7 @@ class Run:
     """An open store that takes finished chunks, in any order and from any number of processes.
 
     Raises:
-        StoreError: If the folder is no store, or one of another schema or of other settings.
+        StoreError: If the folder is no store, or one of another schema, other settings or other variables.
     """
 
     def __init__(self, path: Path, grid: Grid, variables: tuple[str, ...], settings_hash: str) -> None:
@@ -116,6 +116,9 @@ class Run:
         self.group = _open(path, "r+")
         if self.group.attrs.get("settings_hash") != settings_hash:
             raise StoreError(f"{path} holds a run of other settings; choose another --out or remove it")
+        if absent := [name for name in variables if name not in self.group]:
+            names = ", ".join(absent)
+            raise StoreError(f"{path} was stored by other code, without {names}; --fresh computes it again")
         self.chunk: Block = tuple(self.group.attrs["chunk"])  # type: ignore[arg-type]
         self.cases, self.blocks = list(grid.cases()), blocks(grid.traced_shape, self.chunk)
         self._seen: dict[Block, int] = {}  # markers, by chunk

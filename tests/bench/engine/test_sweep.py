@@ -150,6 +150,12 @@ def test_stores_of_another_schema_or_other_settings_are_left_alone(
             use()
 
 
+def test_a_store_whose_variables_had_other_names_is_refused_with_them(toy, tmp_path, whole) -> None:
+    renamed = replace(toy, variables={"size": toy.variables["norm"], **toy.variables})
+    with pytest.raises(StoreError, match="stored by other code, without size; --fresh computes it again"):
+        sweep.run(renamed, toy.sizes["quick"], tmp_path / "whole.zarr")
+
+
 def test_an_out_folder_that_cannot_be_written_is_one_line(toy, tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot write"):
