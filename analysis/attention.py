@@ -21,7 +21,6 @@ role of skips and of layer norm is that of Noci et al. (arXiv 2206.03126).
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
