@@ -4,6 +4,7 @@ Readable in print and by colour-blind readers: seaborn's colourblind palette, a 
 of its own for every series, no information carried by colour alone.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import ArrayLike
 
 from signalprop.analysis.statistics import share_interval
@@ -155,8 +157,47 @@ def shares(
     measured(axes, x, number / total, np.abs(ends - number / total), look, **more)
 
 
+def fit_titles(figure: Figure) -> None:
+    """Break titles that are wider than their figure, or than the columns of their panel, between words.
+
+    A layout leaves room for the height of a title and none for its width, so that it would be cut or run into
+    the next one. Formulas stay whole.
+    """
+    width = figure.bbox.width
+    for text in figure.texts:
+        _break(text, 0.98 * width)
+    for axes in figure.axes:
+        spec = axes.get_subplotspec()
+        if spec is not None:
+            columns = np.array(spec.get_gridspec().get_width_ratios())
+            _break(axes.title, width * columns[list(spec.colspan)].sum() / columns.sum())
+
+
+def _break(text: Text, room: float) -> None:
+    """Break a text into lines of at most `room` pixels, where its words allow it."""
+
+    def fits(words: str) -> bool:
+        text.set_text(words)
+        return bool(text.get_window_extent().width <= room)
+
+    whole = text.get_text()
+    if fits(whole):
+        return
+    lines: list[str] = []
+    for given in whole.split("\n"):
+        lines.append("")
+        for word in re.findall(r"(?:\$[^$]*\$|\S)+", given):
+            longer = f"{lines[-1]} {word}".lstrip()
+            if lines[-1] and not fits(longer):
+                lines.append(word)
+            else:
+                lines[-1] = longer
+    text.set_text("\n".join(lines))
+
+
 def save(figure: Figure, folder: Path, name: str, kinds: Sequence[str] = KINDS) -> list[Path]:
     """Write a figure in every format, laid out once; the same figure gives the same bytes."""
+    fit_titles(figure)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{kind}" for kind in kinds]
     for path in paths:

@@ -7,24 +7,29 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from scipy.ndimage import distance_transform_edt
 
-from signalprop.bench.experiments.phase_diagram.verdicts import REACHED, SETTLED, zeros
+from signalprop.bench.experiments.phase_diagram.verdicts import REACHED, SETTLED, by_ratio, zeros
 from signalprop.bench.measure.estimates import standard_error
 from signalprop.bench.record import figures as draw
 from signalprop.bench.record.tables import tidy
 
 LOOK: dict[str, Any] = {"cmap": draw.DIVERGING, "vmin": -2, "vmax": 2}
+PHASES = {-1: "ordered:\ngradients\nvanish", 1: "chaotic:\ngradients\nexplode"}  # by the sign of log chi_1
+LABEL = (0.15, 0.13)  # half the width and height of such a label, in shares of a panel
 
 
 def figures(result: xr.Dataset) -> dict[str, Figure]:
     """The plane, and the growth rates along it."""
+    result = by_ratio(result)
     return {"plane": _plane(result), "growth": _growth(result)}
 
 
 def table(result: xr.Dataset) -> pd.DataFrame:
     """Measured and predicted rates at every point, over networks."""
-    columns = {
-        "sigma_w": result["ratio"] * result["unit"],
+    columns = {"sigma_w": result["ratio"] * result["unit"]} if "ratio" in result.dims else {}
+    columns |= {
         "growth": result["growth"].mean("seed"),
         "growth_error": standard_error(result["growth"]),
         "growth_predicted": result["growth_predicted"],
@@ -47,14 +52,14 @@ def _plane(result: xr.Dataset) -> Figure:
         at = _activation(result, name)
         mesh = _theory_plane(axes, at)
         growth = at["growth"].mean(("seed", "input")).transpose("ratio", "sigma_b")
-        places = np.meshgrid(at["sigma_w"], at["sigma_b"], indexing="ij")
+        places = map(np.ravel, np.meshgrid(at["sigma_w"], at["sigma_b"], indexing="ij"))
         axes.scatter(
-            *places, c=growth, s=26, edgecolor="0.25", linewidth=0.6, zorder=3, clip_on=False,
+            *places, c=np.ravel(growth), s=26, edgecolor="0.25", linewidth=0.6, zorder=3, clip_on=False,
             label="measured growth of gradients, same colours", **LOOK,
         )  # fmt: skip
         if len(crossings):
             _crossings(axes, crossings[crossings["activation"] == name])
-        _name_phases(axes)
+        _name_phases(axes, at)
     draw.legend(figure, *panels.values(), where="upper", ncols=3)
     label = r"$\log \chi_1$; growth of $\log |\delta|^2$ per layer"
     figure.colorbar(mesh, ax=list(panels.values()), label=label, extend="both", shrink=0.9)
@@ -66,17 +71,23 @@ def _panels(result: xr.Dataset, ylabel: str, height: float) -> tuple[Figure, dic
     names = [str(name) for name in result["activation"].values]
     columns = 2 if len(names) in (2, 4) else 3
     figure, panels = draw.panels(names, columns, height=height, sharey=True)
-    for name in names[::columns]:
-        panels[name].set_ylabel(ylabel)
     for name, axes in panels.items():
-        sigma_w = _activation(result, name)["sigma_w"]
-        low, high = float(sigma_w.min()), float(sigma_w.max())
-        ticks = [m * 10.0**e for e in range(-2, 4) for m in (1, 2, 5)]
-        ticks = [t for t in ticks if 0.98 * low <= t <= 1.02 * high]
+        axes.set_ylabel(ylabel if axes.get_subplotspec().is_first_col() else "")
+        at = _activation(result, name)
+        low, high = (float(at["unit"] * at["ratio_map"][end]) for end in (0, -1))
+        ticks = _ticks(low, high)
         axes.set(xscale="log", xlabel=r"$\sigma_w$", xlim=(low, high))
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axes.set_xticks([], minor=True)
     return figure, panels
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 of every decade; evenly spaced ones in a range that has fewer than two of these."""
+    every = [m * 10.0**e for e in range(-2, 4) for m in (1, 2, 5)]
+    inside = [t for t in every if 0.98 * low <= t <= 1.02 * high]
+    even = MaxNLocator(4).tick_values(low, high)
+    return inside if len(inside) > 1 else [t for t in even if low <= t <= high]
 
 
 def _activation(result: xr.Dataset, name: str) -> xr.Dataset:
@@ -93,7 +104,10 @@ def _theory_plane(axes: Axes, at: xr.Dataset) -> Any:
     reached = abs(at["log_chi_1_line"]) < REACHED
     line = at["critical_sigma_w"]
     axes.plot(line.where(reached), at["sigma_b_line"], "k-", label=r"critical line, theory: $\chi_1 = 1$")
-    axes.plot(line.where(~reached), at["sigma_b_line"], "k:")
+    dotted = line.where(~reached & (line > sigma_w[0]) & (line < sigma_w[-1]))
+    if dotted.count() > 1:
+        axes.plot(dotted, at["sigma_b_line"], "k:", label="critical line, not reached from q = 1")
+    axes.set_ylim(0, float(at["sigma_b_map"][-1]))
     axes.grid(False)
     return mesh
 
@@ -105,11 +119,26 @@ def _crossings(axes: Axes, own: pd.DataFrame) -> None:
     )  # fmt: skip
 
 
-def _name_phases(axes: Axes) -> None:
+def _name_phases(axes: Axes, at: xr.Dataset) -> None:
+    """Where theory says so, and a label has room."""
+    log_chi_1 = at["log_chi_1_map"].transpose("sigma_b_map", "ratio_map").values
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
-    place: dict[str, Any] = {"transform": axes.transAxes, "va": "center", "fontsize": 7}
-    axes.text(0.3, 0.75, "ordered:\ngradients vanish", bbox=box, ha="center", **place)
-    axes.text(0.98, 0.115, "chaotic:\ngradients\nexplode", bbox=box, ha="right", **place)
+    for sign, text in PHASES.items():
+        if place := roomiest(np.sign(log_chi_1) == sign):
+            axes.text(*place, text, bbox=box, transform=axes.transAxes, ha="center", va="center", fontsize=7)
+
+
+def roomiest(there: np.ndarray) -> tuple[float, float] | None:
+    """Where a label lies farthest from all that is not meant, as x and y in shares of the axes, or None.
+
+    Args:
+        there: Whether a point of an even grid, bottom row first, is meant.
+    """
+    steps = np.array(there.shape) - 1
+    apart = distance_transform_edt(np.pad(there, 1), sampling=1 / (steps * np.array(LABEL[::-1])))[1:-1, 1:-1]
+    farthest = np.argwhere(apart == apart.max())
+    row, column = farthest[len(farthest) // 2]
+    return (column / steps[1], row / steps[0]) if apart[row, column] >= 1 else None
 
 
 def _growth(result: xr.Dataset) -> Figure:
@@ -132,7 +161,8 @@ def _growth(result: xr.Dataset) -> Figure:
 
 def _rates(axes: Axes, line: xr.Dataset, look: dict[str, Any]) -> None:
     """Growth along one sigma_b."""
-    draw.theory(axes, line["sigma_w"], line["growth_predicted"], look)
+    alone = {"marker": "_", "markersize": 14} if line.sizes["ratio"] == 1 else {}
+    draw.theory(axes, line["sigma_w"], line["growth_predicted"], look, **alone)
     growth = line["growth"].mean("input")
     label = rf"$\sigma_b$ = {float(line['sigma_b']):g}"
     draw.measured(axes, line["sigma_w"], growth.mean("seed"), standard_error(growth), look, label=label)

@@ -18,13 +18,14 @@ from signalprop.models.mlp import MLP
 CLOSE = 1e-8  # 1 - c of the two inputs of a pair
 MEASURABLE = (1e-11, 1e-4)  # above rounding in float32, and small enough for the slope at c = 1
 CURVE = 25  # points of a drawn line
+ROOM = 1.5  # by which the drawn plane goes beyond a single scale
 
 
 def grid(settings: Settings) -> Grid:
     """One compilation per activation; all scales share their draws."""
     return Grid(
         static={"activation": settings.activation},
-        traced={"ratio": scales(settings), "sigma_b": settings.sigma_b},
+        traced={axis(settings): scales(settings), "sigma_b": settings.sigma_b},
         seeds=settings.seeds,
         constants={k: getattr(settings, k) for k in ("data", "width", "depth", "skip", "dtype")}
         | {"unit": {name: unit(name, settings) for name in settings.activation}},
@@ -36,7 +37,8 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     """Growth of the gradient and separation of two inputs in one network."""
     width, depth, dtype = static["width"], static["depth"], static["dtype"]
     network_key, input_key, cotangent_key = jax.random.split(key, 3)
-    sigma_w = point["ratio"] * jnp.asarray(static["unit"][static["activation"]], dtype)
+    scale = point["ratio"] if "ratio" in point else point["sigma_w"]
+    sigma_w = scale * jnp.asarray(static["unit"][static["activation"]], dtype)
     # sigma_w multiplies the activities and not the weights: then all scales share one matrix product
     phi = activation(static["activation"]).times(sigma_w)
     network = MLP((width,) * (depth + 1), phi, sigma_b=point["sigma_b"], key=network_key, dtype=dtype)
@@ -55,6 +57,11 @@ def measure(key: jax.Array, point: dict[str, jax.Array], static: Static) -> dict
     }
     lost = walk.lost_at[:, 0] > 0
     return {name: jnp.where(lost, jnp.nan, values) for name, values in found.items()}
+
+
+def axis(settings: Settings) -> str:
+    """What the weight scales were given as, which is the name of their axis."""
+    return "sigma_w" if settings.sigma_w else "ratio"
 
 
 def scales(settings: Settings) -> tuple[float, ...]:
@@ -82,9 +89,14 @@ def critical_table(name: str, sigma_b: tuple[float, ...]) -> np.ndarray:
     return np.full_like(sigma_w, sigma_w[0]) if phi.homogeneous else sigma_w
 
 
+def top(settings: Settings) -> float:
+    """Largest bias scale of the drawn plane: that of the settings, with room above a single one."""
+    return (max(settings.sigma_b) if len(settings.sigma_b) > 1 else ROOM * settings.sigma_b[0]) or 0.5
+
+
 def lines(settings: Settings) -> tuple[float, ...]:
     """Bias scales at which the critical line is computed; 0 and the measured ones are among them."""
-    even = np.linspace(0, max(settings.sigma_b), CURVE)
+    even = np.linspace(0, top(settings), CURVE)
     return tuple(float(s) for s in np.union1d(even, settings.sigma_b))
 
 

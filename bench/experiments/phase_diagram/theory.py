@@ -14,10 +14,13 @@ from signalprop.analysis import meanfield
 from signalprop.analysis.growth import layer_growth
 from signalprop.bench.experiments.phase_diagram import Settings
 from signalprop.bench.experiments.phase_diagram.measure import (
+    ROOM,
+    axis,
     critical_table,
     grid,
     lines,
     scales,
+    top,
     unit,
     window,
 )
@@ -28,9 +31,11 @@ MAP = (32, 18)  # points of the drawn plane
 
 def theory(settings: Settings) -> xr.Dataset:
     """Growth over the window at every point and on a finer plane, and the critical line."""
-    ratio = np.geomspace(min(scales(settings)), max(scales(settings)), MAP[0])
-    sigma_b = np.linspace(0, max(settings.sigma_b), MAP[1])
-    labels = {k: v for k, v in grid(settings).labels().items() if k in ("activation", "ratio", "sigma_b")}
+    room = ROOM if len(scales(settings)) == 1 else 1.0
+    ratio = np.geomspace(min(scales(settings)) / room, max(scales(settings)) * room, MAP[0])
+    sigma_b = np.linspace(0, top(settings), MAP[1])
+    kept = ("activation", axis(settings), "sigma_b")
+    labels = {k: v for k, v in grid(settings).labels().items() if k in kept}
     coords = {**labels, "ratio_map": ratio, "sigma_b_map": sigma_b, "sigma_b_line": list(lines(settings))}
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(partial(theory_of, settings=settings, coords=coords), settings.activation))
@@ -50,7 +55,7 @@ def theory_of(name: str, settings: Settings, coords: Mapping[str, Any]) -> xr.Da
     columns = jax.device_get(jax.jit(jax.vmap(predict))(sigma_w, sigma_b))
     cuts = np.cumsum([np.size(p[0]) for p in places])[:-1]
     (chi, on_map, on_line), shift, drift, log_q = (np.split(column, cuts) for column in columns)
-    plane = ("ratio", "sigma_b")
+    plane = (axis(settings), "sigma_b")
     shape = (len(scales(settings)), len(settings.sigma_b))
     return xr.Dataset(
         {

@@ -19,6 +19,7 @@ LARGEST_SHIFT = 0.2  # nat per layer: beyond it the next order in 1/N, about its
 
 def verdicts(result: xr.Dataset) -> list[Verdict]:
     """Judge growth, separation, critical scales, and what is said about large weights and sigmoid."""
+    result = by_ratio(result)
     growth, ratio = result["growth_predicted"], result["ratio"]
     kinds = ", ".join((*result["activation"].values, *result["input"].values))
     found = [
@@ -56,6 +57,11 @@ def _weights(result: xr.Dataset, place: int) -> str:
     if bool((abs(result["unit"] / critical - 1) < 1e-6).all()):
         return f"{ratio:g} times the critical weights"
     return f"the {'largest' if place else 'smallest'} sigma_w, {ratio:g}"
+
+
+def by_ratio(result: xr.Dataset) -> xr.Dataset:
+    """With the weight scales as the axis `ratio`; those that were given as sigma_w have a unit of 1."""
+    return result.rename(sigma_w="ratio") if "sigma_w" in result.dims else result
 
 
 def in_range(result: xr.Dataset) -> xr.DataArray:
@@ -157,7 +163,7 @@ def zeros(result: xr.Dataset) -> pd.DataFrame:
     Both are the first zero of the growth along a line between the settings, so both bend as these are apart.
     Left out where either has none or the theory is out of range.
     """
-    rows = []
+    rows, result = [], by_ratio(result)
     growth, error = result["growth"].mean(("seed", "input")), standard_error(result["growth"].mean("input"))
     theory = result["growth_predicted"].where(in_range(result))
     for name, sigma_b in product(result["activation"].values, result["sigma_b"].values):

@@ -42,7 +42,7 @@ def test_a_script_runs_a_function_of_its_own_and_edits_it(tmp_path) -> None:
 
     said = run()
     assert "verdicts agree" in said[0]
-    assert "('ratio', 3)" in said[1]
+    assert "('sigma_w', 3)" in said[1]
     assert said[1].endswith("1.0 acts_of_door:phi")
     assert said[2:] == ["3", "plane growth"]
     assert (tmp_path / "plane.pdf").exists()

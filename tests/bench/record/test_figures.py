@@ -44,3 +44,28 @@ def test_shares_have_their_exact_intervals() -> None:
     (bars,) = panels["a"].containers
     ends = [segment[:, 1] for segment in bars[2][0].get_segments()]
     np.testing.assert_allclose(ends, [share_interval(k, 8) for k in (0, 3, 8)], atol=1e-12)
+
+
+def test_titles_wider_than_their_figure_or_panel_are_broken_between_words() -> None:
+    title = r"A title of many words, with a formula $\log |\delta^1| / |\delta^L|$ that must stay whole"
+    with draw.style(3.4):
+        figure, panels = draw.panels(["a", "b"], 2, height=2.0)
+        figure.suptitle(title, fontsize=9)
+        panels["a"].set_title("networks that learnt of those that were scored, at one rate")
+        draw.fit_titles(figure)
+        figure.canvas.draw()
+        (above,) = figure.texts
+        lines = above.get_text().split("\n")
+        assert len(lines) > 1
+        assert " ".join(lines) == title
+        assert sum(r"$\log |\delta^1| / |\delta^L|$" in line for line in lines) == 1
+        box = above.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
+        panel = panels["a"].title.get_window_extent()
+        assert panel.width <= figure.bbox.width
+        assert panel.y1 <= box.y0
+    wide, ((axes,),) = draw.canvas()
+    axes.set_title("short")
+    draw.fit_titles(wide)
+    assert axes.get_title() == "short"

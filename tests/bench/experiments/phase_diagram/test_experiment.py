@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from signalprop.bench import pipeline
 from signalprop.bench.engine import store
 from signalprop.bench.experiments import phase_diagram as experiment
+from signalprop.bench.experiments.phase_diagram.figures import roomiest
 from signalprop.bench.experiments.phase_diagram.measure import (
     CLOSE,
     close_pair,
@@ -163,3 +165,43 @@ def test_settings_that_leave_no_layers_are_refused():
         replace(SMALL, sigma_w=(2.0, 1.0))
     with pytest.raises(ValueError, match="did you mean tanh"):
         replace(SMALL, activation=("tanhh",))
+
+
+def test_a_single_scale_is_drawn_with_room_around_it(tmp_path):
+    one = replace(SMALL, activation=("tanh",), sigma_w=(1.5,), sigma_b=(0.0,), width=24, depth=11, seeds=3)
+    found = pipeline.run(experiment.EXPERIMENT, one, tmp_path)
+    assert (found.folder / "plane.png").exists()
+    assert (found.folder / "growth.png").exists()
+    result = store.load(found.run)
+    np.testing.assert_allclose(result["ratio_map"][[0, -1]], (1.0, 2.25))
+    assert float(result["sigma_b_map"].max()) == pytest.approx(0.5)
+    assert np.isfinite(result["log_chi_1_map"]).all()
+    table = pd.read_csv(found.folder / "phase-diagram.csv")
+    assert list(table.columns[:3]) == ["activation", "sigma_w", "sigma_b"]
+    assert "ratio" not in [*table.columns, *result["growth"].to_dataframe().index.names]
+
+
+def test_a_label_stands_where_it_fits_and_nowhere_else():
+    rows, columns = 19, 31
+    left = np.tile(np.arange(columns) < 20, (rows, 1))
+    x, y = roomiest(left)
+    assert x == pytest.approx(9.5 / 30, abs=0.05)
+    assert 0.3 < y < 0.7
+    assert roomiest(np.tile(np.arange(columns) < 4, (rows, 1))) is None
+    assert roomiest(np.zeros((rows, columns), bool)) is None
+
+
+def test_the_words_of_the_plane_are_true_where_they_stand_and_a_dotted_line_is_named(outcome):
+    result = store.load(outcome.run)
+    far = result.assign(log_chi_1_line=result["log_chi_1_line"] + 1.0)
+    for drawn, dotted in ((result, False), (far, True)):
+        plane = experiment.EXPERIMENT.figures(drawn)["plane"]
+        said = {text.get_text().partition(":")[0]: text.get_position() for text in plane.axes[0].texts}
+        log_chi_1 = drawn["log_chi_1_map"].isel(activation=0).transpose("ratio_map", "sigma_b_map").values
+        for phase, (x, y) in said.items():
+            at = log_chi_1[round(x * (log_chi_1.shape[0] - 1)), round(y * (log_chi_1.shape[1] - 1))]
+            assert np.sign(at) == {"ordered": -1, "chaotic": 1}[phase]
+        assert set(said) == {"ordered", "chaotic"}
+        named = [text.get_text() for text in plane.legends[0].get_texts()]
+        assert any("not reached" in name for name in named) == dotted
+        plt.close("all")
