@@ -52,10 +52,10 @@ def _plane(result: xr.Dataset) -> Figure:
         at = _activation(result, name)
         mesh = _theory_plane(axes, at)
         growth = at["growth"].mean(("seed", "input")).transpose("ratio", "sigma_b")
-        places = map(np.ravel, np.meshgrid(at["sigma_w"], at["sigma_b"], indexing="ij"))
+        sigma_w, sigma_b = np.meshgrid(at["sigma_w"], at["sigma_b"], indexing="ij")
         axes.scatter(
-            *places, c=np.ravel(growth), s=26, edgecolor="0.25", linewidth=0.6, zorder=3, clip_on=False,
-            label="measured growth of gradients, same colours", **LOOK,
+            sigma_w.ravel(), sigma_b.ravel(), c=np.ravel(growth), s=26, edgecolor="0.25", linewidth=0.6,
+            zorder=3, clip_on=False, label="measured growth of gradients, same colours", **LOOK,
         )  # fmt: skip
         if len(crossings):
             _crossings(axes, crossings[crossings["activation"] == name])
@@ -72,7 +72,8 @@ def _panels(result: xr.Dataset, ylabel: str, height: float) -> tuple[Figure, dic
     columns = 2 if len(names) in (2, 4) else 3
     figure, panels = draw.panels(names, columns, height=height, sharey=True)
     for name, axes in panels.items():
-        axes.set_ylabel(ylabel if axes.get_subplotspec().is_first_col() else "")
+        spec = axes.get_subplotspec()
+        axes.set_ylabel(ylabel if spec and spec.is_first_col() else "")
         at = _activation(result, name)
         low, high = (float(at["unit"] * at["ratio_map"][end]) for end in (0, -1))
         ticks = _ticks(low, high)
