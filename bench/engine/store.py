@@ -275,6 +275,8 @@ def _verify(path: Path, result: xr.Dataset) -> None:
 
 
 def _open(path: Path, mode: str) -> zarr.Group:
+    if not path.exists():
+        raise StoreError(f"{path} does not exist; run the experiment first")
     try:
         group = zarr.open_group(path, mode=mode)  # type: ignore[arg-type]
     except (OSError, KeyError, ValueError) as error:

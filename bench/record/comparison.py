@@ -75,9 +75,13 @@ class Comparison(NamedTuple):
             lines = [f"{name}: {text}" for name, text in parts.items()]
         for statement, *sides in self.verdicts:
             lines += [statement, *(f"  {n}: {_said(v)}" for n, v in zip("AB", sides, strict=True))]
-        if not self.identical:
+        common = [one for one in self.distances if one.places + one.left_out]
+        apart = [one.variable for one in self.distances if one not in common]
+        if common and not self.identical:
             lines.append("largest difference between means over the seeds, in combined standard errors")
-            lines += [_located(distance) for distance in self.distances]
+            lines += [_located(distance) for distance in common]
+        if apart and not self.identical:
+            lines.append(f"no number in common, so not compared: {', '.join(apart)}")
         return "\n".join(lines)
 
     def as_json(self) -> str:
@@ -130,10 +134,12 @@ def _different(a: dict[str, Any], b: dict[str, Any]) -> dict[str, tuple[Any, Any
 def _identical(a: xr.Dataset, b: xr.Dataset) -> bool:
     """Whether both have the same arrays of the same bytes; coordinates may be text."""
 
-    def bits(values: np.ndarray) -> Any:
-        return values.dtype.str, values.shape, values.tolist() if values.dtype == object else values.tobytes()
+    def bits(array: Any) -> Any:
+        values = array.values
+        content = values.tolist() if values.dtype == object else values.tobytes()
+        return array.dims, values.dtype.str, values.shape, content
 
-    one, other = ({str(k): bits(v.values) for k, v in result.variables.items()} for result in (a, b))
+    one, other = ({str(k): bits(v) for k, v in result.variables.items()} for result in (a, b))
     return one == other
 
 
@@ -162,6 +168,8 @@ def _labelled(values: xr.DataArray) -> xr.DataArray:
 def _distance(name: str, a: xr.DataArray, b: xr.DataArray) -> Distance:
     import xarray as xr
 
+    if set(a.dims) != set(b.dims):  # over different axes
+        return Distance(name, math.nan, math.nan, 0, 0, {})
     a, b = xr.align(a.astype(float), b.astype(float), join="inner", exclude=["seed"])
     with np.errstate(invalid="ignore", divide="ignore"):
         error = 0.0 * abs(a)

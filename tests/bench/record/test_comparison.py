@@ -107,3 +107,12 @@ def test_verdicts_are_paired_by_statement_also_where_one_is_judged_twice(draws) 
     ]
     assert "A: measured 1, predicted 1, agrees\n  B: measured 5, predicted 1, disagrees" in found.as_text()
     assert json.loads(found.as_json())["verdicts"][1]["b"] is None
+
+
+def test_what_has_nothing_in_common_is_named_in_one_line(draws) -> None:
+    elsewhere = result(draws, width=(16, 32))
+    text = comparison(result(draws), elsewhere, [], []).as_text()
+    assert text.splitlines()[3:] == ["no number in common, so not compared: size, size_predicted"]
+    renamed = result(draws).rename(ratio="scale")
+    assert comparison(result(draws), renamed, [], []).distances[0].places == 0
+    assert "  size_predicted: the same; 2 places" in comparison(result(draws), renamed, [], []).as_text()
