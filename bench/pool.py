@@ -6,9 +6,12 @@ sweep and keeps one core busy, so a small one is a single share. What a worker h
 however it ends. Any number of workers, here or elsewhere, gives the same bits.
 """
 
+import ast
+import inspect
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -17,10 +20,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from signalprop.bench.engine import machine
-from signalprop.bench.engine.errors import Interrupted
+from signalprop.bench.engine.errors import InputError, Interrupted
 from signalprop.bench.steps import (
     Begun,
     Failure,
@@ -154,6 +158,30 @@ def _result(future: Future[Any]) -> Any:
         return Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
+def _require_guard() -> None:
+    """Refuse a script that every worker would run again: spawned processes import their caller's script.
+
+    Raises:
+        InputError: If it calls outside ``if __name__ == "__main__":``, with the line.
+    """
+    main, frame = vars(sys.modules["__main__"]), inspect.currentframe()
+    while frame and not (frame.f_code.co_name == "<module>" and frame.f_globals is main):
+        frame = frame.f_back
+    path, as_module = main.get("__file__"), getattr(main.get("__spec__"), "name", "")
+    if frame is None or path is None or as_module.endswith("__main__"):  # not imported again
+        return
+    try:
+        statements = ast.parse(Path(path).read_bytes()).body
+    except (OSError, SyntaxError, ValueError):  # no file of Python
+        return
+    line = frame.f_lineno
+    if any(s.lineno <= line <= (s.end_lineno or line) for s in statements if not isinstance(s, ast.If)):
+        raise InputError(
+            f"{path}, line {line}: every process that measures imports this script and would run it again; "
+            'put the call under if __name__ == "__main__":'
+        )
+
+
 @contextmanager
 def processes(platform: str | None, tell: Tell, count: int) -> Iterator[Workers]:
     """Workers on this machine: a pool of processes, each with one BLAS thread, and one device if it is a CPU.
@@ -162,7 +190,11 @@ def processes(platform: str | None, tell: Tell, count: int) -> Iterator[Workers]
         platform: As of ``machine.start``.
         tell: Called with the progress of every worker.
         count: How many.
+
+    Raises:
+        InputError: If it is called by a script that every worker would run again.
     """
+    _require_guard()
     context, workers = multiprocessing.get_context("spawn"), set[int]()
     received, sent = context.Pipe(duplex=False)
 

@@ -175,3 +175,12 @@ def test_what_is_no_experiment_is_refused_in_one_line(spec, words, tmp_path, mon
     assert words in str(error.value)
     assert "\n" not in str(error.value)
     assert str(error.value).startswith(f"experiment {spec!r}")
+
+
+def test_a_script_that_every_worker_would_run_again_is_told_what_to_write(folder: Path) -> None:
+    (folder / "script.py").write_text("import mine, signalprop\nsignalprop.run(mine.MINE)\n")
+    done = call("script.py")
+    assert done.returncode == 1
+    assert "script.py, line 2: every process that measures imports this script" in done.stderr
+    assert 'put the call under if __name__ == "__main__":' in done.stderr.splitlines()[-1]
+    assert "bootstrapping" not in done.stderr
