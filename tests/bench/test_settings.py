@@ -69,3 +69,9 @@ def test_zero_and_negative_settings_are_refused_in_one_line_or_mean_something(na
                     assert "\n" not in said
                     assert field.name in said or "got" in said, said
     assert accepted == {0: MAY_BE_ZERO.get(name, set()), -1: MAY_BE_NEGATIVE.get(name, set())}
+
+
+@pytest.mark.parametrize("name", ["normalization", "residual"])
+def test_statistics_over_units_need_four_of_them(name: str) -> None:
+    with pytest.raises(ValueError, match="width: got 3; write a whole number of at least 4"):
+        replace(find(name).sizes["quick"], width=3)

@@ -58,7 +58,7 @@ class Settings:
         require_scale("sigma_w", [self.sigma_w])
         if self.sigma_w == 0:
             raise ValueError("sigma_w: got 0; write a scale above 0")
-        require_count("width", [self.width])
+        require_count("width", [self.width], 4)
         require_count("skipped", [self.skipped], 0)
         require_count("depth", [self.depth], self.skipped + 4)
         for size in self.batch_size:

@@ -51,7 +51,7 @@ class Settings:
         """Refuse settings that cannot be run."""
         require_known("architecture", self.architecture, ARCHITECTURES)
         require_count("depth", self.depth)
-        require_count("width", [self.width], 2)
+        require_count("width", [self.width], 4)
         require_count("batch_size", [self.batch_size], 5)
 
 
