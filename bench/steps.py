@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from signalprop.bench.engine.programs import Programs
     from signalprop.bench.record.verdict import Outcome
 
+ERROR = ".error.txt"  # how the file of a traceback ends, beside the runs
+
 
 @dataclass(frozen=True)
 class Task:
@@ -138,7 +140,15 @@ def draw(task: Task) -> "Outcome | None":
     from signalprop.bench import pipeline
 
     programs = _programs(task.name, task.settings)
-    return pipeline.finish(programs.experiment, programs.settings, task.out)
+    found = pipeline.finish(programs.experiment, programs.settings, task.out)
+    if found is not None:
+        _traceback_of(task).unlink(missing_ok=True)
+    return found
+
+
+def _traceback_of(task: Task) -> Path:
+    """Where the traceback of an experiment stands that failed, until it succeeds."""
+    return task.out / "runs" / f"{task.name.replace(':', '.')}{ERROR}"
 
 
 @lru_cache(maxsize=1)  # what began here is usually measured here, with the program that was compiled
@@ -171,7 +181,7 @@ def do(platform: str | None, tell: Tell, step: Callable[..., Any], task: Task, *
     except Interrupted:
         raise
     except Exception as error:
-        path = task.out / "runs" / f"{task.name.replace(':', '.')}.error.txt"
+        path = _traceback_of(task)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(traceback.format_exc())
         return Failure(f"{type(error).__name__}: {error}; the traceback is in {path}")

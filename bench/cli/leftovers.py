@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 from signalprop.bench.engine import machine, store
 from signalprop.bench.engine.errors import InputError, StoreError, nearest
+from signalprop.bench.steps import ERROR
 
 KINDS = {
     "runs": "finished runs",
     "unfinished": "runs that lack chunks or cannot be read",
     "partial": "written halfway by a process that ended",
+    "errors": "tracebacks of runs that failed, and have not succeeded since",
     "cache": "compiled programs, which are made again when needed",
 }
 IN_USE = 600.0  # seconds for which a folder that is being written may belong to a process at work
@@ -47,6 +49,8 @@ def leftovers(out: Path) -> list[Leftover]:
     found = [_leftover(_state(path), path, _with_note(path)) for path in runs]
     halfway = [_leftover("partial", path, (path,)) for path in sorted((out / "runs").glob("*.partial"))]
     found += [one for one in halfway if one.age > IN_USE]
+    failed = sorted((out / "runs").glob(f"*{ERROR}"))
+    found += [_leftover("errors", path, (path,)) for path in failed]
     cache = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", machine.CACHE))
     programs = tuple(path for ending in ("cache", "atime") for path in sorted(cache.glob(f"*-{ending}")))
     return [*found, _leftover("cache", cache, programs)]

@@ -272,3 +272,18 @@ def test_fresh_computes_again(tmp_path) -> None:
     assert chunks() == first
     assert finish(command(*words, "--fresh"))[0] == 0
     assert all(time_ns > first[path] for path, time_ns in chunks().items())
+
+
+def test_the_traceback_of_a_failure_stays_until_the_experiment_succeeds(tmp_path) -> None:
+    def fail(task: steps.Task) -> None:
+        raise RuntimeError("of a user's code")
+
+    small = replace(find("matrix-product").sizes["quick"], width=(2,), depth=(4,), draws=4, seeds=2)
+    task, written = steps.Task("matrix-product", small, tmp_path), tmp_path / "runs"
+    found = steps.do("cpu", lambda progress: None, fail, steps.packed(task))
+    assert "the traceback is in" in found.why
+    assert "of a user's code" in (written / "matrix-product.error.txt").read_text()
+    for share in steps.begin(task, 1).shares:
+        steps.measure(task, share)
+    assert steps.draw(task) is not None
+    assert not [*written.glob("*.error.txt")]

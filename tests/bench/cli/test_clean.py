@@ -23,6 +23,7 @@ def out(toy, toy_settings, tmp_path, monkeypatch) -> Path:
     for name, age in (("old.partial", 7200), ("new.partial", 0)):
         (out / "runs" / name).mkdir()
         os.utime(out / "runs" / name, (time.time() - age,) * 2)
+    (out / "runs" / "toy.error.txt").write_text("Traceback")
     cache.mkdir()
     for name, size in (("jit_f-1-cache", 2048), ("jit_f-1-atime", 8), ("notes.txt", 5)):
         (cache / name).write_bytes(b"x" * size)
@@ -65,6 +66,7 @@ def test_everything_is_listed_with_size_and_age_and_nothing_removed(out, capsys)
     [
         (["partial", "cache"], 2, "old.partial"),
         (["unfinished"], 1, None),
+        (["errors"], 2, None),
         (["toy"], 0, None),
         (["runs"], 1, None),
     ],
@@ -74,10 +76,11 @@ def test_what_is_named_goes_and_nothing_else(out, capsys, words, left, gone) -> 
     assert (code, err) == (0, "")
     assert "removed" in text
     assert runs(out) == left
-    assert len([*(out / "runs").glob("*.drawn.json")]) == (words in (["partial", "cache"], ["unfinished"]))
+    assert len([*(out / "runs").glob("*.drawn.json")]) == (words[0] in ("partial", "unfinished", "errors"))
     assert (out / "toy" / "verdicts.json").exists()
     assert (out / "quick" / "toy" / "toy.png").exists()
     assert (out / "runs" / "new.partial").exists()
+    assert (out / "runs" / "toy.error.txt").exists() == (words != ["errors"])
     assert (out / "runs" / "old.partial").exists() == (gone is None)
     assert (out.parent / "cache" / "notes.txt").exists()
     assert (out.parent / "cache" / "jit_f-1-cache").exists() == (gone is None)
