@@ -79,7 +79,7 @@ def draw_convolution(
     Raises:
         ValueError: If the scheme is unknown, or delta-orthogonal kernels are to narrow the network.
     """
-    initializer = named("scheme", scheme, CONVOLUTION_SCHEMES)
+    initializer = named("convolution scheme", scheme, CONVOLUTION_SCHEMES)
     if scheme == "delta_orthogonal" and fan_in > fan_out:
         raise ValueError(f"delta_orthogonal needs fan_in <= fan_out, got {fan_in} and {fan_out}")
     for part in (layer, *window, fan_in, fan_out):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+OWN = ("activation", "scheme", "cell", "experiment")  # of which a user may give her own, as module:name
 
 
 class Unusable(ValueError):
@@ -27,7 +28,12 @@ def named(kind: str, name: str, table: Mapping[str, T]) -> T:
         return table[name]
     near = difflib.get_close_matches(name.lower(), table, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"write one of {', '.join(table)}"
-    raise Unusable(f"unknown {kind} {name!r}: {hint}")
+    raise Unusable(f"unknown {kind} {name!r}: {hint}{own_form(kind)}")
+
+
+def own_form(kind: str) -> str:
+    """How one of a user's own is written, for the end of a message; empty where there can be none."""
+    return " (one of your own: module:name)" if kind.lstrip("-") in OWN else ""
 
 
 def imported(kind: str, spec: str, ready: type | None = None) -> Any:

@@ -9,15 +9,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from signalprop.bench.engine import machine
 from signalprop.bench.engine.errors import InputError, nearest
 
 T = TypeVar("T")
-Names = tyro.conf.Positional[tuple[str, ...]]
+Names = tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")]]
+NUMBERS = ConstructorRegistry()
+# what tyro and Python say of a word that is no number
+UNREAD = (
+    r"(?:Could not find valid parse for arguments|could not convert string to float|"
+    r"invalid literal for int\(\) with base 10): \[?(.*?)\]?$"
+)
 
 
 @dataclass(frozen=True)
@@ -105,8 +112,8 @@ class Report:
 class Compare:
     """Compare two stored runs of one experiment: settings, verdicts, and every number in standard errors."""
 
-    runs: tyro.conf.Positional[tuple[str, str]]
-    """Stores (results/runs/NAME-....zarr), or names of experiments for their runs at the given size."""
+    runs: Names
+    """Two stores (results/runs/NAME-....zarr), or experiments for their runs at the given size."""
     size: Literal["quick", "standard", "full"] = "quick"
     """Of a run that is given by its experiment."""
     out: Path = Path("results")
@@ -123,7 +130,7 @@ class Clean:
     """
 
     what: Names = ()
-    """runs, unfinished, partial, cache, an experiment for its runs, or stores; with none all are listed."""
+    """runs, unfinished, partial, errors, cache, an experiment or stores; without one all are listed."""
     out: Path = Path("results")
     """Folder of stores, figures and verdicts."""
     yes: bool = False
@@ -196,25 +203,78 @@ def parse(kind: type[T], args: Sequence[str], *, prog: str, default: T | None = 
     Raises:
         InputError: One line that names the argument, what was given and what to write.
     """
-    named = [f.name for f in dataclasses.fields(kind) if "Positional" not in str(f.type)]  # type: ignore[arg-type]
-    known = [f"--{name.replace('_', '-')}" for name in named]
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    options = {f"--{f.name.replace('_', '-')}": str(f.type) for f in fields}
+    known = [option for option, of in options.items() if "Positional" not in of]
+    command = prog.removeprefix("signalprop ")
+    if args and not args[0].startswith("-") and len(known) == len(options):
+        hint = f"write options: {', '.join(known)}" if known else "it takes none"
+        raise InputError(f"{command}: got {args[0]!r}; {hint}")
     for word in args:
         option = word.partition("=")[0].replace("_", "-")
         option = re.sub(r"^--no-", "--", option)
         if option.startswith("--") and option not in [*known, "--help"]:
-            raise InputError(
-                f"{prog.removeprefix('signalprop ')}: no option {option}; {nearest(option, known)}"
-            )
-    parsed: T = _quietly(partial(tyro.cli, kind, args=args, prog=prog, default=default))
+            hint = nearest(option, known) if known else "it has none"
+            if option in options:
+                hint = f"write its values right after the command, as in {prog} VALUE"
+            raise InputError(f"{command}: no option {option}; {hint}")
+    parsed: T = _quietly(partial(tyro.cli, kind, args=args, prog=prog, default=default, registry=NUMBERS))
     return parsed
 
 
 def parse_known(kind: type[T], args: Sequence[str], *, prog: str) -> tuple[T, list[str]]:
     """Parse the options of ``kind`` and return what is left for the experiments' settings."""
     parsed: tuple[T, list[str]] = _quietly(
-        partial(tyro.cli, kind, args=args, prog=prog, return_unknown_args=True)
+        partial(tyro.cli, kind, args=args, prog=prog, return_unknown_args=True, registry=NUMBERS)
     )
     return parsed
+
+
+def settled(default: T, chosen: T) -> T:
+    """Settings with their numbers in the types that their class declares, so that 1 and 1.0 name one run.
+
+    What equals the default is the default itself: its run has a name already.
+    """
+    hints = get_type_hints(type(default))
+    names = [f.name for f in dataclasses.fields(default)]  # type: ignore[arg-type]
+    pairs = {name: (getattr(default, name), getattr(chosen, name)) for name in names}
+    changes = {name: _typed(hints[name], new) for name, (old, new) in pairs.items() if new != old}
+    return dataclasses.replace(default, **changes)  # type: ignore[type-var]
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    """A value, or each of a tuple, as the number that a type hint asks for; whatever cannot be is left."""
+    kinds = get_args(hint) or (hint,)
+    if isinstance(value, tuple) and get_origin(hint) is tuple:
+        each = kinds if len(kinds) == len(value) and ... not in kinds else kinds[:1] * len(value)
+        return tuple(map(_typed, each, value))
+    if type(value) is int and float in kinds and int not in kinds:
+        return float(value)
+    whole = type(value) is float and value.is_integer()
+    return int(value) if whole and int in kinds and float not in kinds else value
+
+
+@NUMBERS.primitive_rule
+def _fractions(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[float] | None:
+    """Floats are read with `_number`, wherever they stand."""
+    if info.type is not float:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FLOAT",
+        instance_from_str=lambda words: _number(words[0]),
+        is_instance=lambda value: isinstance(value, (int, float)),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _number(word: str) -> float:
+    """A number, or a fraction such as 1/3."""
+    over, slash, under = word.partition("/")
+    try:
+        return float(over) / float(under) if slash else float(word)
+    except ZeroDivisionError as error:
+        raise ValueError(f"got {word!r}") from error
 
 
 def _quietly(call: Callable[[], Any]) -> Any:
@@ -236,5 +296,6 @@ def _one_line(box: str) -> str:
     body = " ".join(lines[rules[0] + 1 : rules[1]]) if len(rules) > 1 else " ".join(lines)
     body = re.sub(r"^Error parsing \w+: (\w+):", lambda m: f"--{m[1].replace('_', '-')}:", body)
     body = re.sub(r"^Error parsing ", "", body)
+    body = re.sub(UNREAD, r"got \1", body)
     form = next((line for line in lines if re.match(r"--[\w-]+ [\[{A-Z]", line)), None)
     return f"{body}; write {form}" if form and "write" not in body else body

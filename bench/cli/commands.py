@@ -24,9 +24,10 @@ from signalprop.bench.engine import machine
 from signalprop.bench.engine.errors import InputError, StoreError, nearest
 from signalprop.bench.experiment import Experiment
 from signalprop.bench.experiments import CHAPTERS, EXPERIMENTS, find
-from signalprop.models.lookup import Unusable
+from signalprop.models.lookup import Unusable, own_form
 
 console = Console(highlight=False, soft_wrap=True)
+WIDEST = 2**14  # pixels of a drawn figure; Matplotlib takes no more than four times as many
 
 
 def run(options: arguments.Run, axes: Sequence[str]) -> int:
@@ -83,20 +84,22 @@ def figures(options: arguments.Figures) -> int:
     for name, value in (("--width", options.width), ("--dpi", options.dpi)):
         if not (math.isfinite(value) and value >= 0):
             raise InputError(f"{name}: got {value}; write a number above 0")
-    paths = _stored(options)
     machine.start("cpu")
     from signalprop.bench import pipeline
+    from signalprop.bench.record import figures as house
     from signalprop.bench.record.verdict import Outcome
 
-    failed = []
+    look = (options.width or house.WIDTH, options.dpi or house.STYLE["savefig.dpi"])
+    if (pixels := look[0] * look[1]) > WIDEST:
+        raise InputError(
+            f"--width, --dpi: got {look[0]:g} and {look[1]}, {pixels:.0f} pixels; write at most {WIDEST}"
+        )
+    paths, failed = _stored(options), []
     for path in paths:
         try:
             experiment, settings = _run_of(path)
             folder = pipeline.result_folder(experiment, settings, path)
             if options.format or options.width or options.dpi:
-                from signalprop.bench.record import figures as house
-
-                look = (options.width or house.WIDTH, options.dpi or house.STYLE["savefig.dpi"])
                 to, kinds = folder / "print", options.format or house.KINDS
                 with warnings.catch_warnings(record=True) as said:
                     warnings.simplefilter("always")
@@ -122,8 +125,8 @@ def figures(options: arguments.Figures) -> int:
 
 def _stored(options: arguments.Figures) -> builtins.list[Path]:
     """The runs that are meant: of the named experiments, or the named stores; all if none is named."""
-    stores = [Path(name) for name in options.names if name.endswith(".zarr")]
-    named = [name for name in options.names if not name.endswith(".zarr")]
+    stores = [Path(name) for name in options.names if _is_store(name)]
+    named = [name for name in options.names if not _is_store(name)]
     runs = {path: path.stem.rpartition("-")[0] for path in sorted((options.out / "runs").glob("*.zarr"))}
     check_names([name for name in named if name not in runs.values()])
     if any(":" in name for name in named):
@@ -135,6 +138,11 @@ def _stored(options: arguments.Figures) -> builtins.list[Path]:
     if not stores:
         raise StoreError(f"no stored run under {options.out / 'runs'}; start with: signalprop reproduce")
     return stores
+
+
+def _is_store(name: str) -> bool:
+    """Whether a name is meant as the path of a store and not as an experiment."""
+    return name.endswith(".zarr") or os.sep in name
 
 
 def _run_of(path: Path) -> tuple[Experiment, Any]:
@@ -167,14 +175,17 @@ def report(options: arguments.Report) -> int:
 
 def compare(options: arguments.Compare) -> int:
     """``signalprop compare``."""
-    check_names([name for name in options.runs if not name.endswith(".zarr")])
+    if len(options.runs) != 2:
+        given = " ".join(options.runs) or "nothing"
+        raise InputError(f"compare: got {given}; write two stores or experiments")
+    check_names([name for name in options.runs if not _is_store(name)])
     machine.start("cpu")
     from signalprop.bench import pipeline
     from signalprop.bench.engine import store
     from signalprop.bench.record.comparison import comparison
 
     def path(name: str) -> Path:
-        if name.endswith(".zarr"):
+        if _is_store(name):
             return Path(name)
         experiment = find(name)
         return pipeline.run_path(options.out, experiment, experiment.sizes[options.size])
@@ -205,7 +216,8 @@ def clean(options: arguments.Clean) -> int:
         for one in some:
             console.print(str(one), markup=False)
     if not named:
-        console.print("nothing to remove" if options.what else "signalprop clean NAME removes what is named")
+        hint = "signalprop clean NAME removes a kind of these, the runs of an experiment, or a store"
+        console.print("nothing to remove" if options.what else hint)
         return 0
     if not (options.yes or sys.stdin.isatty()):
         raise InputError("clean: there is no terminal to ask at; write --yes to remove these")
@@ -235,6 +247,7 @@ def list(options: arguments.List) -> int:
         for name, question in questions.items():
             table.add_row(name, question, _state(options.out / name / "verdicts.json"))
         out.print(table, "")
+    out.print("One of your own, from a file of this folder: signalprop run mymodule:EXPERIMENT", markup=False)
     return 0
 
 
@@ -328,12 +341,14 @@ def check_names(names: Sequence[str]) -> None:
     """Raise InputError for the first name that no experiment has; ``module:name`` is left to ``find``."""
     for name in names:
         if ":" not in name and name not in EXPERIMENTS:
-            raise InputError(f"no experiment {name!r}; {nearest(name, EXPERIMENTS)}")
+            hint = nearest(name, EXPERIMENTS) + own_form("experiment")
+            raise InputError(f"no experiment {name!r}; {hint}")
 
 
 def _settings(experiment: Experiment, size: str, axes: Sequence[str]) -> Any:
     default = experiment.sizes[size]
-    return arguments.parse(type(default), axes, prog=f"signalprop run {experiment.name}", default=default)
+    prog = f"signalprop run {experiment.name}"
+    return arguments.settled(default, arguments.parse(type(default), axes, prog=prog, default=default))
 
 
 def _shard(text: str) -> tuple[int, int] | None:
@@ -453,6 +468,11 @@ def _say_outcome(name: str, outcome: Any, seconds: float | None = None) -> None:
         f"{name}: {len(judged) - len(wrong)} of {len(judged)} verdicts agree with theory"
         f"{f', {alone} measurements stand alone' * bool(alone)}{took}; figures in {outcome.folder}"
     )
+    if not judged:
+        from signalprop.bench.engine import store
+        from signalprop.bench.record.verdict import why_unjudged
+
+        console.print(f"  no verdict: {why_unjudged(store.load(outcome.run))}")
     for v in wrong:
         console.print(f"  disagrees: {v.statement} predicted {v.predicted:.4g}, measured {v.measured:.4g}")
 
@@ -466,7 +486,8 @@ def _show_plan(experiment: Experiment, settings: Any) -> None:
     disk = math.ceil(cost.disk / 2**20 * 10) / 10
     console.print(
         f"{experiment.name}: {cost.points} points, {programs} of {cost.compile_seconds:.1f} s "
-        f"to compile, {cost.chunks} chunks of {cost.chunk}, about {cost.seconds:.0f} s to compute, "
+        f"to compile, {cost.chunks} chunks of {cost.chunk}, about {cost.seconds:.0f} s to measure "
+        "one after the other (theory and figures come on top), "
         f"{cost.memory / 2**20:.0f} MiB per chunk, at most {disk} MiB on disk"
     )
     console.print(f"  {json.dumps(dataclasses.asdict(settings))}")

@@ -88,7 +88,10 @@ def figures(result: "xr.Dataset", *, width: float = 7.2) -> "dict[str, Figure]":
 
     experiment = find(result.attrs.get("origin") or result.attrs["experiment"])
     with house.style(width):
-        return experiment.figures(result)
+        drawn = experiment.figures(result)
+        for one in drawn.values():
+            house.fit_titles(one)
+        return drawn
 
 
 def _place(experiment: Experiment) -> str:
@@ -115,6 +118,8 @@ def _place(experiment: Experiment) -> str:
 
 def _settings(experiment: Experiment, size: str, changes: Mapping[str, Any]) -> Any:
     """The settings of a size with some changed, each in the form that the settings have."""
+    from signalprop.bench.cli import arguments
+
     name, sizes = experiment.name, experiment.sizes
     if size not in sizes:
         raise InputError(f"size: no {size!r}; {nearest(size, sizes)}")
@@ -122,7 +127,8 @@ def _settings(experiment: Experiment, size: str, changes: Mapping[str, Any]) -> 
     for setting in changes:
         if setting not in known:
             raise InputError(f"{name}: no setting {setting!r}; {nearest(setting, known)}")
-    return dataclasses.replace(sizes[size], **{k: _like(known[k], k, v) for k, v in changes.items()})
+    chosen = dataclasses.replace(sizes[size], **{k: _like(known[k], k, v) for k, v in changes.items()})
+    return arguments.settled(sizes[size], chosen)
 
 
 def _like(default: Any, setting: str, value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from signalprop.bench.engine.errors import InputError, nearest
-from signalprop.models.lookup import imported
+from signalprop.models.lookup import imported, own_form
 
 Static = dict[str, Any]
 Block = tuple[int, ...]
@@ -127,7 +127,7 @@ def require_known(axis: str, values: Collection[str], known: Collection[str]) ->
             except ValueError as error:
                 raise InputError(f"{axis}: {str(error).removeprefix(f'{axis} ')}") from error
         elif value not in known:
-            raise InputError(f"{axis}: no {value!r}; {nearest(value, known)}")
+            raise InputError(f"{axis}: no {value!r}; {nearest(value, known)}{own_form(axis)}")
 
 
 def require_scale(axis: str, values: Collection[float]) -> None:

@@ -305,6 +305,32 @@ def observe_mean(
     )
 
 
+def why_unjudged(result: xr.Dataset) -> str:
+    """Why no verdict could be given on a result, in words.
+
+    It counts the places of the measured array, among those that have a prediction ``..._predicted``, of which
+    most could have been judged.
+    """
+    import xarray as xr
+
+    found = []
+    for name in sorted(str(name) for name in result.data_vars if f"{name}_predicted" in result.data_vars):
+        finite = abs(result[name]) < np.inf
+        whole = finite.all("seed") if "seed" in finite.dims else finite
+        measured, known = xr.broadcast(whole, result[f"{name}_predicted"].notnull())
+        found.append((int((measured & known).sum()), name, measured, known))
+    if not found:
+        return "there is no prediction to compare with"
+    both, name, measured, known = max(found, key=lambda one: one[0])
+    parts = {
+        "gave no finite number in some network": int((~measured).sum()),
+        "have no prediction": int((~known).sum()),
+        "are outside the range in which theory is judged": both,
+    }
+    said = ", ".join(f"{count} {what}" for what, count in parts.items() if count)
+    return f"of {measured.size} places of {name}, {said}"
+
+
 def write(path: Path, verdicts: Sequence[Verdict]) -> None:
     """Write ``verdicts.json``; numbers keep six digits so that re-runs differ only where results do.
 

@@ -1,12 +1,16 @@
 """What a user types, and what a user reads after a mistake."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from signalprop.bench import pipeline
+from signalprop.bench.cli import commands
 from signalprop.bench.cli.arguments import Reproduce, parse
 from signalprop.bench.cli.main import main
 from signalprop.bench.engine.errors import InputError
+from signalprop.bench.experiments import find
 
 SMALL = ["--width", "2", "4", "--sigma-w", "0.9", "2", "--depth", "10", "--draws", "5", "--seeds", "3"]
 
@@ -30,7 +34,16 @@ def said(capsys, *args: str) -> tuple[int, str, str]:
             ["run", "phase-diagram", "--activation", "./mine.py:f"],
             ["is a file: write mine:f, in the folder of"],
         ),
-        (["run", "matrix-product", "--sigma-w", "abc"], ["--sigma-w", "abc"]),
+        (["run", "matrix-product", "--sigma-w", "abc"], ["--sigma-w: got 'abc'; write --sigma-w [FLOAT"]),
+        (["run", "matrix-product", "--sigma-w", "1/0"], ["--sigma-w: got '1/0'; write --sigma-w"]),
+        (["run", "matrix-product", "--draws", "2.5"], ["--draws: got '2.5'; write --draws INT"]),
+        (["run", "layer-profiles", "--activation", "mine"], ["no 'mine';", "(one of your own: module:name)"]),
+        (["run", "mine"], ["no experiment 'mine'", "(one of your own: module:name)"]),
+        (["info", "--size", "quick"], ["info: no option --size; it has none"]),
+        (["info", "quick"], ["info: got 'quick'; it takes none"]),
+        (["list", "quick"], ["list: got 'quick'; write options: --out"]),
+        (["clean", "--what", "runs"], ["no option --what; write its values right after the command"]),
+        (["figures", "--width", "100", "--dpi", "2000"], ["200000 pixels; write at most 16384"]),
         (["run", "matrix-product", "--sigma-w", "-1"], ["--sigma-w", "-1.0", "not negative"]),
         (["run", "matrix-product", "--sigma-w", "nan"], ["--sigma-w", "nan", "finite"]),
         (["run", "matrix-product", "--depth", "0"], ["--depth", "0", "at least 1"]),
@@ -60,6 +73,10 @@ def test_help_and_version_need_no_experiment(capsys) -> None:
     assert "reproduce" in said(capsys, "--help")[1]
     assert "--dry-run" in said(capsys, "run", "--help")[1]
     assert said(capsys, "--version")[1].strip()
+
+
+def test_the_list_says_how_an_experiment_of_ones_own_is_run(capsys) -> None:
+    assert "signalprop run mymodule:EXPERIMENT" in said(capsys, "list")[1]
 
 
 def test_info_says_which_routine_finds_eigenvalues_here(capsys, monkeypatch, tmp_path) -> None:
@@ -93,6 +110,8 @@ def test_a_run_of_own_axes_leaves_figures_verdicts_and_a_table(capsys, tmp_path)
     code, out, err = said(capsys, "figures", str(run))
     assert code == 0, err
     assert "verdicts agree" in out
+    code, _, err = said(capsys, "compare", str(run), str(tmp_path / "b.zarr"))
+    assert (code, f"{tmp_path / 'b.zarr'} does not exist" in err) == (1, True)
     code, out, err = said(capsys, "compare", str(run), str(run), "--json")
     assert (code, json.loads(out)["identical"]) == (0, True), err
 
@@ -111,7 +130,8 @@ def test_the_settings_of_an_experiment_are_the_help_of_its_run(capsys) -> None:
         (["--width", "-1"], "--width: got -1.0; write a number above 0"),
         (["--format", "jpg"], "--format"),
         (["phase-diagramm"], "did you mean phase-diagram?"),
-        (["nowhere/x-1.zarr"], "is not a result of signalprop"),
+        (["nowhere/x-1.zarr"], "nowhere/x-1.zarr does not exist"),
+        (["nowhere/x-1"], "nowhere/x-1 does not exist"),
     ],
 )
 def test_figures_that_cannot_be_drawn_say_why(capsys, words, message) -> None:
@@ -123,9 +143,9 @@ def test_figures_that_cannot_be_drawn_say_why(capsys, words, message) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["a.zarr"], 2, "Expected 2 values"),
+        (["a.zarr"], 2, "got a.zarr; write two stores or experiments"),
         (["phase-diagram", "phase-diagramm"], 2, "did you mean phase-diagram?"),
-        (["phase-diagram", "residual", "--out", "nowhere"], 1, "is not a result of signalprop"),
+        (["phase-diagram", "residual", "--out", "nowhere"], 1, "does not exist; run the experiment first"),
     ],
 )
 def test_runs_that_cannot_be_compared_are_refused_in_one_line(capsys, words, code, message) -> None:
@@ -152,6 +172,7 @@ def test_a_dry_run_writes_nothing(capsys, tmp_path) -> None:
     code, out, _ = said(capsys, "run", "matrix-product", *SMALL, "--dry-run", "--out", str(tmp_path / "x"))
     assert code == 0
     assert "12 points, 2 programs" in out
+    assert "to measure one after the other (theory and figures come on top)" in out
     assert not (tmp_path / "x").exists()
 
 
@@ -171,3 +192,15 @@ def test_a_report_of_nothing_says_how_to_start(capsys, tmp_path) -> None:
 def test_a_message_of_the_parser_becomes_one_line() -> None:
     with pytest.raises(InputError, match=r"huge.*--size"):
         parse(Reproduce, ["--size", "huge"], prog="signalprop reproduce")
+
+
+def test_numbers_of_settings_may_be_fractions() -> None:
+    experiment = find("matrix-product")
+    chosen = commands._settings(experiment, "quick", ["--sigma-w", "1/3", "2", "--width=3"])
+    assert chosen == replace(experiment.sizes["quick"], sigma_w=(1 / 3, 2.0), width=(3,))
+
+
+def test_a_result_without_verdicts_says_why(toy, tmp_path, capsys) -> None:
+    silent = replace(toy, verdicts=lambda result: [])
+    commands._say_outcome("toy", pipeline.run(silent, toy.sizes["quick"], tmp_path))
+    assert "no verdict: of 6 places of norm, 6 are outside the range in which" in capsys.readouterr().out

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import signalprop
-from signalprop.bench.cli import door
+from signalprop.bench.cli import commands, door
+from signalprop.bench.engine import store
 from signalprop.bench.engine.errors import InputError
 from signalprop.bench.experiments import EXPERIMENTS, find
 
@@ -81,6 +82,29 @@ def test_values_take_the_form_of_the_settings() -> None:
     assert door._like(1, "x", np.int64(4)) == 4
     with pytest.raises(InputError, match="a file mine"):
         door._like(("tanh",), "activation", lambda x: x)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("phase-diagram", {"sigma_w": (1, 2), "seeds": 8.0}, ["--sigma-w", "1", "2", "--seeds", "8"]),
+        ("correlation", {"maps": ((1, 0), (2, 0.5))}, ["--maps", "1", "0", "2", "0.5"]),
+        ("sigmoid-saturation", {"sigma_w": (0.5, 1, 2)}, ["--sigma-w", "0.5", "1", "2"]),
+    ],
+)
+def test_both_doors_name_the_same_run(name, given, words) -> None:
+    experiment = find(name)
+    python = door._settings(experiment, "quick", given)
+    line = commands._settings(experiment, "quick", words)
+    assert store.identity(experiment, python) == store.identity(experiment, line)
+
+
+def test_a_default_that_is_written_out_is_the_same_run() -> None:
+    """That of `sigmoid-saturation` has whole numbers among its scales; a command line reads floats."""
+    experiment, default = find("sigmoid-saturation"), find("sigmoid-saturation").sizes["quick"]
+    assert any(isinstance(scale, int) for scale in default.sigma_w)
+    written = commands._settings(experiment, "quick", ["--sigma-w", *map(str, default.sigma_w)])
+    assert store.identity(experiment, written) == store.identity(experiment, default)
 
 
 def test_an_experiment_is_given_by_itself_if_other_processes_can_import_it() -> None:

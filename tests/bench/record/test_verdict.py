@@ -135,3 +135,22 @@ def test_places_that_only_the_prediction_has_are_not_counted_as_lost() -> None:
     predicted = xr.DataArray([0.0, 0.0, 0.0], coords={"depth": [1, 2, 3]}, dims="depth")
     (found,) = compare(["C7"], "All are 0.", "-", samples, predicted)
     assert found.tolerance_from == "five standard errors over networks; worst of 2 checks"
+
+
+def test_why_nothing_is_judged_is_counted_by_place() -> None:
+    samples = np.ones((4, 3))
+    samples[0, 1] = np.inf
+    samples[1] = np.nan
+    result = xr.Dataset(
+        {
+            "rate": (("scale", "seed"), samples),
+            "rate_predicted": ("scale", [1.0, 1.0, np.nan, 1.0]),
+            "size": (("scale", "seed"), np.full((4, 3), np.nan)),
+            "size_predicted": ("scale", np.ones(4)),
+        }
+    )
+    assert verdict.why_unjudged(result) == (
+        "of 4 places of rate, 2 gave no finite number in some network, 1 have no prediction, "
+        "1 are outside the range in which theory is judged"
+    )
+    assert verdict.why_unjudged(result[["rate"]]) == "there is no prediction to compare with"
