@@ -158,19 +158,24 @@ def shares(
 
 
 def fit_titles(figure: Figure) -> None:
-    """Break titles that are wider than their figure, or than the columns of their panel, between words.
+    """Break titles that are too wide between words: for the figure, and in a narrow one for the panels.
 
     A layout leaves room for the height of a title and none for its width, so that it would be cut or run into
-    the next one. Formulas stay whole.
+    the next one. Formulas stay whole. Panels of the house's width are looked at when results are committed.
     """
     width = figure.bbox.width
     for text in figure.texts:
-        _break(text, 0.98 * width)
+        _break(text, 0.995 * width)
+    if figure.get_figwidth() >= WIDTH:
+        return
+    figure.draw_without_rendering()  # places the panels
     for axes in figure.axes:
         spec = axes.get_subplotspec()
         if spec is not None:
             columns = np.array(spec.get_gridspec().get_width_ratios())
-            _break(axes.title, width * columns[list(spec.colspan)].sum() / columns.sum())
+            centre = float(axes.bbox.x0 + axes.bbox.x1) / 2
+            share = float(columns[list(spec.colspan)].sum() / columns.sum())
+            _break(axes.title, min(share * width, 2 * centre, 2 * (width - centre)))
 
 
 def _break(text: Text, room: float) -> None:
@@ -183,15 +188,13 @@ def _break(text: Text, room: float) -> None:
     whole = text.get_text()
     if fits(whole):
         return
-    lines: list[str] = []
-    for given in whole.split("\n"):
-        lines.append("")
-        for word in re.findall(r"(?:\$[^$]*\$|\S)+", given):
-            longer = f"{lines[-1]} {word}".lstrip()
-            if lines[-1] and not fits(longer):
-                lines.append(word)
-            else:
-                lines[-1] = longer
+    lines = [""]
+    for word in re.findall(r"(?:\$[^$]*\$|\S)+", whole):
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and not fits(longer):
+            lines.append(word)
+        else:
+            lines[-1] = longer
     text.set_text("\n".join(lines))
 
 
