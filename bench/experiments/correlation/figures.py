@@ -163,7 +163,8 @@ def _laws(axes: Axes, result: xr.Dataset) -> None:
         _law(axes, exp(here["log_q"]), exp(here["log_q_predicted"]), (1 / (2.0 * layer), r"$1 / 2 l$"), look)
     axes.set(xscale="log", yscale="log", xlabel="layer $l$")
     axes.set_title("on the critical line: powers of the depth")
-    axes.legend(loc="lower left")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower left")
 
 
 def _law(

@@ -123,23 +123,28 @@ def _crossings(axes: Axes, own: pd.DataFrame) -> None:
 def _name_phases(axes: Axes, at: xr.Dataset) -> None:
     """Where theory says so, and a label has room."""
     log_chi_1 = at["log_chi_1_map"].transpose("sigma_b_map", "ratio_map").values
+    across = np.log(at["ratio"] / at["ratio_map"][0]) / np.log(at["ratio_map"][-1] / at["ratio_map"][0])
+    points = np.array(np.meshgrid(across, at["sigma_b"] / at["sigma_b_map"][-1])).reshape(2, -1)
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
     for sign, text in PHASES.items():
-        if place := roomiest(np.sign(log_chi_1) == sign):
+        if place := roomiest(np.sign(log_chi_1) == sign, points):
             axes.text(*place, text, bbox=box, transform=axes.transAxes, ha="center", va="center", fontsize=7)
 
 
-def roomiest(there: np.ndarray) -> tuple[float, float] | None:
-    """Where a label lies farthest from all that is not meant, as x and y in shares of the axes, or None.
+def roomiest(there: np.ndarray, points: np.ndarray) -> tuple[float, float] | None:
+    """Where a label fits, far from points and from all that is not meant, in shares of the axes, or None.
 
     Args:
         there: Whether a point of an even grid, bottom row first, is meant.
+        points: What should not be covered, as x and y in shares of the axes: (2, any number).
     """
-    steps = np.array(there.shape) - 1
+    half, steps = np.array(LABEL)[:, None, None], np.array(there.shape) - 1
     apart = distance_transform_edt(np.pad(there, 1), sampling=1 / (steps * np.array(LABEL[::-1])))[1:-1, 1:-1]
-    farthest = np.argwhere(apart == apart.max())
-    row, column = farthest[len(farthest) // 2]
-    return (column / steps[1], row / steps[0]) if apart[row, column] >= 1 else None
+    places = np.array(np.meshgrid(*(np.linspace(0, 1, n + 1) for n in steps[::-1])))
+    away = [np.hypot(*((places - point[:, None, None]) / half)) for point in points.T]
+    free = np.where(apart < 1, -1, np.min([apart, *away], axis=0))
+    row, column = np.unravel_index(np.argmax(free), free.shape)
+    return (float(places[0, row, column]), float(places[1, row, column])) if free[row, column] >= 0 else None
 
 
 def _growth(result: xr.Dataset) -> Figure:

@@ -181,14 +181,17 @@ def test_a_single_scale_is_drawn_with_room_around_it(tmp_path):
     assert "ratio" not in [*table.columns, *result["growth"].to_dataframe().index.names]
 
 
-def test_a_label_stands_where_it_fits_and_nowhere_else():
+def test_a_label_stands_where_it_fits_away_from_points_and_nowhere_else():
     rows, columns = 19, 31
-    left = np.tile(np.arange(columns) < 20, (rows, 1))
-    x, y = roomiest(left)
+    left, no_points = np.tile(np.arange(columns) < 20, (rows, 1)), np.zeros((2, 0))
+    x, y = roomiest(left, no_points)
     assert x == pytest.approx(9.5 / 30, abs=0.05)
-    assert 0.3 < y < 0.7
-    assert roomiest(np.tile(np.arange(columns) < 4, (rows, 1))) is None
-    assert roomiest(np.zeros((rows, columns), bool)) is None
+    assert 0.1 < y < 0.9
+    x, y = roomiest(left, np.array([[x, x, 0.0], [0.0, 0.4, 1.0]]))
+    assert x < 20 / 30 - 0.1
+    assert y > 0.6
+    assert roomiest(np.tile(np.arange(columns) < 4, (rows, 1)), no_points) is None
+    assert roomiest(np.zeros((rows, columns), bool), no_points) is None
 
 
 def test_the_words_of_the_plane_are_true_where_they_stand_and_a_dotted_line_is_named(outcome):
