@@ -40,6 +40,10 @@ Training and floating point
     precision: where products, slopes and steps end in a format
     thresholds: where a function or its slope becomes constant
 
+A program of one's own
+    program: its gradients over any number of decades, read off its equations
+    diagnosis: what one network's numbers say, beside predictions; the cause in a word
+
 Tools
     jacobian: Jacobians of layers and of any callable
     products: singular values of long products
