@@ -210,8 +210,8 @@ def _activity(site: Site, signal: measured.Signal) -> measured.Activity | None:
         return None
     largest = float(np.abs(slopes(site.activation[1], _LINE)).max())
     phi, z = site.activation[1], site.z
-    centred = slopes(phi, z - np.asarray(signal.mean, z.dtype))
-    return measured.activity(slopes(phi, z), centred, largest, signal.likeness)
+    fresh = slopes(phi, measured.fresh_units(z).astype(z.dtype))
+    return measured.activity(slopes(phi, z), fresh, largest)
 
 
 @lru_cache(maxsize=256)

@@ -6,12 +6,14 @@ NumPy in float64: an array is looked at once, and nothing is compiled for its sh
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
 
 from signalprop.analysis.activity import SATURATED
 
 FEW = 256
 """Examples whose likeness is looked at."""
+
+FRESH = 2000
+"""Units drawn afresh; the share of silent ones among them is known to 1 %."""
 
 
 class Signal(NamedTuple):
@@ -33,12 +35,6 @@ class Signal(NamedTuple):
     cosine: float
     finite: float
 
-    @property
-    def likeness(self) -> float:
-        """Share of the variance of pre-activations that all examples have in common: correlation of two."""
-        shared, own = self.units_std**2, self.examples_std**2
-        return shared / (shared + own) if shared + own > 0 else 1.0
-
 
 class Activity(NamedTuple):
     """Slopes of an activation behind a layer.
@@ -46,7 +42,7 @@ class Activity(NamedTuple):
     Attributes:
         saturated: Share with less than a tenth of the largest slope.
         silent: Share of units whose slope is exactly 0 on every example and place.
-        silent_expected: Share that would be by chance, see `silent_by_chance`.
+        silent_expected: Share that would be by chance, see `fresh_units`.
         square: Mean squared slope.
     """
 
@@ -105,38 +101,31 @@ def cosine(rows: np.ndarray) -> float:
     return float(1 - np.sum(away**2) / (n - 1))
 
 
-def activity(slopes: np.ndarray, centred: np.ndarray, largest: float, likeness: float) -> Activity:
+def activity(slopes: np.ndarray, fresh: np.ndarray, largest: float) -> Activity:
     """Numbers of slopes of shape (examples, ..., units).
 
     Args:
         slopes: phi'(z).
-        centred: phi' of z without its mean over all: what silences units by chance is not an offset.
+        fresh: phi' of `fresh_units`, which tells how many are silent by chance.
         largest: Supremum of their size.
-        likeness: See `Signal.likeness`.
     """
     rows = np.asarray(slopes).astype(np.float64).reshape(-1, slopes.shape[-1] if slopes.ndim > 1 else 1)
-    silent = float(np.all(rows == 0, axis=0).mean())
-    by_chance = silent_by_chance(float(np.mean(centred == 0)), likeness, len(slopes)) if silent else 0.0
+    silent, by_chance = (float(np.all(part == 0, axis=0).mean()) for part in (rows, fresh))
     saturated = float(np.mean(np.abs(rows) < SATURATED * largest))
     return Activity(saturated, silent, by_chance, float(np.mean(rows**2)))
 
 
-def silent_by_chance(inactive: float, likeness: float, examples: int) -> float:
-    r"""Share of units that are silent on all examples only because the examples are alike.
+def fresh_units(z: np.ndarray) -> np.ndarray:
+    """Pre-activations (rows, `FRESH`) of new units as initialization would draw them, on the same examples.
 
-    A unit whose pre-activation is Gaussian, with correlation c between examples, and which is inactive on a
-    share Phi(t) of them:
-
-    .. math:: E_x \Phi\left(\frac{t - \sqrt c x}{\sqrt{1 - c}}\right)^n, \quad x \sim N(0, 1)
-
-    Derived here. A threshold that does not grow with the likeness would condemn every deep relu network.
+    They are Gaussian, of mean zero, with the covariance between examples that the units of the layer have
+    around their common mean. Examples that are alike silence units of relu whatever the weights: a threshold
+    that does not know of it would condemn every deep network.
     """
-    if not 0 < inactive < 1:
-        return float(inactive >= 1)
-    c = float(np.clip(np.nan_to_num(likeness), 0, 1 - 1e-9))
-    x, weight = np.polynomial.hermite_e.hermegauss(200)
-    inner = special.log_ndtr((special.ndtri(inactive) - np.sqrt(c) * x) / np.sqrt(1 - c))
-    return float(weight @ np.exp(examples * inner) / weight.sum())
+    rows = np.asarray(z).astype(np.float64).reshape(-1, z.shape[-1] if z.ndim > 1 else 1)
+    rows = rows[:: max(len(rows) // 1024, 1)]
+    draws = np.random.default_rng(0).standard_normal((rows.shape[1], FRESH))
+    return (rows - rows.mean()) @ draws / rows.shape[1] ** 0.5
 
 
 def weights(array: np.ndarray, contracted: tuple[int, ...]) -> Weights:

@@ -228,12 +228,21 @@ def region(program: Program, of: Flow, root: int) -> Region | None:
         for v in program.equations[k].outs
         if v in program.outs or any(u not in members for u in of.users.get(v, ()))
     ]
-    exits = [v for v in exits if is_float(program.types[v])]
+    exits = [
+        v for v in exits if is_float(program.types[v]) and not _only_summed(program, of, root, v, members)
+    ]
     while exits and all(
         program.equations[k].name in LINEAR for k in _behind(program, of, exits[-1], members)
     ):
         exits.pop()
     return Region(root, tuple(_behind(program, of, exits[-1], members)), exits[-1]) if exits else None
+
+
+def _only_summed(program: Program, of: Flow, root: int, variable: int, members: Collection[int]) -> bool:
+    """Whether a value is only summed up while its root goes on by another way: the square in a norm."""
+    outside = [k for k in of.users.get(variable, ()) if k not in members]
+    goes_on = any(k not in members for k in of.users.get(root, ()))
+    return goes_on and all(program.equations[k].name.startswith("reduce") for k in outside)
 
 
 def _behind(program: Program, of: Flow, variable: int, members: Collection[int]) -> list[int]:

@@ -12,26 +12,44 @@ from signalprop.analysis.diagnosis.rule import DECADE
 from signalprop.bench.diagnosis.report import Report
 from signalprop.bench.record import figures as house
 
+NAMED = 12
+"""Layers up to which the axis shows their names."""
+
 ENDS = {"float16": -7.2, "bfloat16": -40.1, "float32": -44.9}  # log10 of the smallest subnormal number
 
 
 def draw(report: Report) -> Figure:
-    """Three panels over depth; a fourth over time for each recurrence."""
-    times = report.measured.recurrences
-    rows = 3 + bool(times)
+    """Sizes, gains and shares over depth, then sizes over time; a panel that would be empty is left out."""
+    measured = report.measured
+    panels: list[tuple[Any, float]] = [(_sizes, 1.5)]
+    if any(np.isfinite(layer.gain) for layer in measured.layers):
+        panels.append((_gains, 1.0))
+    panels.append((_shares, 1.0))
+    depth = len(panels)
+    if measured.recurrences:
+        panels.append((_time, 1.3))
+    heights = [height for _, height in panels]
     with house.style():
         figure, axes = plt.subplots(
-            rows, 1, figsize=(house.WIDTH, 1.9 * rows + 0.5), height_ratios=[1.5, 1, 1, 1.3][:rows]
+            len(panels), 1, figsize=(house.WIDTH, 1.7 * sum(heights) + 0.5), height_ratios=heights
         )
-        for panel in axes[:3]:
-            panel.sharex(axes[0])
-        _sizes(axes[0], report)
-        _gains(axes[1], report)
-        _shares(axes[2], report)
-        if times:
-            _time(axes[3], report)
+        for axis, (panel, _) in zip(axes, panels, strict=True):
+            panel(axis, report)
+        for axis in axes[: depth - 1]:
+            axis.sharex(axes[depth - 1])
+            axis.tick_params(labelbottom=False)
+        _name_layers(axes[depth - 1], [layer.name for layer in measured.layers])
         figure.suptitle(_wrapped(report), fontsize=9)
     return figure
+
+
+def _name_layers(axes: Axes, names: list[str]) -> None:
+    """Few layers by name, many by number."""
+    if len(names) <= NAMED:
+        axes.set_xticks(range(1, len(names) + 1), names, rotation=25, ha="right")
+    else:
+        axes.set_xlabel("layer")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _wrapped(report: Report) -> str:
@@ -140,8 +158,7 @@ def _shares(axes: Axes, report: Report) -> None:
     }
     for name, (own, label) in values.items():
         axes.plot(x, own, label=label, linewidth=0.7, **_points(looks[name]))
-    axes.set(ylim=(-0.05, 1.05), xlabel="layer", ylabel="share, cosine")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(ylim=(-0.05, 1.05), ylabel="share, cosine")
     axes.legend(loc="best")
 
 

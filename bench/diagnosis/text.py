@@ -13,6 +13,12 @@ from signalprop.analysis.diagnosis.rule import DECADE
 from signalprop.bench.diagnosis import words
 from signalprop.bench.diagnosis.report import NOT_CHECKED, Report
 
+NEAR = 0.5
+"""Difference of decades, of shares, and of a fifth of sigma_w up to which neighbours share a row."""
+
+LONGEST_BLOCK = 24
+"""Layers of a block that repeats."""
+
 COLUMNS = (
     "layer",
     "kind",
@@ -21,7 +27,7 @@ COLUMNS = (
     "rms z",
     "saturated",
     "cosine",
-    "|gradient|",
+    "log10 |grad|",
     "gain",
     "expected",
 )
@@ -36,8 +42,8 @@ def screen(report: Report, width: int = 120, full: bool = False) -> str:
         full: Whether every layer has a line of its own.
     """
     console = Console(file=StringIO(), width=width, highlight=False, soft_wrap=True)
-    lead = "FINE" if report.cause == "fine" else f"BROKEN: {report.cause}"
-    console.print(f"{lead}. {report.verdict[0].upper()}{report.verdict[1:]}")
+    lead = "FINE" if report.cause == "fine" else f"BROKEN ({report.cause})"
+    console.print(f"{lead}: {report.verdict}")
     for name, line in _evidence(report):
         console.print(f"  {name:11}{line}")
     console.print()
@@ -78,33 +84,57 @@ def _evidence(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _runs(layers: Sequence[Layer]) -> Iterator[Sequence[Layer]]:
-    """Neighbours of one kind, width and activation; of four or more the first and last by themselves."""
-    start = 0
-    for k in range(1, len(layers) + 1):
-        if k < len(layers) and _alike(layers[start], layers[k]):
-            continue
-        run = layers[start:k]
-        if len(run) < 4:
-            yield from ([layer] for layer in run)
+    """Layers that share a row: neighbours, or the same layer of blocks that follow on each other."""
+    k = 0
+    while k < len(layers):
+        period, times = _repeats(layers[k:])
+        if times == 1:
+            yield [layers[k]]
+        elif period == 1:  # the first and the last by themselves
+            yield from ([layers[k]], layers[k + 1 : k + times - 1], [layers[k + times - 1]])
         else:
-            yield from ([run[0]], run[1:-1], [run[-1]])
-        start = k
+            yield from (layers[k + i : k + period * times : period] for i in range(period))
+        k += period * times
+
+
+def _repeats(layers: Sequence[Layer]) -> tuple[int, int]:
+    """After how many layers the first ones come again, and how many times they are there; (1, 1) if never."""
+    for period in range(1, min(LONGEST_BLOCK, len(layers) // 3) + 1):
+        equal = 0
+        while equal + period < len(layers) and _alike(layers[equal], layers[equal + period]):
+            equal += 1
+        times = equal // period + 1
+        if times >= (4 if period == 1 else 3):
+            return period, times
+    return 1, 1
 
 
 def _alike(a: Layer, b: Layer) -> bool:
-    return (a.kind, a.activation, a.units) == (b.kind, b.activation, b.units)
+    """Whether two layers can share a row: of one kind, with nearly the same scales, gains and shares."""
+    if (a.kind, a.activation, a.units) != (b.kind, b.activation, b.units):
+        return False
+    names = a.name.split("/"), b.name.split("/")
+    if len(names[0]) != len(names[1]) or sum(x != y for x, y in zip(*names, strict=True)) > 1:
+        return False
+    pairs = [(a.gain / DECADE, b.gain / DECADE), (a.signal.log_rms / DECADE, b.signal.log_rms / DECADE)]
+    if a.weights is not None and b.weights is not None:
+        pairs.append((5 * a.weights.sigma_w, 5 * b.weights.sigma_w))
+    if a.activity is not None and b.activity is not None:
+        pairs.append((a.activity.saturated, b.activity.saturated))
+    return not any(abs(x - y) > NEAR for x, y in pairs)
 
 
-def _differing(first: str, last: str) -> str:
-    """The end of the second name, from the part on in which it differs from the first."""
+def _span(first: str, last: str) -> str:
+    """``layers/1..28/kernel``: two places as one, with what differs as a range."""
     a, b = first.split("/"), last.split("/")
-    k = next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), 0)
-    return "/".join(b[k:])
+    if len(a) != len(b):
+        return f"{first} .. {last}"
+    return "/".join(x if x == y else f"{x}..{y}" for x, y in zip(a, b, strict=True))
 
 
 def _cells(run: Sequence[Layer]) -> list[str]:
     first, last = run[0], run[-1]
-    name = first.name if len(run) == 1 else f"{first.name} .. {_differing(first.name, last.name)}"
+    name = _span(first.name, last.name)
 
     def middle(values: Sequence[float], form: str, scale: float = 1.0) -> str:
         finite = [x * scale for x in values if np.isfinite(x)]
@@ -121,7 +151,7 @@ def _cells(run: Sequence[Layer]) -> list[str]:
         name,
         {"convolution": "conv", "embedding": "embed"}.get(first.kind, first.kind),
         first.activation or "-",
-        middle([x.weights.sigma_w for x in run if x.weights], ".2f"),
+        middle([x.weights.sigma_w for x in run if x.weights], ".3g"),
         middle([np.exp(x.signal.log_rms) for x in run], ".3g"),
         middle([a.saturated for a in activities], ".0f", 100) + " %" if activities else "-",
         middle([x.signal.cosine for x in run], ".3g"),

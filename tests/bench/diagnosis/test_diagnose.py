@@ -121,7 +121,7 @@ def test_the_cause_that_was_made_is_named(name: str) -> None:
     assert report.cause == cause, report
     assert report.cause in CAUSES
     assert report.verdict.endswith(".")
-    assert report.verdict in str(report) or report.verdict[1:] in str(report)
+    assert report.verdict in str(report)
 
 
 def test_half_precision_is_told_from_a_weak_gradient() -> None:
@@ -211,7 +211,7 @@ def test_the_command_line_says_the_cause_and_exits_by_it(tmp_path, monkeypatch, 
     command = [sys.executable, "-m", "signalprop", "diagnose", "mynet:make", "--figure", "out.png"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
-    assert done.stdout.startswith("BROKEN: weights too small.")
+    assert done.stdout.startswith("BROKEN (weights too small): the gradient loses")
     assert (tmp_path / "out.png").stat().st_size > 10_000
     monkeypatch.chdir(tmp_path)
     for words, said in {
