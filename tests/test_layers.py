@@ -28,6 +28,7 @@ MAY_IMPORT = {  # beside itself
     "the list": {"engine", "experiment.py", "models"},
     "an experiment": {"experiment.py", "the list", "engine", "measure", "training", "record"}
     | MATHEMATICS_AND_NETWORKS,
+    "diagnosis": {"record", *MATHEMATICS_AND_NETWORKS},
     "pipeline.py": {"experiment.py", "engine", "record"},
     "steps.py": {"pipeline.py", "the list", "engine", "record", "models"},
     "pool.py": {"steps.py", "engine"},
@@ -41,9 +42,10 @@ MAY_IMPORT = {  # beside itself
         "cluster.py",
         "engine",
         "record",
+        "diagnosis",
     }
     | {"theory", "analysis", "models"},
-    "src": {"cli"},
+    "src": {"cli", "diagnosis"},
 }
 NO_FILES_NO_PLOTS = {
     "os",

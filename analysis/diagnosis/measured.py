@@ -125,7 +125,7 @@ def fresh_units(z: np.ndarray) -> np.ndarray:
     rows = np.asarray(z).astype(np.float64).reshape(-1, z.shape[-1] if z.ndim > 1 else 1)
     rows = rows[:: max(len(rows) // 1024, 1)]
     draws = np.random.default_rng(0).standard_normal((rows.shape[1], FRESH))
-    return (rows - rows.mean()) @ draws / rows.shape[1] ** 0.5
+    return np.asarray((rows - rows.mean()) @ draws / rows.shape[1] ** 0.5)
 
 
 def weights(array: np.ndarray, contracted: tuple[int, ...]) -> Weights:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from signalprop.analysis.diagnosis.rule import DECADE
-from signalprop.bench.diagnosis.report import Report
+from signalprop.bench.diagnosis.verdict import Diagnosis
 from signalprop.bench.record import figures as house
 
 NAMED = 12
@@ -18,7 +18,7 @@ NAMED = 12
 ENDS = {"float16": -7.2, "bfloat16": -40.1, "float32": -44.9}  # log10 of the smallest subnormal number
 
 
-def draw(report: Report) -> Figure:
+def draw(report: Diagnosis) -> Figure:
     """Sizes, gains and shares over depth, then sizes over time; a panel that would be empty is left out."""
     measured = report.measured
     panels: list[tuple[Any, float]] = [(_sizes, 1.5)]
@@ -52,13 +52,13 @@ def _name_layers(axes: Axes, names: list[str]) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _wrapped(report: Report) -> str:
+def _wrapped(report: Diagnosis) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(f"{report.cause}: {report.verdict}", 95))
 
 
-def _sizes(axes: Axes, report: Report) -> None:
+def _sizes(axes: Axes, report: Diagnosis) -> None:
     layers = report.measured.layers
     x = np.arange(1, len(layers) + 1)
     gradient = np.array([layer.log_gradient for layer in layers]) / DECADE
@@ -108,7 +108,7 @@ def _points(look: dict[str, Any]) -> dict[str, Any]:
     return {"color": look["color"], "marker": look["marker"]}
 
 
-def _theory(report: Report) -> list[tuple[int, np.ndarray, np.ndarray]]:
+def _theory(report: Diagnosis) -> list[tuple[int, np.ndarray, np.ndarray]]:
     """Predicted runs of layers: first index, log10 of the gradient summed up from the end, deviation."""
     layers = report.measured.layers
     runs, k = [], 0
@@ -126,7 +126,7 @@ def _theory(report: Report) -> list[tuple[int, np.ndarray, np.ndarray]]:
     return runs
 
 
-def _gains(axes: Axes, report: Report) -> None:
+def _gains(axes: Axes, report: Diagnosis) -> None:
     layers = report.measured.layers
     x = np.arange(1, len(layers) + 1)
     look = house.series(["gain"])["gain"]
@@ -143,7 +143,7 @@ def _gains(axes: Axes, report: Report) -> None:
     axes.legend(loc="best", ncols=2)
 
 
-def _shares(axes: Axes, report: Report) -> None:
+def _shares(axes: Axes, report: Diagnosis) -> None:
     layers = report.measured.layers
     x = np.arange(1, len(layers) + 1)
     looks = house.series(["cosine", "saturated", "silent"])
@@ -162,7 +162,7 @@ def _shares(axes: Axes, report: Report) -> None:
     axes.legend(loc="best")
 
 
-def _time(axes: Axes, report: Report) -> None:
+def _time(axes: Axes, report: Diagnosis) -> None:
     looks = house.series([past.name for past in report.measured.recurrences])
     for past in report.measured.recurrences:
         lag = np.arange(past.steps, 0, -1)

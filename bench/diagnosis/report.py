@@ -1,4 +1,4 @@
-"""All that is known of a diagnosed network."""
+"""All that is known of a diagnosed network, to look at and to keep."""
 
 import dataclasses
 import json
@@ -9,51 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from signalprop.analysis.diagnosis.layers import Measured
-from signalprop.analysis.diagnosis.rule import DECADE, Finding
-from signalprop.bench.diagnosis import words
+from signalprop.analysis.diagnosis.rule import DECADE
+from signalprop.bench.diagnosis.verdict import NOT_CHECKED, Diagnosis
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 SCHEMA = 1
-NOT_CHECKED = (
-    "labels and data beyond their scale", "learning-rate schedule", "regularization",
-    "insides of cond and while",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
-class Report:
-    """A diagnosis.
-
-    Attributes:
-        measured: All numbers, with natural logs.
-        findings: What the gates found, the cause first; borderline ones among them.
-        dtype: The narrowest dtype of the parameters.
-        notes: What was assumed.
-    """
-
-    measured: Measured
-    findings: tuple[Finding, ...]
-    dtype: str
-    notes: tuple[str, ...]
-
-    @property
-    def finding(self) -> Finding | None:
-        """The first finding that is not borderline."""
-        return next((x for x in self.findings if not x.borderline), None)
-
-    @property
-    def cause(self) -> str:
-        """One word of `rule.CAUSES`."""
-        return self.finding.cause if self.finding else "fine"
-
-    @property
-    def verdict(self) -> str:
-        """The cause in one sentence."""
-        return words.sentence(self.finding, self.measured, self.dtype)
+class Report(Diagnosis):
+    """A diagnosis with its text, table, figure and JSON."""
 
     @cached_property
     def table(self) -> "pd.DataFrame":

@@ -11,7 +11,7 @@ from rich.table import Table
 from signalprop.analysis.diagnosis.layers import Layer
 from signalprop.analysis.diagnosis.rule import DECADE
 from signalprop.bench.diagnosis import words
-from signalprop.bench.diagnosis.report import NOT_CHECKED, Report
+from signalprop.bench.diagnosis.verdict import NOT_CHECKED, Diagnosis
 
 NEAR = 0.5
 """Difference of decades, of shares, and of a fifth of sigma_w up to which neighbours share a row."""
@@ -33,7 +33,7 @@ COLUMNS = (
 )
 
 
-def screen(report: Report, width: int = 120, full: bool = False) -> str:
+def screen(report: Diagnosis, width: int = 120, full: bool = False) -> str:
     """The report as text.
 
     Args:
@@ -58,7 +58,7 @@ def screen(report: Report, width: int = 120, full: bool = False) -> str:
     return console.file.getvalue().rstrip()
 
 
-def _evidence(report: Report) -> Iterator[tuple[str, str]]:
+def _evidence(report: Diagnosis) -> Iterator[tuple[str, str]]:
     network = report.measured
     if report.finding and network.segments:
         should, spread = words.expected(network)
