@@ -28,6 +28,7 @@ from signalprop.analysis.program.gradients import (
     native_gradient,
     prepare,
 )
+from signalprop.analysis.program.reading import is_factor
 
 EXAMPLES = 16
 """Examples at whose lengths mean field is taken."""
@@ -50,6 +51,7 @@ class Layer:
         units: Outputs.
         activation: Name of what follows, ``"custom"`` for an unknown function, empty for none.
         signal: Of its pre-activations.
+        input_zero: Share of exact zeros in what comes in.
         activity: Of the activation behind it, if there is one.
         bounded: Whether that ends in a plateau on both sides.
         weights: Of its weight; none of an embedding.
@@ -70,6 +72,7 @@ class Layer:
     units: int
     activation: str
     signal: measured.Signal
+    input_zero: float
     activity: measured.Activity | None
     bounded: bool
     weights: measured.Weights | None
@@ -90,6 +93,7 @@ class Parameter:
     Attributes:
         name: Its place in the model.
         size: Number of its entries.
+        factor: Whether it multiplies something; a bias does not.
         used: Whether the loss takes it at all.
         reached: Whether a gradient path leads to it.
         log_norm: Log of its own norm.
@@ -100,6 +104,7 @@ class Parameter:
 
     name: str
     size: int
+    factor: bool
     used: bool
     reached: bool
     log_norm: float
@@ -120,6 +125,7 @@ class Measured:
         trials: For each of them, what changes of it would do, if the gradient is not near constant.
         parameters: By place.
         inputs: Of each layer that takes the batch as it is: its name and the numbers of what comes in.
+        peaked: Of each softmax, the share of its rows in which one entry has more than 99 %.
         first_lost: What makes the first value that is not finite, and where; empty if all are.
     """
 
@@ -130,6 +136,7 @@ class Measured:
     trials: tuple[tuple[Trial, ...], ...]
     parameters: tuple[Parameter, ...]
     inputs: tuple[tuple[str, measured.Signal], ...]
+    peaked: tuple[float, ...]
     first_lost: str
 
 
@@ -156,6 +163,7 @@ def measure(network: Network, arguments: Sequence[Any], known: Mapping[str, Elem
         *_recurrences(network, arguments, found, back),
         tuple(_parameters(network, arguments, back, native)),
         tuple(_inputs(network, found)),
+        tuple(measured.peaked(np.asarray(found.values[v])) for v in network.softmaxes),
         _first_lost(network, found),
     )
 
@@ -189,6 +197,7 @@ def _layers(own: Sequence[Site], ways: Sequence[Segment]) -> list[Layer]:
                 site.z.shape[-1],
                 site.activation[0] if site.activation else "",
                 signal,
+                0.0 if site.input is None else float(np.mean(site.input == 0)),
                 _activity(site, signal),
                 site.activation is not None and _is_bounded(site.activation[1]),
                 measured.weights(site.weight, site.contracted) if site.contracted else None,
@@ -290,6 +299,7 @@ def _parameters(
             Parameter(
                 name,
                 int(np.size(value)),
+                is_factor(network.program, of, variable),
                 bool(of.users.get(variable)),
                 variable in of.reached,
                 _log_norm(np.asarray(value).astype(np.float64)),

@@ -25,6 +25,7 @@ class Signal(NamedTuple):
         units_std: Standard deviation over units of the mean over examples: what the weights make of all.
         examples_std: Root mean square over units of the standard deviation over examples.
         cosine: Mean cosine between two examples; NaN for one.
+        cosine_places: The same between two places (tokens) of one example; NaN without places.
         finite: Share of numbers that are finite.
     """
 
@@ -33,6 +34,7 @@ class Signal(NamedTuple):
     units_std: float
     examples_std: float
     cosine: float
+    cosine_places: float
     finite: float
 
 
@@ -79,14 +81,16 @@ def signal(z: np.ndarray) -> Signal:
     rows = rows.reshape(len(z), -1, z.shape[-1]) if z.ndim > 1 else rows.reshape(-1, 1, 1)
     finite = np.isfinite(rows)
     if not finite.all():
-        return Signal(np.nan, np.nan, np.nan, np.nan, np.nan, float(finite.mean()))
+        return Signal(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, float(finite.mean()))
     by_unit = rows.reshape(-1, rows.shape[-1])
     largest = float(np.abs(rows).max(initial=0))
     if largest == 0:
-        return Signal(-np.inf, 0.0, 0.0, 0.0, np.nan, 1.0)
+        return Signal(-np.inf, 0.0, 0.0, 0.0, np.nan, np.nan, 1.0)
     log_rms = np.log(largest) + 0.5 * np.log(np.mean((rows / largest) ** 2))
     spread = float(np.sqrt(np.mean(by_unit.var(0))))
-    return Signal(float(log_rms), float(rows.mean()), float(by_unit.mean(0).std()), spread, cosine(rows), 1.0)
+    places = float(np.mean([cosine(one) for one in rows[:8]])) if z.ndim == 3 else np.nan
+    mean, between = float(rows.mean()), float(by_unit.mean(0).std())
+    return Signal(float(log_rms), mean, between, spread, cosine(rows), places, 1.0)
 
 
 def cosine(rows: np.ndarray) -> float:
@@ -126,6 +130,11 @@ def fresh_units(z: np.ndarray) -> np.ndarray:
     rows = rows[:: max(len(rows) // 1024, 1)]
     draws = np.random.default_rng(0).standard_normal((rows.shape[1], FRESH))
     return np.asarray((rows - rows.mean()) @ draws / rows.shape[1] ** 0.5)
+
+
+def peaked(p: np.ndarray) -> float:
+    """Share of the rows of a softmax in which one entry has more than 99 %."""
+    return float(np.mean(np.asarray(p).astype(np.float64).max(-1) > 0.99))
 
 
 def weights(array: np.ndarray, contracted: tuple[int, ...]) -> Weights:

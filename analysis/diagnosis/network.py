@@ -26,6 +26,7 @@ class Network:
         flow: Dependence in it.
         layers: Its layers outside scans.
         stations: Bottlenecks at which a layer ends or two signals are joined, in order.
+        softmaxes: Results of its softmax functions, in order.
         scans: Its scans, by the variable of the first result that is used.
         pieces: What is compiled.
     """
@@ -36,6 +37,7 @@ class Network:
     flow: reading.Flow
     layers: tuple[reading.Layer, ...]
     stations: tuple[int, ...]
+    softmaxes: tuple[int, ...]
     scans: Mapping[int, Scan]
     pieces: tuple[Chunk, ...]
 
@@ -67,11 +69,16 @@ def read(
         for k, e in enumerate(program.equations)
         if e.body is not None and any(v in of.reached for v in e.outs)
     ]
-    kept = {v for x in layers for v in (x.output, x.weight, x.bias) if v is not None} | set(stations)
+    softmaxes = tuple(reading.softmaxes(program, of))
+    kept = (
+        {*softmaxes}
+        | {v for x in layers for v in (x.output, x.weight, x.bias) if v is not None}
+        | set(stations)
+    )
     pieces = chunks(program, kept & set(of.makers), {scan.equation: scan.watched for scan in scans})
     leads = {v: piece.outs[0] for piece in pieces if piece.scan is not None for v in piece.outs}
     by_lead = {leads[v]: scan for scan in scans for v in program.equations[scan.equation].outs if v in leads}
-    return Network(program, names, trained, of, tuple(layers), stations, by_lead, tuple(pieces))
+    return Network(program, names, trained, of, tuple(layers), stations, softmaxes, by_lead, tuple(pieces))
 
 
 def _stations(program: Program, of: reading.Flow, layers: Sequence[reading.Layer]) -> tuple[int, ...]:

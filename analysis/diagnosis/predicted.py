@@ -36,7 +36,8 @@ def slope_moments(
     breaks = breaks_of(phi)
 
     def at(mean: Array, variance: Array) -> tuple[Array, Array]:
-        x, weight = nodes(resolvable(variance), breaks, False, mean)
+        v = resolvable(variance)  # the mean goes with it, so that their ratio stays
+        x, weight = nodes(v, breaks, False, mean * jnp.sqrt(v / jnp.where(variance > 0, variance, v)))
         slope = jax.jvp(phi, (x,), (jnp.ones_like(x),))[1]
         return weight @ slope**2, weight @ slope**4
 

@@ -41,6 +41,10 @@ THRESHOLDS = {
     ),
     "saturated": Threshold(0.5, "choice: most units have less than a tenth of the largest slope"),
     "silent": Threshold(0.4, "choice, beyond what the likeness of the examples explains by four deviations"),
+    "empty": Threshold(
+        0.9, "choice: relu leaves half of a signal, and dropout a tenth at least in usual networks"
+    ),
+    "peaked": Threshold(0.5, "choice: most rows of the first softmax choose one entry"),
     "cosine": Threshold(
         10.0, "1 - cosine in units of the dtype's eps: differences between examples are rounding"
     ),
@@ -132,17 +136,26 @@ def _stuck(network: Measured) -> Iterator[Finding]:
             "symmetric", alike[0].name, "layers whose units all have the same weights", len(alike), 0
         )
         return
+    closed = [p for p in zero if p.log_norm == -np.inf and p.factor]
+    if closed and any(p.log_norm > -np.inf for p in zero):
+        yield Finding(
+            "disconnected", closed[0].name, "factors of exactly 0 without a gradient", len(closed), 0
+        )
+        return
+    taken = {name for name, _ in network.inputs}
+    empty = [x for x in network.layers if x.input_zero > THRESHOLDS["empty"].value and x.name not in taken]
+    if empty:
+        share = empty[0].input_zero
+        yield Finding(
+            "dead", empty[0].name, "share of zeros that come in", share, THRESHOLDS["empty"].value, 0, "empty"
+        )
+        return
     silent = [x for x in network.layers if x.activity is not None and x.activity.silent == 1]
     if silent and zero:
         yield Finding(
             "dead", silent[0].name, "share of silent units", 1.0, THRESHOLDS["silent"].value, 0, "silent"
         )
         return
-    closed = [p for p in zero if p.log_norm == -np.inf]
-    if closed and any(p.log_norm > -np.inf for p in zero):
-        yield Finding(
-            "disconnected", closed[0].name, "factors of exactly 0 without a gradient", len(closed), 0
-        )
 
 
 def _depth(network: Measured) -> Iterator[Finding]:
@@ -156,6 +169,8 @@ def _depth(network: Measured) -> Iterator[Finding]:
     if abs(whole) <= limit - spread:
         return
     cause, where = _whose(network, segments, whole)
+    if _are_peaked(network):
+        cause, where = "saturated", "softmax"
     yield Finding(
         cause,
         where,
@@ -165,6 +180,11 @@ def _depth(network: Measured) -> Iterator[Finding]:
         spread,
         "decades",
     )
+
+
+def _are_peaked(network: Measured) -> bool:
+    """Whether the first softmax chooses one entry in most rows; that later ones do may be a consequence."""
+    return bool(network.peaked) and network.peaked[0] > THRESHOLDS["peaked"].value
 
 
 def _deviation(network: Measured, segments: Sequence[Segment]) -> float:
@@ -245,6 +265,10 @@ def _local(network: Measured) -> Iterator[Finding]:
         if silent > limit and silent - chance > 4 * spread:
             yield Finding("dead", layer.name, "share of silent units", silent, limit, spread, "silent")
             return
+    if _are_peaked(network):
+        share, limit = network.peaked[0], THRESHOLDS["peaked"].value
+        yield Finding("saturated", "softmax", "share of rows with one entry", share, limit, 0, "peaked")
+        return
     limit = THRESHOLDS["saturated"].value
     for layer in network.layers:
         if layer.activity is not None and layer.bounded and layer.activity.saturated > limit:
@@ -284,11 +308,14 @@ def _numerics(network: Measured) -> Iterator[Finding]:
 
 
 def _collapsed(network: Measured, eps: float) -> Iterator[Finding]:
-    """Examples that cannot be told apart behind the last layer but one."""
+    """Examples, or tokens of one, that cannot be told apart behind the last layer but one."""
+    limit = THRESHOLDS["cosine"].value * eps
     seen = [x for x in network.layers if np.isfinite(x.signal.cosine)]
     if len(seen) < 3:
         return
-    last = seen[-2]
-    apart, limit = 1 - last.signal.cosine, THRESHOLDS["cosine"].value * eps
-    if apart < limit:
-        yield Finding("collapsed", last.name, "1 - cosine between examples", apart, limit, 0, "cosine")
+    for whose, likeness in (("examples", seen[-2].signal.cosine), ("tokens", seen[-2].signal.cosine_places)):
+        if 1 - likeness < limit:
+            yield Finding(
+                "collapsed", seen[-2].name, f"1 - cosine between {whose}", 1 - likeness, limit, 0, "cosine"
+            )
+            return

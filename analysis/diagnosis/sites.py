@@ -30,6 +30,7 @@ class Site:
         kind: ``"dense"``, ``"convolution"`` or ``"embedding"``.
         source: Line of the user's own code.
         steps: 1, or the steps of time that are taken together.
+        input: What comes in; none of an embedding or inside of scans.
         z: Pre-activations, (examples, ..., units).
         weight: What the signal is multiplied with.
         contracted: Axes that are summed over.
@@ -44,6 +45,7 @@ class Site:
     kind: str
     source: str
     steps: int
+    input: np.ndarray | None
     z: np.ndarray
     weight: np.ndarray
     contracted: tuple[int, ...]
@@ -81,6 +83,7 @@ def sites(
                 layer.kind,
                 source_line(equation),
                 1,
+                np.asarray(found.values[layer.signal]) if layer.signal in found.values else None,
                 _units_last(np.asarray(found.values[layer.output]), equation, layer),
                 np.asarray(found.values[layer.weight]),
                 layer.contracted,
@@ -135,7 +138,7 @@ def _of_scan(
             for t in range(length):
                 own = None if bias is None else at(t, bias, biases)
                 yield Site(
-                    (scan.equation, t), f"{name}[{t}]", layer.kind, source, 1,
+                    (scan.equation, t), f"{name}[{t}]", layer.kind, source, 1, None,
                     _units_last(z[t], product, layer),
                     at(t, weight, stacked), layer.contracted, own, float(logs[t]), False, activation,
                 )  # fmt: skip
@@ -144,8 +147,8 @@ def _of_scan(
             own = None if bias is None else at(-1, bias, biases)
             total = float(0.5 * np.logaddexp.reduce(2 * logs))
             yield Site(
-                (scan.equation, layer.equation), name, layer.kind, source, length, z, at(-1, weight, stacked),
-                layer.contracted, own, total, False, activation,
+                (scan.equation, layer.equation), name, layer.kind, source, length, None, z,
+                at(-1, weight, stacked), layer.contracted, own, total, False, activation,
             )  # fmt: skip
 
 

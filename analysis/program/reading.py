@@ -341,6 +341,29 @@ def _through(inner: Program, operands: list[Array], dtype: Any) -> list[Array]:
     return [jnp.asarray(value_of(v, environment)) for v in inner.outs]
 
 
+def is_factor(program: Program, of: Flow, variable: int) -> bool:
+    """Whether the first thing done with a variable is a multiplication, and not an addition."""
+    waiting = [variable]
+    while waiting:
+        for k in of.users.get(waiting.pop(), ()):
+            equation = program.equations[k]
+            if equation.name in {"mul", "dot_general", "conv_general_dilated", "scan"}:
+                return True
+            if equation.name in SHAPE_ALONE | {"broadcast_in_dim"}:
+                waiting += equation.outs
+    return False
+
+
+def softmaxes(program: Program, of: Flow) -> list[int]:
+    """Results of softmax functions that the gradient passes: an exponential over its own sum."""
+    found = []
+    for equation in program.equations:
+        users = [program.equations[k] for v in equation.outs for k in of.users.get(v, ())]
+        if equation.name == "exp" and any(e.name == "reduce_sum" for e in users):
+            found += [e.outs[0] for e in users if e.name == "div" and e.ins[0] == equation.outs[0]]
+    return [v for v in found if v in of.reached]
+
+
 def bottlenecks(program: Program, of: Flow) -> list[int]:
     """Variables through which every path from the batch to the result leads, in order.
 

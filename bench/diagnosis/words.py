@@ -63,6 +63,8 @@ def _depth(f: Finding, network: Measured, dtype: str) -> str:
     if f.cause == "one layer":
         way = min(network.segments, key=lambda w: -np.sign(f.number) * w.gain)
         return f"{way.end} alone changes the gradient by {way.gain / DECADE:+.1f} of {f.number:+.1f} decades."
+    if f.where == "softmax":
+        return f"{whole}: {_peaked(network)}"
     if f.cause == "branches":
         joins = sum(way.joins for way in network.segments)
         return f"{whole}: the branches that are added to the signal multiply it, {joins} times."
@@ -99,7 +101,15 @@ def _time(f: Finding, network: Measured, dtype: str) -> str:
     return f"{whole}; with {best.where} {best.change} it would be {after:+.1f}, tried."
 
 
+def _peaked(network: Measured) -> str:
+    return f"{100 * network.peaked[0]:.0f} % of the rows of the first softmax give one entry more than 99 %."
+
+
 def _local(f: Finding, network: Measured, dtype: str) -> str:
+    if f.where == "softmax":
+        return _peaked(network)
+    if f.threshold_name == "empty":
+        return f"{100 * f.number:.0f} % of what comes into {f.where} is exactly 0."
     kind = "silent on every example" if f.cause == "dead" else "saturated"
     layer = next((x for x in network.layers if x.name == f.where), None)
     by_chance = ""
@@ -146,7 +156,7 @@ SENTENCES: dict[str, Callable[[Finding, Measured, str], str]] = {
     "saturated": lambda f, n, d: _depth(f, n, d) if f.threshold_name == "decades" else _local(f, n, d),
     "dead": _local,
     "collapsed": lambda f, n, d: (
-        f"examples cannot be told apart at {f.where}: 1 - cosine is {f.number:.0e}, rounding of {d} is"
-        f" {f.threshold / THRESHOLDS['cosine'].value:.0e}."
+        f"{f.quantity.rsplit(' ', 1)[1]} cannot be told apart at {f.where}: 1 - cosine is {f.number:.0e},"
+        f" rounding of {d} is {f.threshold / THRESHOLDS['cosine'].value:.0e}."
     ),
 }
