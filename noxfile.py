@@ -115,6 +115,13 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def confusion(session: nox.Session) -> None:
+    """Diagnose networks broken on purpose and their healthy twins; write the table of causes said."""
+    rebuilt(session, *group("test"))
+    session.run("python", "tests/confusion/table.py", *session.posargs, env=ON_CPU)
+
+
+@nox.session(default=False)
 def properties(session: nox.Session) -> None:
     """Try five hundred random activations where the tests try twenty-five."""
     rebuilt(session, *group("test"))

@@ -78,7 +78,7 @@ class Finding:
     @property
     def borderline(self) -> bool:
         """Whether the number is within its uncertainty of the threshold."""
-        return abs(self.number - self.threshold) <= self.uncertainty
+        return abs(self.number - self.threshold) < self.uncertainty
 
 
 def findings(network: Measured, eps: float) -> list[Finding]:
@@ -195,11 +195,12 @@ def _deviation(network: Measured, segments: Sequence[Segment]) -> float:
 
 def parts(layer: Layer, after: Layer) -> dict[str, float]:
     """A gain in additive parts: what the scale of the weights does, what the slopes do, and the rest."""
-    if after.weights is None or layer.activity is None or not np.isfinite(layer.critical_sigma_w):
+    square = 1.0 if layer.activity is None else layer.activity.square  # nothing between them
+    if after.weights is None or not np.isfinite(layer.critical_sigma_w):
         return {"weights": 0.0, "slopes": 0.0, "rest": layer.gain}
     with np.errstate(divide="ignore"):
         by_weights = float(np.log(after.weights.root / layer.critical_sigma_w))
-        by_slopes = float(0.5 * np.log(layer.activity.square / layer.critical_square))
+        by_slopes = float(0.5 * np.log(square / layer.critical_square))
     return {"weights": by_weights, "slopes": by_slopes, "rest": layer.gain - by_weights - by_slopes}
 
 

@@ -423,3 +423,109 @@ BROKEN_AND_HEALTHY: list[tuple[Case, Case]] = [
         Case("relu cell, identity", FINE, simple(100, 1, RELU, identity)),
     ),
 ]  # fmt: skip
+
+
+class Frozen(nnx.Variable):
+    """A weight that is not trained."""
+
+
+class Rezero(nnx.Module):
+    """Residual branches behind factors of 0."""
+
+    def __init__(self, depth: int, width: int, seed: int) -> None:
+        rngs = nnx.Rngs(seed)
+        self.branches = nnx.List([nnx.Linear(width, width, kernel_init=HE, rngs=rngs) for _ in range(depth)])
+        self.factors = nnx.List([nnx.Param(jnp.zeros((), jnp.float32)) for _ in range(depth)])
+        self.head = nnx.Linear(width, 10, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        for branch, factor in zip(self.branches, self.factors, strict=True):
+            x = x + factor[...] * nnx.relu(branch(x))
+        return self.head(x)
+
+
+class Residual(nnx.Module):
+    """Residual blocks of a plain network, with branches as they are."""
+
+    def __init__(self, depth: int, width: int, sigma_w: float, seed: int) -> None:
+        rngs = nnx.Rngs(seed)
+        self.branches = nnx.List(
+            [nnx.Linear(width, width, kernel_init=gaussian(sigma_w), rngs=rngs) for _ in range(depth)]
+        )
+        self.head = nnx.Linear(width, 10, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        for branch in self.branches:
+            x = x + nnx.relu(branch(x))
+        return self.head(x)
+
+
+class Chosen(nnx.Module):
+    """An encoder whose result is rounded to the nearest of some codes."""
+
+    def __init__(self, width: int, seed: int, straight: bool) -> None:
+        rngs = nnx.Rngs(seed)
+        self.encoder = nnx.Linear(width, width, kernel_init=HE, rngs=rngs)
+        self.codes = Frozen(jax.random.normal(rngs.params(), (32, width), jnp.float32))
+        self.decoder = nnx.Linear(width, 10, rngs=rngs)
+        self.straight = straight
+
+    def __call__(self, x: Array) -> Array:
+        z = nnx.tanh(self.encoder(x))
+        codes = self.codes[...]
+        nearest = codes[jnp.argmin(((z[:, None] - codes) ** 2).sum(-1), -1)]
+        return self.decoder(z + jax.lax.stop_gradient(nearest - z) if self.straight else nearest)
+
+
+def own(make: Callable[[int, int], Any]) -> Any:
+    """A model of its own with the batch of a plain network."""
+    return lambda width, seed: (make(64 * width, seed), flat(64 * width, seed), cross_entropy)
+
+
+def constant_input(width: int, seed: int) -> Made:
+    model, (x, labels), loss = plain(8, RELU, HE)(width, seed)
+    return model, (jnp.broadcast_to(x[:1], x.shape), labels), loss
+
+
+def solved(width: int, seed: int) -> Made:
+    """A network whose loss is nearly 0: its gradient is small because nothing is left to learn."""
+    model, (x, _), _ = plain(8, RELU, HE)(width, seed)
+    targets = model(x) + 1e-5 * jax.random.normal(jax.random.key(seed), (64, 10), jnp.float32)
+    return model, (x, targets), lambda m, b: jnp.mean((m(b[0]) - b[1]) ** 2)
+
+
+def frozen(width: int, seed: int) -> Made:
+    model, batch, loss = plain(8, RELU, HE)(width, seed)
+    for layer in model.layers[:4]:
+        layer.kernel, layer.bias = Frozen(layer.kernel[...]), Frozen(layer.bias[...])
+    return model, batch, loss
+
+
+def few_tokens(width: int, seed: int) -> Made:
+    model, (x, y), loss = language(4)(width, seed)
+    return model, (x % 5, y % 5), loss
+
+
+MORE_BROKEN = [  # chosen after the rule was fixed
+    Case("MLP 30 linear, sigma_w 0.5", ("weights too small",), plain(30, lambda x: x, gaussian(0.5))),
+    Case("MLP 30 selu, sigma_w 2", ("weights too large",), plain(30, nnx.selu, gaussian(2))),
+    Case("MLP 12 tanh, bias 5", ("saturated",), plain(12, TANH, LECUN, bias=5.0)),
+    Case("MLP 8 relu, one example again and again", ("input",), constant_input),
+    Case("MLP 12 relu, U(0, 1)", ("weights too large",), plain(12, RELU, I.uniform(1.0))),
+    Case("MLP 8 relu, a kernel times 1e4", ("one layer",), changed(plain(8, RELU, HE), times(5, 1e4))),
+    Case(
+        "codes by argmin, nothing straight through", ("disconnected",),
+        own(lambda width, seed: Chosen(width, seed, False)),
+    ),
+    Case("relu cell, orthogonal times 1.7", ("recurrent too large",), simple(100, 1.7, RELU)),
+    Case("LSTM, forget bias -5, 20 steps", ("gates",), lstm(20, -5)),
+    Case("residual MLP 60, branches as they are", ("branches",), own(lambda w, s: Residual(60, w, 2.0, s))),
+]  # fmt: skip
+MORE_HEALTHY = [  # which thresholds of taste would condemn
+    Case("ReZero, 30 branches", FINE, own(lambda width, seed: Rezero(30, width, seed))),
+    Case("a solved problem", FINE, solved),
+    Case("four layers frozen on purpose", FINE, frozen),
+    Case("MLP 100 tanh, orthogonal", FINE, plain(100, TANH, I.orthogonal())),
+    Case("tokens that never come", FINE, few_tokens),
+    Case("codes, straight through", FINE, own(lambda width, seed: Chosen(width, seed, True))),
+]
