@@ -37,7 +37,7 @@ THRESHOLDS = {
     "share of one layer": Threshold(0.5, "choice: more than all the others together"),
     "deviations of one layer": Threshold(4.0, "1 in 16,000 for one layer, 6 % for a thousand"),
     "reachable sigma_w": Threshold(
-        3.0, "activation-slopes: tanh 1, relu 1.41, selu 1, gelu 1.43; sigmoid 10.2"
+        3.0, "phase-diagram: tanh 1, relu 1.41, and sigmoid 10.1, whose units saturate there"
     ),
     "saturated": Threshold(0.5, "choice: most units have less than a tenth of the largest slope"),
     "silent": Threshold(0.4, "choice, beyond what the likeness of the examples explains by four deviations"),
