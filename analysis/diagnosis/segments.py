@@ -21,6 +21,10 @@ PROBES = 3
 """Random directions by which the gain of a part without a formula is expected."""
 
 
+End = tuple[str, float]
+"""Name of a place, and the log of the gradient's norm there."""
+
+
 @dataclass(frozen=True)
 class Segment:
     """The way between two places.
@@ -52,35 +56,35 @@ def segments(network: Network, sites: Sequence[Site], found: Forward, back: Back
     """The way from the first station to the last; a scan over layers step by step."""
     program, of = network.program, network.flow
     stations = [v for v in network.stations if v in back.cotangents and v in found.values]
-    if not stations:
-        return []
-    exact = [log_norm(back.cotangents[v]) for v in stations]
     probes = np.array([_probe(network, found, stations, seed) for seed in range(PROBES)])
     places = {x.output: place(x.parameters) for x in network.layers}
-    names = [places.get(v) or f"join at {source_line(program.equations[of.makers[v]])}" for v in stations]
+    ends: list[End | None] = [None]
+    for v in stations:
+        name = places.get(v) or f"join at {source_line(program.equations[of.makers[v]])}"
+        ends.append((name, log_norm(back.cotangents[v])))
+    makers = [-1, *(of.makers[v] for v in stations), len(program.equations)]
     own: list[Segment] = []
-    for k in range(len(stations) - 1):
-        between = range(of.makers[stations[k]] + 1, of.makers[stations[k + 1]] + 1)
+    for k, (start, end) in enumerate(pairwise([*ends, None])):  # before the first and behind the last too
+        between = range(makers[k] + 1, makers[k + 1] + 1)
         inside = tuple(i for i, x in enumerate(sites) if x.order[0] in between)
         deep = [lead for lead, scan in network.scans.items() if scan.over_layers and scan.equation in between]
         if len(deep) == 1 and deep[0] in back.steps:
-            own += _through_scan(
-                network, deep[0], sites, inside, back, (names[k], exact[k]), (names[k + 1], exact[k + 1])
-            )
+            own += _through_scan(network, deep[0], sites, inside, back, start, end)
+        if deep or start is None or end is None:
             continue
-        equations = [program.equations[i] for i in between]
-        probe = probes[:, k]
+        equations = [program.equations[i] for i in between if i < len(program.equations)]
+        probe = probes[:, k - 1]
         own.append(
             Segment(
-                names[k],
-                names[k + 1],
-                exact[k] - exact[k + 1],
+                start[0],
+                end[0],
+                start[1] - end[1],
                 float(probe.mean()),
                 float(probe.std(ddof=1) / len(probe) ** 0.5),
                 inside,
                 sum(joins(e, of) for e in equations),
                 sum(divides_by_spread(e, of) for e in equations),
-                _is_plain(network, stations[k], stations[k + 1]),
+                _is_plain(network, stations[k - 1], stations[k]),
             )
         )
     return own
@@ -92,10 +96,10 @@ def _through_scan(
     sites: Sequence[Site],
     inside: tuple[int, ...],
     back: Backward,
-    start: tuple[str, float],
-    end: tuple[str, float],
+    start: End | None,
+    end: End | None,
 ) -> Iterator[Segment]:
-    """A scan over layers between two stations, step by step: by its only layer, else by its state."""
+    """A scan over layers, step by step, from and to stations if there are any: by its one layer, or state."""
     scan = network.scans[lead]
     body = network.program.equations[scan.equation].body
     assert body is not None
@@ -113,8 +117,8 @@ def _through_scan(
         names = [
             f"{place(frozenset().union(*(x.parameters for x in scan.layers)))}[{t}]" for t in range(len(logs))
         ]
-    ends = [start, *zip(names, logs, strict=True), end]
-    for t, (a, b) in enumerate(pairwise(ends)):
+    ends = [x for x in (start, *zip(names, logs, strict=True), end) if x is not None]
+    for t, (a, b) in enumerate(pairwise(ends), 0 if start else 1):
         own = tuple(i for i in steps if sites[i].order[1] == (t if single else t - 1))
         plain = single and 0 < t < len(logs)
         yield Segment(a[0], b[0], a[1] - b[1], np.nan, np.nan, own, *counts, plain)
@@ -137,6 +141,8 @@ def _is_plain(network: Network, start: int, end: int) -> bool:
 
 def _probe(network: Network, found: Forward, stations: Sequence[int], seed: int) -> list[float]:
     """Log gains of the ways between stations, for a random unit cotangent set in at the end of each."""
+    if not stations:
+        return []
     arrived: dict[int, float] = {}
     rng, places = np.random.default_rng(seed), set(stations[:-1])
 

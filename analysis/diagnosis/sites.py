@@ -90,7 +90,7 @@ def sites(
                 None if layer.bias is None else np.asarray(found.values[layer.bias]),
                 -np.inf if delta is None else log_norm(delta),
                 _alike(back.cotangents.get(layer.weight), layer.contracted),
-                _activation(program, of, layer, values, known),
+                _activation(program, of, layer, values, known) if _leads_on(network, layer) else None,
             )
         )
     for lead, scan in network.scans.items():
@@ -179,6 +179,27 @@ def _alike(gradient: BlockFloat | None, contracted: tuple[int, ...]) -> bool:
         or not contracted
         or measured.weights(np.asarray(gradient.mantissa), contracted).alike
     )
+
+
+def _leads_on(network: Network, layer: reading.Layer) -> bool:
+    """Whether another layer takes what this one makes: behind the last the loss begins."""
+    of, waiting, seen = network.flow, [layer.output], {layer.output}
+    others = {x.signal for x in network.layers} | {
+        v for scan in network.scans.values() for v in _taken(network, scan)
+    }
+    while waiting:
+        variable = waiting.pop()
+        if variable in others:
+            return True
+        for k in of.users.get(variable, ()):
+            new = set(network.program.equations[k].outs) - seen
+            seen |= new
+            waiting += new
+    return False
+
+
+def _taken(network: Network, scan: Scan) -> tuple[int, ...]:
+    return network.program.equations[scan.equation].variables if scan.layers else ()
 
 
 def _activation(

@@ -124,6 +124,25 @@ def test_the_cause_that_was_made_is_named(name: str) -> None:
     assert report.verdict in str(report)
 
 
+@pytest.mark.parametrize(("sigma_w", "cause"), [(0.5, "weights too small"), (1.0, "fine")])
+def test_layers_in_a_scan_are_layers(sigma_w: float, cause: str) -> None:
+    weights = jax.random.normal(jax.random.key(4), (30, WIDTH, WIDTH), jnp.float32) * sigma_w / WIDTH**0.5
+
+    def network(params: Any, x: Any) -> Any:
+        return jax.lax.scan(lambda h, w: (jnp.tanh(h @ w), None), x, params["w"])[0]
+
+    report = diagnose((network, {"w": weights}), X, lambda m, b: jnp.mean(m(b) ** 2))
+    assert report.cause == cause, report
+    assert list(report.table.index[[0, -1]]) == ["w[0]", "w[29]"]
+    gap = (report.table["gain"] - report.table["gain_predicted"]) / report.table["gain_deviation"]
+    assert gap.abs()[:-1].max() < 4
+
+
+def test_the_square_of_a_loss_is_no_activation() -> None:
+    report = diagnose(Plain(3, nnx.relu, RELU), X, lambda m, b: jnp.mean(m(b) ** 2))
+    assert list(report.table["activation"]) == ["relu", "relu", "relu", ""]
+
+
 def test_half_precision_is_told_from_a_weak_gradient() -> None:
     def faint(model: Any, batch: Any) -> Any:
         return 1e-6 * cross_entropy(model, batch)
