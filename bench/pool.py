@@ -197,11 +197,18 @@ def processes(platform: str | None, tell: Tell, count: int) -> Iterator[Workers]
     _require_guard()
     context, workers = multiprocessing.get_context("spawn"), set[int]()
     received, sent = context.Pipe(duplex=False)
+    stopping = threading.Event()
 
     def listen() -> None:
         while progress := received.recv():
+            if stopping.is_set() and progress.worker not in workers:  # it was still starting
+                _signal({progress.worker}, signal.SIGINT)
             workers.add(progress.worker)
             tell(progress)
+
+    def stop() -> None:
+        stopping.set()
+        _stop(pool, workers)
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
@@ -213,7 +220,7 @@ def processes(platform: str | None, tell: Tell, count: int) -> Iterator[Workers]
     surroundings = {"GLIBC_TUNABLES": HUGE_PAGES} | os.environ | machine.environment(platform)
     try:
         with _environment(surroundings):  # a worker may import JAX with the caller's script, before it enters
-            yield Workers(lambda: count, submit, lambda: _stop(pool, workers))
+            yield Workers(lambda: count, submit, stop)
     finally:
         pool.shutdown(cancel_futures=True)
         sent.send(None)
@@ -268,7 +275,8 @@ def _signal(workers: set[int], which: signal.Signals) -> None:
             continue
 
 
-_platform: str | None = None  # of a worker process: where it computes
+_stopping = False  # of a worker process: whether it was told to end
+_platform: str | None = None  # and where it computes
 _sent: Any = None  # and the pipe through which it tells its progress
 
 
@@ -277,9 +285,20 @@ def _enter(platform: str | None, sent: Any) -> None:
     global _platform, _sent
     _platform, _sent = platform, sent
     os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))  # a sweep stores its chunk first
+    signal.signal(signal.SIGINT, _end_between_tasks)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _send(Progress(os.getpid()))
+
+
+def _end_between_tasks(number: int, frame: object) -> None:
+    """Take no task any more: who waits for one holds the queue's lock, and must not die with it."""
+    global _stopping
+    _stopping = True
+
+
+def _end_now(number: int, frame: object) -> None:
+    _end_between_tasks(number, frame)
+    raise Interrupted
 
 
 def _send(progress: Progress) -> None:
@@ -298,4 +317,11 @@ def _end_with_parent() -> None:
 
 
 def _here(step: Callable[..., Any], task: Task, *more: Any) -> Any:
-    return do(_platform, _send, step, task, *more)
+    """Do a step, unless it is to end; a sweep that is told to stores its chunk first."""
+    if _stopping:
+        raise Interrupted
+    signal.signal(signal.SIGINT, _end_now)
+    try:
+        return do(_platform, _send, step, task, *more)
+    finally:
+        signal.signal(signal.SIGINT, _end_between_tasks)

@@ -271,8 +271,8 @@ def _is_scalar(program: Program, of: Flow, variable: int) -> bool:
     if math.prod(program.types[variable].shape) <= 1:
         return True
     maker = of.makers.get(variable)
-    if maker is None:
-        return False
+    if maker is None or program.equations[maker].name not in ELEMENTWISE | {"broadcast_in_dim"}:
+        return False  # random bits are many numbers, though they come of one key
     return all(isinstance(v, Literal) or _is_scalar(program, of, v) for v in program.equations[maker].ins)
 
 

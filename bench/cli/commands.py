@@ -263,7 +263,6 @@ def diagnose(options: arguments.Diagnose) -> int:
     """``signalprop diagnose``."""
     from signalprop.bench.cli.target import opened
 
-    os.environ.update(machine.environment(""))
     model, batch, loss = opened(options.target, options.data, options.loss)
     from signalprop.bench.diagnosis.diagnose import DiagnoseError
     from signalprop.bench.diagnosis.diagnose import diagnose as measure

@@ -37,15 +37,16 @@ def measure(key, point, static):
     w = jax.random.normal(key, (static["width"],) * 2, point["scale"].dtype)
     return {"largest": point["scale"] * jnp.linalg.norm(w, 2)}
 
-def toy(name):
+def toy(name, widths=20):
     grid = lambda settings: Grid({"width": settings.width}, {"scale": (1.0, 2.0)}, settings.seeds)
     declared = {"largest": Variable((), "largest singular value")}
     table = lambda r: r["largest"].to_dataframe().reset_index()
     figures = lambda r: {"own": plt.subplots()[0]}
-    return Experiment(name, "?", dict.fromkeys(SIZES, Settings()), grid, measure, declared,
+    settings = Settings(tuple(range(2, 2 + widths)))
+    return Experiment(name, "?", dict.fromkeys(SIZES, settings), grid, measure, declared,
                       lambda settings: xr.Dataset(), lambda r: [], figures, table)
 
-FIRST, SECOND = toy("first-toy"), toy("second-toy")
+FIRST, SECOND, LONG = toy("first-toy"), toy("second-toy"), toy("long-toy", 300)
 """
 NAMES = ("toys:FIRST", "toys:SECOND")
 SMALL = ["--seeds", "6"]
@@ -167,6 +168,18 @@ def test_a_run_interrupted_and_then_killed_leaves_no_process_and_continues_to_th
     assert_gone(workers)
     assert finish(command("run", *NAMES, *SMALL, "--out", str(tmp_path)))[0] == 0
     assert_same(stored(tmp_path), whole)
+
+
+def test_an_interrupt_while_a_worker_waits_for_work_leaves_none_behind(tmp_path) -> None:
+    process = command("run", "toys:FIRST", "toys:LONG", "--out", str(tmp_path), "--jobs", "2")
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("toys:FIRST: ")
+    workers = workers_of(process.pid)
+    assert len(workers) == 2
+    process.send_signal(signal.SIGINT)
+    code, _, err = finish(process)
+    assert (code, err.count("\n")) == (130, 1), err
+    assert_gone(workers)
 
 
 def test_an_experiment_whose_worker_is_killed_is_taken_up_again(whole, tmp_path) -> None:

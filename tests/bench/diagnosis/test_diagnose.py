@@ -143,6 +143,12 @@ def test_the_square_of_a_loss_is_no_activation() -> None:
     assert list(report.table["activation"]) == ["relu", "relu", "relu", ""]
 
 
+def test_a_mask_of_dropout_belongs_to_no_activation() -> None:
+    layers = nnx.Linear(WIDTH, 32, rngs=nnx.Rngs(0)), nnx.Linear(32, 10, rngs=nnx.Rngs(1))
+    model = nnx.Sequential(layers[0], nnx.Dropout(0.1, rngs=nnx.Rngs(2)), nnx.relu, layers[1])
+    assert diagnose(model, (X, LABELS), cross_entropy).cause == "fine"
+
+
 def test_half_precision_is_told_from_a_weak_gradient() -> None:
     def faint(model: Any, batch: Any) -> Any:
         return 1e-6 * cross_entropy(model, batch)
