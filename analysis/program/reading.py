@@ -365,12 +365,14 @@ def softmaxes(program: Program, of: Flow) -> list[int]:
 
 
 def bottlenecks(program: Program, of: Flow) -> list[int]:
-    """Variables through which every path from the batch to the result leads, in order.
+    """Variables through which every path from the first parameters to the result leads, in order.
 
     They are those at which, between two equations, exactly one variable with a gradient path is alive: the
-    pre-activations of a plain network, the outputs of residual blocks, the stream behind every branch.
+    pre-activations of a plain network, the outputs of residual blocks, the stream behind every branch. The
+    batch itself does not count: targets of a loss are alive from the start.
     """
-    signal = {v for v in of.on_data if v in of.reached and is_float(program.types[v])}
+    moving = {v for v in of.on_data if v in of.reached and of.parameters[v]}
+    signal = {v for v in moving if is_float(program.types[v])}
     last = {v: k for k, equation in enumerate(program.equations) for v in equation.variables}
     last |= {v: len(program.equations) for v in program.outs if not isinstance(v, Literal)}
     alive: set[int] = {v for v in program.ins if v in signal and v in last}

@@ -149,6 +149,13 @@ def test_a_mask_of_dropout_belongs_to_no_activation() -> None:
     assert diagnose(model, (X, LABELS), cross_entropy).cause == "fine"
 
 
+def test_targets_of_a_loss_hide_nothing() -> None:
+    model = Plain(20, nnx.tanh, 0.5)
+    target = jax.random.normal(jax.random.key(5), (EXAMPLES, 10), jnp.float32)
+    report = diagnose(model, (X, target), lambda m, b: jnp.mean((m(b[0]) - b[1]) ** 2))
+    assert report.cause == "weights too small", report
+
+
 def test_half_precision_is_told_from_a_weak_gradient() -> None:
     def faint(model: Any, batch: Any) -> Any:
         return 1e-6 * cross_entropy(model, batch)
