@@ -49,7 +49,6 @@ THRESHOLDS = {
         10.0, "1 - cosine in units of the dtype's eps: differences between examples are rounding"
     ),
     "lost entries": Threshold(0.01, "choice: more than one entry in a hundred is 0 in the own dtype"),
-    "examples stay apart": Threshold(6.0, "depth-budget: networks train to 6 xi_c"),
 }
 
 
