@@ -179,13 +179,13 @@ def _layers(own: Sequence[Site], ways: Sequence[Segment]) -> list[Layer]:
     """Numbers of all layers; those of one function are predicted in one call."""
     after = {way.sites[0] - 1: way for way in ways if way.plain}
     moments = _moments([own[k] if k in after else None for k in range(len(own))])
+    scales = [measured.weights(x.weight, x.contracted) if x.contracted else None for x in own]
     out = []
     for k, site in enumerate(own):
         signal = measured.signal(site.z)
         sigma_w, square = _critical(site.activation[1]) if site.activation else (1.0, 1.0)
         way, prediction = after.get(k), None
-        if way is not None and k in moments and own[k + 1].contracted:
-            scale = measured.weights(own[k + 1].weight, own[k + 1].contracted)
+        if way is not None and k in moments and (scale := scales[k + 1]) is not None:
             prediction = predicted.gain(*moments[k], scale.root, site.z.shape[-1])
         bias = np.zeros(1) if site.bias is None else site.bias.astype(np.float64)
         out.append(
@@ -200,7 +200,7 @@ def _layers(own: Sequence[Site], ways: Sequence[Segment]) -> list[Layer]:
                 0.0 if site.input is None else float(np.mean(site.input == 0)),
                 _activity(site, signal),
                 site.activation is not None and _is_bounded(site.activation[1]),
-                measured.weights(site.weight, site.contracted) if site.contracted else None,
+                scales[k],
                 float(bias.mean()),
                 float(bias.std()),
                 site.log_gradient,
